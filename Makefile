@@ -1,0 +1,44 @@
+# Two commands are all that most people need: `make run` and `make test`.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8501
+
+.PHONY: run test lint types unit browser bench clean
+
+run: $(VENV)/.run-time
+	$(BIN)/python -m limit serve --port $(PORT)
+
+test: lint types unit
+
+lint: $(VENV)/.test-time
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test-time
+	$(BIN)/mypy
+
+# Browser tests need Debian's chromium; where it cannot be installed they skip and say so.
+unit: $(VENV)/.test-time browser
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+browser:
+	@command -v chromium >/dev/null || .ci/install-chromium || true
+
+bench: $(VENV)/.test-time
+	$(BIN)/python -m tests.bench
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run-time: requirements.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.test-time: requirements-dev.txt requirements.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ $(VENV)/.run-time
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,150 @@
+"""What every page shares: its head with the jobs pill, the line under a chart, empty states, errors in words.
+
+A page calls `page_head` first and puts its work inside `errors_in_words`, so a problem that the user can fix is an
+error box with one sentence, never a traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from limit.core import LimitError, explain_os_error
+from limit.jobs import counts
+from limit.settings import Workspace, workspace
+from limit.ui.glossary import explain
+
+if TYPE_CHECKING:
+    from limit.store import Store
+
+PILL_REFRESH_S = 3.0
+# Wide tables and charts scroll inside their own box on a phone; figures line up in columns.
+STYLE = """
+<style>
+.block-container, [data-testid="stMainBlockContainer"] { padding-top: 2.6rem; padding-bottom: 3rem; max-width: 1360px; }
+[data-testid="stDataFrame"], [data-testid="stMetricValue"], table { font-variant-numeric: tabular-nums; }
+.limit-bar { display: flex; height: 12px; width: 100%; border-radius: 3px; overflow: hidden; }
+.limit-text { white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: plaintext; }
+@media (max-width: 640px) {
+  .block-container, [data-testid="stMainBlockContainer"] { padding: 3.2rem 1rem 3rem; }
+  h1 { font-size: 1.6rem !important; }
+}
+</style>
+"""
+
+
+@st.cache_resource(show_spinner=False)
+def _store_at(root: str) -> Store:
+    from pathlib import Path
+
+    from limit.store import Store
+
+    return Store.open(Workspace(Path(root)).make())
+
+
+def open_workspace() -> Workspace:
+    """The workspace, made on first use. Raises LimitError when it cannot be written."""
+    return workspace().make()
+
+
+def open_store() -> Store:
+    """The one store of this server, brought up to date with the files. Raises LimitError."""
+    store = _store_at(str(open_workspace().root))
+    store.refresh()
+    return store
+
+
+def page_head(title: str, question: str) -> None:
+    """Title, the one sentence that the page answers, and the jobs pill."""
+    st.html(STYLE)
+    left, right = st.columns([5, 2], vertical_alignment="bottom")
+    left.title(title, anchor=False)
+    with right:
+        jobs_pill()
+    st.caption(question)
+
+
+@st.fragment(run_every=PILL_REFRESH_S)
+def jobs_pill() -> None:
+    """How many jobs run, wait and failed; a link to them."""
+    try:
+        now = counts(open_workspace())
+    except LimitError:
+        return
+    words = [f"{now[state]} {state}" for state in ("running", "queued", "failed") if now.get(state)]
+    icon = ":material/error:" if now.get("failed") else ":material/pending:" if words else ":material/check_circle:"
+    st.page_link("pages/runs.py", label=" · ".join(words) or "no jobs running", icon=icon, width="stretch")
+
+
+@contextlib.contextmanager
+def errors_in_words() -> Iterator[None]:
+    """Show a fixable problem inside the block as an error box and go on with the page."""
+    try:
+        yield
+    except LimitError as error:
+        show_error(str(error))
+    except OSError as error:
+        show_error(str(explain_os_error(error, error.filename or "the workspace")))
+
+
+def show_error(message: str) -> None:
+    """An error box whose text is never read as Markdown."""
+    st.error(plain(message), icon=":material/error:")
+
+
+def plain(text: str) -> str:
+    """Text with everything that Markdown, LaTeX or an icon code could act on made literal."""
+    for sign in "\\`*_{}[]()#+-.!|<>~$:^=":
+        text = text.replace(sign, f"\\{sign}")
+    return text.replace("\n", "  \n")
+
+
+def show_text(text: str, limit: int = 20_000) -> None:
+    """Untrusted text as it is, with wrapping; the middle of a very long one is left out and said so."""
+    shown = text
+    if len(text) > limit:
+        half = limit // 2
+        shown = f"{text[:half]}\n\n[... {len(text) - limit:,} characters not shown ...]\n\n{text[-half:]}"
+    st.code(printable(shown), language=None, wrap_lines=True)
+
+
+def printable(text: str) -> str:
+    """Control and direction-changing characters as visible codes, so that text cannot rearrange the page."""
+    return "".join(
+        sign if sign in "\n\t" or (sign.isprintable() and sign not in _DIRECTION) else f"\\u{ord(sign):04x}"
+        for sign in text
+    )
+
+
+_DIRECTION = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+def chart(figure: Any, alt: str, key: str, **options: Any) -> Any:
+    """Draw a plotly figure in our own colours with a description for screen readers."""
+    config = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
+    return st.plotly_chart(figure, width="stretch", theme=None, key=key, config=config, alt=alt, **options)
+
+
+def is_dark() -> bool:
+    """Whether the reader's browser shows the dark theme."""
+    return getattr(st.context.theme, "type", None) == "dark"
+
+
+def note_line(**facts: str | None) -> None:
+    """The line under a chart or number: n, protocol, what the interval is, source."""
+    words = [f"{name.replace('_', ' ')}: {value}" for name, value in facts.items() if value]
+    st.caption(plain(" · ".join(words)))
+
+
+def term(word: str) -> None:
+    """A small label with the word's explanation on hover."""
+    st.caption(word, help=explain(word))
+
+
+def next_step(message: str, page: str, label: str, query: Mapping[str, str | Sequence[str]] | None = None) -> None:
+    """An empty state: what is missing, and the click that changes it."""
+    st.info(message, icon=":material/arrow_forward:")
+    st.page_link(page, label=label, icon=":material/arrow_forward:", query_params=query)
