@@ -59,12 +59,8 @@ def check_gpus() -> Json:
             pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(i)) for i in range(pynvml.nvmlDeviceGetCount())
         ]
     except Exception as error:  # NVML raises a class of its own for each cause, all meaning "no usable GPU"
-        return check(
-            "gpu", False, f"none ({error})", "the shipped tiny model trains on the CPU; larger ones need a GPU"
-        )
-    return check(
-        "gpu", bool(names), ", ".join(map(str, names)) or "none", "no GPU is visible to this process", needed=False
-    )
+        return check("gpu", False, f"none ({error})", "only the shipped tiny model trains on a CPU", needed=False)
+    return check("gpu", bool(names), ", ".join(map(str, names)) or "none", "no GPU is visible", needed=False)
 
 
 def check_extras() -> list[Json]:
