@@ -1,0 +1,1 @@
+"""Verdicts on pairs of answers: importing, asking, counting and checking them."""

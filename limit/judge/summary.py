@@ -1,0 +1,113 @@
+"""What a comparison came to: counts, the preference rate by the paper's rule, and its interval over prompts.
+
+The paper's rule (LIMIT, reproduced to one decimal from its 36 files): per seed candidate / (candidate + baseline),
+rows without a verdict and ties left out, then the unweighted mean over seeds. Intervals resample distinct prompts,
+all rows and seeds of a prompt together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limit.core import Json
+from limit.judge.judgments import Comparison, list_comparisons, read_judgments
+from limit.settings import Workspace
+from limit.statistics import Interval
+
+Counts = NDArray[np.float64]
+
+
+def summarise_all(ws: Workspace) -> list[Json]:
+    """One summary for each comparison of the workspace, oldest first."""
+    return [summarise(comparison, read_judgments(ws, comparison.comparison_id)) for comparison in list_comparisons(ws)]
+
+
+def summarise(comparison: Comparison, rows: Sequence[Json]) -> Json:
+    """Counts over rows, preference_pct (0-100) with its 95 % interval, and the number of distinct prompts judged.
+
+    preference_pct and its interval are None when no row has a winner.
+    """
+    wins, losses = tally(rows)
+    rate = preference_rate(wins, losses)
+    interval = preference_interval(wins, losses)
+    verdicts = [row.get("verdict") for row in rows]
+    return {
+        "comparison": comparison.comparison_id,
+        "baseline": comparison.baseline,
+        "candidate": comparison.candidate,
+        "prompt_set": comparison.prompt_set,
+        "judge": comparison.judge,
+        "wins": verdicts.count("2"),
+        "losses": verdicts.count("1"),
+        "ties": verdicts.count("tie"),
+        "invalid": verdicts.count(None),
+        "preference_pct": _pct(rate),
+        "ci_low": _pct(interval.low),
+        "ci_high": _pct(interval.high),
+        "n_prompts": len({row.get("prompt_id") for row in rows}),
+        "per_seed_pct": [_pct(value) for value in _rates(wins.sum(axis=1), losses.sum(axis=1))],
+    }
+
+
+def tally(rows: Sequence[Json]) -> tuple[Counts, Counts]:
+    """Wins and losses of the candidate, two arrays [seeds, distinct prompts]; ties and invalid rows are in neither."""
+    seeds = {seed: i for i, seed in enumerate(sorted({_seed(row) for row in rows}))}
+    prompts: dict[Any, int] = {}
+    for row in rows:
+        prompts.setdefault(row.get("prompt_id"), len(prompts))
+    wins, losses = np.zeros((2, len(seeds), len(prompts)))
+    for row in rows:
+        side = {"2": wins, "1": losses}.get(row.get("verdict") or "")
+        if side is not None:
+            side[seeds[_seed(row)], prompts[row.get("prompt_id")]] += 1
+    return wins, losses
+
+
+def _seed(row: Json) -> int:
+    return int(row.get("seed") or 0)
+
+
+def preference_rate(wins: Counts, losses: Counts) -> float:
+    """Mean over seeds of wins / (wins + losses), 0-1; NaN when nothing was decided. Arrays are [seeds, prompts]."""
+    return _mean_known(_rates(wins.sum(axis=1), losses.sum(axis=1)))
+
+
+def preference_interval(
+    wins: Counts, losses: Counts, draws: int = 2000, seed: int = 17, level: float = 0.95
+) -> Interval:
+    """Percentile interval of `preference_rate`, resampling prompts (columns) with all their seeds."""
+    n = wins.shape[1]
+    if n == 0 or not (wins + losses).any():
+        return Interval(math.nan, math.nan)
+    rng = np.random.default_rng(seed)
+    rates = []
+    step = max(1, 4_000_000 // n)
+    for start in range(0, draws, step):
+        weights = rng.multinomial(n, np.full(n, 1 / n), size=min(step, draws - start)).astype(np.float64)
+        won, lost = weights @ wins.T, weights @ losses.T
+        with np.errstate(invalid="ignore"):
+            shares = won / (won + lost)
+        known = ~np.isnan(shares)
+        rates.append(np.where(known, shares, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1))
+    low, high = np.quantile(np.concatenate(rates), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
+
+def _rates(wins: Counts, losses: Counts) -> list[float]:
+    return [
+        won / (won + lost) if won + lost else math.nan for won, lost in zip(wins.tolist(), losses.tolist(), strict=True)
+    ]
+
+
+def _mean_known(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _pct(value: float) -> float | None:
+    return None if math.isnan(value) else 100 * value
