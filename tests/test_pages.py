@@ -1,0 +1,70 @@
+"""Every page renders with nothing in the workspace, with content, and with texts that try to break it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from limit.mixes import build_mix
+from limit.settings import PROJECT, Workspace
+from limit.sources import add_source
+from limit.specs import MixPart, MixSpec
+from tests.hostile import add_hostile_results, write_hostile_file
+
+PAGES = sorted(path.name for path in (PROJECT / "pages").glob("*.py"))
+TEN = {
+    "overview.py", "samples.py", "mix.py", "launch.py", "runs.py", "gauntlet.py", "preferences.py", "compare.py",
+    "vote.py", "present.py",
+}  # fmt: skip
+
+
+def open_page(name: str, **query: str) -> Any:
+    """Run the app and switch to one page; the app's caches start empty as in a new server."""
+    import streamlit as st
+    from streamlit.testing.v1 import AppTest
+
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    app = AppTest.from_file(str(PROJECT / "app.py"), default_timeout=120)
+    for key, value in query.items():
+        app.query_params[key] = value
+    app.run()
+    return app if name == "overview.py" else app.switch_page(f"pages/{name}").run()
+
+
+def check(app: Any) -> None:
+    assert [error.value for error in app.exception] == []
+    assert len(app.title) >= 1
+
+
+def test_the_ten_pages_exist() -> None:
+    assert set(PAGES) == TEN
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_with_an_empty_workspace(name: str, ws: Workspace) -> None:
+    check(open_page(name))
+
+
+@pytest.fixture
+def hostile(ws: Workspace, tmp_path: Path) -> Workspace:
+    add_source(ws, "hostile", write_hostile_file(tmp_path))
+    mix = build_mix(ws, MixSpec(parts=(MixPart(source="hostile"),)), name="<b>mix</b> **x**")
+    add_hostile_results(ws, mix["mix_id"])
+    return ws
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_with_hostile_content(name: str, hostile: Workspace) -> None:
+    app = open_page(name)
+    check(app)
+    markdown = " ".join(str(block.value) for block in [*app.markdown, *app.caption, *app.title, *app.header])
+    assert "<script>" not in markdown
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_with_a_link_to_things_that_are_not_there(name: str, ws: Workspace) -> None:
+    wrong = {key: "../../etc/passwd" for key in ("run", "mix", "source", "job", "eval", "comparison", "study", "task")}
+    check(open_page(name, **wrong))
