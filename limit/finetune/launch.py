@@ -1,0 +1,38 @@
+"""Start a finetune in the background: the one function behind the command line and the Launch page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from limit import jobs
+from limit.core import Json, LimitError
+from limit.models import resolve_model
+from limit.runs import ensure_run, load_run
+from limit.settings import Workspace
+from limit.specs.run import RunSpec
+
+
+def launch_finetune(
+    ws: Workspace, spec: RunSpec, *, name: str | None = None, gpus: int | None = None, after: Sequence[str] = ()
+) -> Json:
+    """Freeze the run and enqueue its finetune; the same request gives the same run and no second job.
+
+    Returns {job_id, run_id, state}. `after` are job ids that must finish first. Raises LimitError when the model,
+    the mix or the recipe cannot be used.
+    """
+    if spec.mix_id is None or spec.recipe is None:
+        raise LimitError("a finetune needs a mix and a recipe; give --mix and --recipe")
+    resolve_model(ws, spec.model)
+    run_id = ensure_run(ws, spec, name)
+    run = load_run(ws, run_id)
+    request = jobs.JobRequest(
+        kind="finetune",
+        title=f"Finetune {run['name']}",
+        arguments=["finetune", "--run", run_id],
+        subject={"run_id": run_id, "mix_id": spec.mix_id},
+        gpus=gpus,
+        after=tuple(after),
+        request_id=f"finetune-{run_id}",
+    )
+    job_id = jobs.start(ws, request)
+    return {"job_id": job_id, "run_id": run_id, "state": jobs.status(ws, job_id)["state"]}
