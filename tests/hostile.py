@@ -37,7 +37,7 @@ def write_hostile_file(folder: Path) -> Path:
 
 
 def add_hostile_results(ws: Workspace, mix_id: str) -> str:
-    """Files of a run, an evaluation, a comparison and a failed job, written as their contracts say. Returns the run id."""
+    """Write a run, a comparison and a failed job as their contracts say. Returns the run id."""
     run_id = "0123456789ab"
     run = ws.run(run_id)
     write_json(

@@ -66,5 +66,5 @@ def test_page_with_hostile_content(name: str, hostile: Workspace) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_page_with_a_link_to_things_that_are_not_there(name: str, ws: Workspace) -> None:
-    wrong = {key: "../../etc/passwd" for key in ("run", "mix", "source", "job", "eval", "comparison", "study", "task")}
+    wrong = dict.fromkeys(("run", "mix", "source", "job", "eval", "comparison", "study", "task"), "../../etc/passwd")
     check(open_page(name, **wrong))
