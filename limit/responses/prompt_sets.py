@@ -1,0 +1,176 @@
+"""Open-ended prompts: read from text, JSON or JSONL, kept once per distinct text with their multiplicity.
+
+Notable: LIMIT's two prompt files are one long text, split on the fixed preamble; a prompt that stands twice in a file
+is one row with multiplicity 2, so that nothing downstream joins by text and multiplies rows.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from limit.core import Json, LimitError, atomic_path, content_id, explained, read_json, utc_now, write_json
+from limit.judge.judgments import prompt_id
+from limit.settings import Workspace, safe_name
+
+PREAMBLE = "Below is an instruction that describes a task. Write a response that appropriately completes the request."
+_BLOCK = re.compile(r"\s*###\s*Instruction:?[ \t]*\n(?P<text>.*?)\s*(?:###\s*Response:?\s*)?", re.DOTALL)
+PROMPT_FIELDS = ("instruction", "prompt", "question", "text")
+# Names under which the paper's own prompt files are known to its published counts.
+PAPER_STEMS = {"lima_test_prompts": "lima", "instructv3_test_prompts": "instruct-v3"}
+MAX_PROMPT_CHARS = 1_000_000
+
+_SCHEMA = pa.schema(
+    [("prompt_id", pa.string()), ("position", pa.int64()), ("text", pa.string()), ("multiplicity", pa.int64())]
+)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One distinct prompt; `position` is that of its first appearance, counted from 0."""
+
+    prompt_id: str
+    position: int
+    text: str
+    multiplicity: int
+
+
+def ensure_prompt_set(ws: Workspace, name_or_path: str, name: str | None = None) -> str:
+    """The name of a prompt set of the workspace, reading a file into it when `name_or_path` is one.
+
+    Raises LimitError when there is neither such a set nor such a file, or the file cannot be read.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        stem = PAPER_STEMS.get(path.stem, re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-.") or "prompts")
+        return save_prompt_set(ws, name or stem, read_prompts(path), origin=path.name)
+    if path.suffix or "/" in name_or_path:
+        raise LimitError(f"there is no prompt file {name_or_path!r}; give a .txt, .json or .jsonl file")
+    if not (ws.prompts / safe_name(name_or_path, "prompt set") / "prompt_set.json").is_file():
+        known = ", ".join(entry["prompt_set"] for entry in list_prompt_sets(ws)) or "none yet"
+        raise LimitError(f"there is no prompt set {name_or_path!r}; known: {known}; or give a file of prompts")
+    return name_or_path
+
+
+def save_prompt_set(ws: Workspace, name: str, texts: Sequence[str], origin: str = "") -> str:
+    """Store prompts under `name` and return it; saving the same prompts again changes nothing.
+
+    Raises LimitError when other prompts have that name already or a prompt is empty.
+    """
+    folder = ws.prompts / safe_name(name, "prompt set")
+    prompts = distinct(texts)
+    set_id = content_id([[prompt.prompt_id, prompt.multiplicity] for prompt in prompts])
+    label = folder / "prompt_set.json"
+    if label.is_file():
+        if read_json(label).get("prompt_set_id") == set_id:
+            return name
+        raise LimitError(f"prompt set {name!r} exists with other prompts; give the file another name")
+    table = pa.Table.from_pylist([prompt.__dict__ for prompt in prompts], schema=_SCHEMA)
+    with atomic_path(folder / "prompts.parquet") as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+    facts = {"prompt_set": name, "prompt_set_id": set_id, "origin": origin, "prompts": len(texts)}
+    write_json(label, {**facts, "distinct": len(prompts), "created": utc_now()})
+    return name
+
+
+def load_prompts(ws: Workspace, name: str) -> list[Prompt]:
+    """The distinct prompts of a set in file order. Raises LimitError when there is no such set."""
+    path = ws.prompts / ensure_prompt_set(ws, name) / "prompts.parquet"
+    with explained(path):
+        rows = pq.read_table(path, columns=_SCHEMA.names).to_pylist()
+    return [Prompt(**row) for row in sorted(rows, key=lambda row: row["position"])]
+
+
+def prompt_set_facts(ws: Workspace, name: str) -> Json:
+    """The contents of prompt_set.json. Raises LimitError when there is no such set."""
+    return read_json(ws.prompts / ensure_prompt_set(ws, name) / "prompt_set.json")
+
+
+def list_prompt_sets(ws: Workspace) -> list[Json]:
+    """prompt_set.json of every set, by name."""
+    return [read_json(path) for path in sorted(ws.prompts.glob("*/prompt_set.json"))]
+
+
+def distinct(texts: Sequence[str]) -> list[Prompt]:
+    """Prompts with copies counted; the first spelling and position stand. Raises LimitError on an empty prompt."""
+    if not texts:
+        raise LimitError("the prompt set is empty; give at least one prompt")
+    rows: dict[str, list[Any]] = {}
+    for position, text in enumerate(texts):
+        if not text.strip():
+            raise LimitError(f"prompt {position + 1} is empty; remove it or write it out")
+        if len(text) > MAX_PROMPT_CHARS:
+            raise LimitError(f"prompt {position + 1} has {len(text):,} characters; at most {MAX_PROMPT_CHARS:,} work")
+        rows.setdefault(prompt_id(text), [position, text, 0])[2] += 1
+    return [Prompt(id_, position, text, copies) for id_, (position, text, copies) in rows.items()]
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The prompts of a .txt, .json or .jsonl file, in order. Raises LimitError naming the file and the place."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise LimitError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        raise LimitError(f"{path} cannot be read: {error.strerror}") from error
+    reader = {".json": _read_array, ".jsonl": _read_lines}.get(path.suffix.lower(), _read_text)
+    prompts = reader(path, text.replace("\r\n", "\n"))
+    if not prompts:
+        raise LimitError(f"{path} holds no prompts")
+    return prompts
+
+
+def _read_text(path: Path, text: str) -> list[str]:
+    """Blocks behind the preamble, or without any preamble one prompt a line."""
+    if PREAMBLE not in text:
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    head, *blocks = text.split(PREAMBLE)
+    if head.strip():
+        raise LimitError(f"{path} has text before its first {PREAMBLE[:30]!r}; remove {head.strip()[:40]!r}")
+    return [_from_block(path, number, block) for number, block in enumerate(blocks, 1)]
+
+
+def _from_block(path: Path, number: int, block: str) -> str:
+    found = _BLOCK.fullmatch(block)
+    if not found or not found["text"].strip():
+        raise LimitError(f"{path} prompt {number} has no '### Instruction' with text after it: {block.strip()[:60]!r}")
+    return found["text"].rstrip()
+
+
+def _read_array(path: Path, text: str) -> list[str]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise LimitError(f"{path} is not JSON: {error}") from None
+    if not isinstance(value, list):
+        raise LimitError(f"{path} holds no JSON array; give an array of prompts or of objects with 'instruction'")
+    return [_prompt_of(f"{path} row {number}", item) for number, item in enumerate(value, 1)]
+
+
+def _read_lines(path: Path, text: str) -> list[str]:
+    prompts = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            item = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise LimitError(f"{path} line {number} is not JSON: {error}") from None
+        prompts.append(_prompt_of(f"{path} line {number}", item))
+    return prompts
+
+
+def _prompt_of(where: str, item: Any) -> str:
+    found = item if isinstance(item, str) else None
+    if isinstance(item, dict):
+        found = next((item[name] for name in PROMPT_FIELDS if isinstance(item.get(name), str)), None)
+    if found is None or not found.strip():
+        raise LimitError(f"{where} has no prompt; give text, or an object with one of {', '.join(PROMPT_FIELDS)}")
+    return found.encode("utf-8", "replace").decode()
