@@ -1,0 +1,156 @@
+"""Curves over steps and over sizes: training loss, and the score that each number of samples buys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from limit.charts.palette import Palette
+from limit.charts.style import empty, literal, styled
+
+Row = dict[str, Any]
+
+
+def loss_curves(rows: Sequence[Row], palette: Palette, *, height: int = 300, title: str = "loss (nats)") -> go.Figure:
+    """Loss by step; held-out losses are dashed with their source's name.
+
+    Each row: `step`, `loss`, `label` (run), `series`, and optionally `source` (None: training loss). Order is kept.
+    """
+    figure = go.Figure()
+    drawn = [row for row in rows if row.get("loss") is not None and row.get("step") is not None]
+    if not drawn:
+        return empty(palette, "No training steps yet", height)
+    groups: dict[tuple[str, str, str | None], list[Row]] = {}
+    for row in drawn:
+        groups.setdefault((row["label"], row["series"], row.get("source")), []).append(row)
+    dashes = ("dash", "dot", "dashdot", "longdash")
+    sources = list(dict.fromkeys(key[2] for key in groups if key[2]))
+    for (label, series, source), points in groups.items():
+        colour = palette.colour(series)
+        figure.add_trace(
+            go.Scatter(
+                x=[row["step"] for row in points],
+                y=[row["loss"] for row in points],
+                mode="lines+markers" if len(points) < 3 or source else "lines",
+                name=literal(f"{label} · held out {source}" if source else label),
+                line={
+                    "color": palette.edge if palette.mode == "dark" and series == "lima" else colour,
+                    "width": 2,
+                    "dash": dashes[sources.index(source) % 4] if source else "solid",
+                },
+                hovertemplate="step %{x}<br>%{y:.4f}<extra>%{fullData.name}</extra>",
+            )
+        )
+    figure.update_xaxes(title_text="step", rangemode="tozero")
+    figure.update_yaxes(title_text=title)
+    return styled(figure, palette, height, showlegend=len(groups) > 1)
+
+
+def limit_curve(
+    rows: Sequence[Row],
+    palette: Palette,
+    *,
+    y_title: str,
+    sufficient: int | None = None,
+    reference: Row | None = None,
+    height: int = 380,
+) -> go.Figure:
+    """Score by number of samples on a log axis, with a band over seeds.
+
+    Each row: `series`, `label`, `size` (samples; 0 is drawn left of the axis as the base model), `score` or None,
+    `low`, `high` (band, may be None), and optionally `seeds` (scores of single seeds), `n_seeds`.
+    `reference` ({label, score, low, high}) is the full set, drawn as a line; `sufficient` marks the smallest size that
+    cannot be told from it.
+    """
+    drawn = [row for row in rows if row.get("score") is not None]
+    if not drawn:
+        return empty(palette, "No sizes to compare yet", height)
+    figure = go.Figure()
+    smallest = min((row["size"] for row in drawn if row["size"] > 0), default=1)
+    place = {0: smallest / 3}
+    for key, label in dict.fromkeys((row["series"], row["label"]) for row in drawn):
+        line = sorted(
+            (r for r in drawn if (r["series"], r["label"]) == (key, label)), key=lambda row: float(row["size"])
+        )
+        _band(figure, line, palette, key, place)
+        figure.add_trace(_line(line, palette, key, label, place))
+    if reference is not None and reference.get("score") is not None:
+        _reference(figure, reference, palette)
+    if sufficient is not None:
+        figure.add_vline(
+            x=place.get(sufficient, sufficient),
+            line={"color": palette.ink, "width": 1.5, "dash": "dash"},
+            annotation_text=f"{sufficient:,} samples suffice",
+            annotation_position="bottom right",
+        )
+    sizes = sorted({row["size"] for row in drawn})
+    ticks = [place.get(size, size) for size in sizes]
+    figure.update_xaxes(
+        type="log", title_text="samples in the mix", tickvals=ticks, ticktext=[_size_label(s) for s in sizes]
+    )
+    figure.update_yaxes(title_text=literal(y_title))
+    return styled(figure, palette, height, margin={"l": 60, "r": 20, "t": 24, "b": 56})
+
+
+def _size_label(size: int) -> str:
+    if size == 0:
+        return "base"
+    return f"{size / 1000:g}k" if size >= 1000 else str(size)
+
+
+def _band(figure: go.Figure, line: Sequence[Row], palette: Palette, key: str, place: dict[int, float]) -> None:
+    """The interval as a filled band; a line of one size gets none."""
+    known = [row for row in line if row.get("low") is not None and row.get("high") is not None]
+    if len(known) < 2:
+        return
+    x = [place.get(row["size"], row["size"]) for row in known]
+    figure.add_trace(
+        go.Scatter(
+            x=[*x, *reversed(x)],
+            y=[*[row["high"] for row in known], *[row["low"] for row in reversed(known)]],
+            fill="toself",
+            fillcolor=palette.tint(palette.colour(key), 0.18 if palette.mode == "light" else 0.3),
+            line={"width": 0},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    )
+
+
+def _line(line: Sequence[Row], palette: Palette, key: str, label: str, place: dict[int, float]) -> go.Scatter:
+    return go.Scatter(
+        x=[place.get(row["size"], row["size"]) for row in line],
+        y=[row["score"] for row in line],
+        mode="lines+markers",
+        name=literal(label),
+        line={"color": palette.colour(key), "width": 2.5},
+        marker={"size": 9, "symbol": palette.symbol(key), "line": {"color": palette.edge, "width": 1}},
+        hovertext=[_hover(row) for row in line],
+        hovertemplate="%{hovertext}<extra></extra>",
+    )
+
+
+def _hover(row: Row) -> str:
+    interval = f" [{row['low']:.3g}, {row['high']:.3g}]" if row.get("low") is not None else ""
+    seeds = f"<br>{row['n_seeds']} seed{'s' if row['n_seeds'] != 1 else ''}" if row.get("n_seeds") else ""
+    return f"<b>{literal(row['label'])}</b><br>{row['size']:,} samples<br>{row['score']:.3g}{interval}{seeds}"
+
+
+def _reference(figure: go.Figure, reference: Row, palette: Palette) -> None:
+    figure.add_hline(
+        y=reference["score"],
+        line={"color": palette.muted, "dash": "dot"},
+        annotation_text=literal(reference["label"], 60),
+        annotation_position="top left",
+        annotation_font={"size": 11, "color": palette.muted},
+    )
+    if reference.get("low") is not None:
+        figure.add_hrect(y0=reference["low"], y1=reference["high"], fillcolor=palette.muted, opacity=0.12, line_width=0)
+
+
+def curve_alt(rows: Sequence[Row], y_title: str) -> str:
+    """A curve in words."""
+    words = [f"{row['label']} {row['size']:,}: {row['score']:.3g}" for row in rows if row.get("score") is not None]
+    return f"{y_title} by number of samples. {'; '.join(words) or 'Nothing yet'}."

@@ -1,0 +1,200 @@
+"""Gauntlet scores as the paper draws them: six small panels of bars, and a category's tasks as dots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from limit.charts.palette import Palette
+from limit.charts.style import below_above, category_label, empty, literal, series_label, styled
+
+Row = dict[str, Any]
+PANELS = (
+    "average",
+    "world_knowledge",
+    "commonsense_reasoning",
+    "symbolic_problem_solving",
+    "language_understanding",
+    "reading_comprehension",
+)
+
+
+def gauntlet_panels(
+    rows: Sequence[Row], palette: Palette, *, categories: Sequence[str] = PANELS, columns: int = 3, height: int = 520
+) -> go.Figure:
+    """One panel for each category, bars grouped by model size or base model.
+
+    Each row: `category`, `group` (7B, 30B, tiny ...), `series` (colour key), `label`, `score` (0-1 above chance, or
+    None for not published), `low`, `high` (interval or reading error, may be None), and optionally `n`, `partial`,
+    `missing` (task names), `note` (what the interval is), `key` (returned by a click as customdata[0]).
+    A missing score is an annotated gap, a partial category is hatched, zero is what guessing gives.
+    """
+    if not rows:
+        return empty(palette, "No Gauntlet results yet")
+    shown = [category for category in categories if any(row["category"] == category for row in rows)]
+    shown = shown or list(dict.fromkeys(row["category"] for row in rows))
+    columns = min(columns, len(shown))
+    figure = make_subplots(
+        rows=-(-len(shown) // columns),
+        cols=columns,
+        subplot_titles=[category_label(category) for category in shown],
+        horizontal_spacing=0.06,
+        vertical_spacing=0.16,
+    )
+    series = list(dict.fromkeys((row["series"], row["label"]) for row in rows))
+    for index, category in enumerate(shown):
+        for key, label in series:
+            bars = [r for r in rows if (r["category"], r["series"], r["label"]) == (category, key, label)]
+            if bars:
+                place = {"row": index // columns + 1, "col": index % columns + 1}
+                figure.add_trace(_bar_trace(bars, key, label, palette, legend=index == 0), **place)
+    figure.update_annotations(font_size=13)
+    _mark_gaps(figure, rows, shown, series, columns, palette)
+    figure.update_xaxes(type="category", showgrid=False)
+    figure.update_yaxes(zeroline=True, zerolinewidth=1.5, rangemode="tozero", tickformat=".2f")
+    figure.update_yaxes(title_text="score above chance", col=1, title_font_size=11)
+    return styled(figure, palette, height, barmode="group", bargap=0.22, bargroupgap=0.08)
+
+
+def _bar_trace(bars: Sequence[Row], key: str, label: str, palette: Palette, legend: bool) -> go.Bar:
+    colour = palette.colour(key)
+    errors = [below_above(r["score"], r.get("low"), r.get("high")) if r["score"] is not None else (0, 0) for r in bars]
+    return go.Bar(
+        name=literal(label),
+        legendgroup=f"{key}/{label}",
+        showlegend=legend,
+        offsetgroup=f"{key}/{label}",
+        x=[literal(r["group"]) for r in bars],
+        y=[r["score"] for r in bars],
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [high for _, high in errors],
+            "arrayminus": [low for low, _ in errors],
+            "thickness": 1.2,
+            "width": 3,
+            "color": palette.ink,
+        },
+        marker={
+            "color": colour,
+            "line": {"color": palette.edge if palette.mode == "dark" else colour, "width": 0.8},
+            "pattern": {"shape": ["/" if r.get("partial") else "" for r in bars], "fgcolor": palette.edge, "size": 6},
+        },
+        customdata=[[str(r.get("key") or ""), r["category"], r["series"]] for r in bars],
+        hovertext=[_hover(r) for r in bars],
+        hovertemplate="%{hovertext}<extra></extra>",
+    )
+
+
+def _hover(row: Row) -> str:
+    lines = [f"<b>{literal(row['label'])}</b> · {literal(row['group'])}", category_label(row["category"])]
+    if row["score"] is None:
+        lines.append("not published")
+    else:
+        interval = f" [{row['low']:.3f}, {row['high']:.3f}]" if row.get("low") is not None else ""
+        lines.append(f"{row['score']:.3f}{interval}")
+    if row.get("n"):
+        lines.append(f"n = {row['n']:,}")
+    if row.get("partial"):
+        lines.append(f"partial: without {literal(', '.join(row.get('missing') or []))}")
+    if row.get("note"):
+        lines.append(literal(row["note"]))
+    return "<br>".join(lines)
+
+
+def _mark_gaps(
+    figure: go.Figure,
+    rows: Sequence[Row],
+    shown: Sequence[str],
+    series: Sequence[tuple[str, str]],
+    columns: int,
+    palette: Palette,
+) -> None:
+    """Write `not published` where a bar would stand."""
+    groups = list(dict.fromkeys(row["group"] for row in rows))
+    width = (1 - 0.22) / max(1, len(series))
+    for row in rows:
+        if row["score"] is not None or row["category"] not in shown:
+            continue
+        index = shown.index(row["category"])
+        slot = series.index((row["series"], row["label"])) - (len(series) - 1) / 2
+        figure.add_annotation(
+            x=groups.index(row["group"]) + slot * width,
+            y=0,
+            text="not published",
+            textangle=-90,
+            yanchor="bottom",
+            showarrow=False,
+            font={"size": 9, "color": palette.muted},
+            row=index // columns + 1,
+            col=index % columns + 1,
+        )
+
+
+def task_dots(rows: Sequence[Row], palette: Palette, *, height: int | None = None) -> go.Figure:
+    """A category's tasks, one line each, a dot with its interval for each run.
+
+    Each row: `task`, `series`, `label`, `score` or None, `low`, `high`, and optionally `n`, `accuracy`, `baseline` and
+    `key`.
+    """
+    if not rows:
+        return empty(palette, "No task results yet")
+    figure = go.Figure()
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    for key, label in dict.fromkeys((row["series"], row["label"]) for row in rows):
+        dots = [r for r in rows if (r["series"], r["label"]) == (key, label) and r["score"] is not None]
+        errors = [below_above(r["score"], r.get("low"), r.get("high")) for r in dots]
+        figure.add_trace(
+            go.Scatter(
+                name=literal(label),
+                mode="markers",
+                x=[r["score"] for r in dots],
+                y=[literal(r["task"]) for r in dots],
+                error_x={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [high for _, high in errors],
+                    "arrayminus": [low for low, _ in errors],
+                    "thickness": 1.2,
+                    "width": 3,
+                    "color": palette.colour(key) if palette.mode == "light" else palette.edge,
+                },
+                marker={
+                    "color": palette.colour(key),
+                    "symbol": palette.symbol(key),
+                    "size": 10,
+                    "line": {"color": palette.edge, "width": 1},
+                },
+                customdata=[[str(r.get("key") or ""), r["task"], r["series"]] for r in dots],
+                hovertext=[_task_hover(r) for r in dots],
+                hovertemplate="%{hovertext}<extra></extra>",
+            )
+        )
+    figure.add_vline(x=0, line={"color": palette.muted, "width": 1.5})
+    figure.update_yaxes(autorange="reversed", categoryorder="array", categoryarray=[literal(t) for t in tasks])
+    figure.update_xaxes(title_text="score above chance (0 = guessing)", tickformat=".2f")
+    return styled(figure, palette, height or 120 + 34 * len(tasks), scattermode="group", margin={"l": 200})
+
+
+def _task_hover(row: Row) -> str:
+    interval = f" [{row['low']:.3f}, {row['high']:.3f}]" if row.get("low") is not None else ""
+    lines = [f"<b>{literal(row['label'])}</b>", literal(row["task"]), f"score {row['score']:.3f}{interval}"]
+    if row.get("accuracy") is not None:
+        lines.append(f"accuracy {row['accuracy']:.3f}, guessing gives {row.get('baseline') or 0:.3f}")
+    if row.get("n"):
+        lines.append(f"n = {row['n']:,}")
+    return "<br>".join(lines)
+
+
+def panels_alt(rows: Sequence[Row]) -> str:
+    """The panels in words, for readers who cannot see them: each model's average, or that it is not published."""
+    words = [
+        f"{row['label']} {row['group']} {'not published' if row['score'] is None else format(row['score'], '.3f')}"
+        for row in rows
+        if row["category"] == "average"
+    ]
+    names = {row["series"]: series_label(row["series"]) for row in rows}
+    return f"Gauntlet scores by category for {len(names)} series. Averages: {'; '.join(words) or 'none'}."

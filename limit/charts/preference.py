@@ -1,0 +1,152 @@
+"""Win, tie and loss as one horizontal bar for each pair, with the interval as a whisker on the boundary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from limit.charts.palette import Palette
+from limit.charts.style import empty, literal, series_label, styled
+
+Row = dict[str, Any]
+
+
+def preference_bars(rows: Sequence[Row], palette: Palette, *, height: int | None = None) -> go.Figure:
+    """Candidate's share, grey ties, baseline's share, in per cent.
+
+    Each row: `label` (left of the bar), `candidate_series`, `baseline_series`, `preference_pct` (wins over wins and
+    losses, mean over seeds; None is drawn as a gap), `low`, `high` (per cent or None), `wins`, `losses`, `ties`,
+    `invalid`, and optionally `seeds` (list of per cent, drawn as ticks), `n_prompts`, `published_pct`, `note`, `key`.
+    The tie segment lies between the two shares, in proportion to all valid verdicts.
+    """
+    if not rows:
+        return empty(palette, "No judged comparisons yet")
+    figure = go.Figure()
+    names = _unique([literal(row["label"], 60) for row in rows])
+    for segment in ("candidate", "tie", "baseline"):
+        figure.add_trace(_segment(segment, rows, names, palette))
+    for row, name in zip(rows, names, strict=True):
+        _annotate(figure, row, name, palette)
+    figure.add_vline(x=50, line={"color": palette.muted, "width": 1, "dash": "dot"})
+    figure.update_xaxes(range=[0, 100], title_text="preferred by the judge (% of decided verdicts)", ticksuffix="")
+    figure.update_yaxes(autorange="reversed", showgrid=False, automargin=True)
+    margin = {"l": 20, "r": 150, "t": 16, "b": 48}
+    return styled(
+        figure, palette, height or 96 + 52 * len(rows), barmode="stack", showlegend=False, margin=margin, bargap=0.35
+    )
+
+
+def shares(row: Row) -> tuple[float, float, float]:
+    """Per cent of the bar for candidate, ties and baseline; ties shrink both sides alike."""
+    rate = row.get("preference_pct")
+    if rate is None:
+        return 0.0, 0.0, 0.0
+    decided = (row.get("wins") or 0) + (row.get("losses") or 0)
+    ties = row.get("ties") or 0
+    tie = 100 * ties / (decided + ties) if decided + ties else 0.0
+    return rate * (1 - tie / 100), tie, (100 - rate) * (1 - tie / 100)
+
+
+def _segment(segment: str, rows: Sequence[Row], names: list[str], palette: Palette) -> go.Bar:
+    index = ("candidate", "tie", "baseline").index(segment)
+    widths = [shares(row)[index] for row in rows]
+    colours = [palette.tie if segment == "tie" else palette.colour(row[f"{segment}_series"]) for row in rows]
+    rates = [row.get("preference_pct") for row in rows]
+    texts = [None if rate is None else f"{rate if index == 0 else 100 - rate:.1f} %" for rate in rates]
+    return go.Bar(
+        name=segment,
+        orientation="h",
+        y=names,
+        x=widths,
+        text=[""] * len(rows) if segment == "tie" else texts,
+        textposition="inside",
+        insidetextanchor="start" if segment == "candidate" else "end",
+        textfont={"color": [palette.text_on(colour) for colour in colours], "size": 13},
+        marker={"color": colours, "line": {"color": palette.edge, "width": 1}},
+        customdata=[[str(row.get("key") or "")] for row in rows],
+        hovertext=[_hover(row) for row in rows],
+        hovertemplate="%{hovertext}<extra></extra>",
+    )
+
+
+def _annotate(figure: go.Figure, row: Row, name: str, palette: Palette) -> None:
+    """Whisker on the boundary, a tick for each seed, n and invalid at the right."""
+    candidate, tie, _ = shares(row)
+    if row.get("preference_pct") is None:
+        figure.add_annotation(x=1, y=name, text="not published", showarrow=False, xanchor="left")
+        return
+    scale = 1 - tie / 100
+    if row.get("low") is not None:
+        error = {"array": [row["high"] * scale - candidate], "arrayminus": [candidate - row["low"] * scale]}
+        figure.add_trace(_mark([candidate], name, palette, symbol="line-ns", size=1, error_x=error))
+    seeds = [seed * scale for seed in row.get("seeds") or []]
+    if seeds:
+        figure.add_trace(_mark(seeds, name, palette, symbol="line-ns", size=9, error_x=None))
+    n = row.get("n_prompts")
+    facts = [f"n = {n:,}" if n else "", f"{row.get('invalid') or 0:,} invalid"]
+    figure.add_annotation(
+        x=1,
+        xref="paper",
+        xanchor="left",
+        xshift=8,
+        y=name,
+        text=" · ".join(fact for fact in facts if fact),
+        showarrow=False,
+        font={"size": 11, "color": palette.muted},
+    )
+
+
+def _mark(
+    x: list[float], name: str, palette: Palette, symbol: str, size: int, error_x: dict[str, Any] | None
+) -> go.Scatter:
+    shared = {"type": "data", "symmetric": False, "color": palette.ink, "thickness": 2, "width": 6}
+    return go.Scatter(
+        x=x,
+        y=[name] * len(x),
+        mode="markers",
+        marker={"symbol": symbol, "size": size, "color": palette.ink, "line": {"color": palette.ink, "width": 1.5}},
+        error_x=None if error_x is None else {**shared, **error_x},
+        hoverinfo="skip",
+        cliponaxis=False,
+    )
+
+
+def _unique(names: list[str]) -> list[str]:
+    """Equal labels get invisible endings, so that two bars do not fall into one."""
+    seen: dict[str, int] = {}
+    out = []
+    for name in names:
+        seen[name] = seen.get(name, -1) + 1
+        out.append(name + "\u200b" * seen[name])
+    return out
+
+
+def _hover(row: Row) -> str:
+    rate = row.get("preference_pct")
+    lines = [f"<b>{literal(row['label'])}</b>"]
+    if rate is None:
+        return "<br>".join([*lines, "not published"])
+    interval = f" [{row['low']:.1f}, {row['high']:.1f}]" if row.get("low") is not None else ""
+    lines.append(f"candidate preferred {rate:.1f} %{interval}")
+    lines.append(f"{row.get('wins') or 0:,} wins, {row.get('ties') or 0:,} ties, {row.get('losses') or 0:,} losses")
+    if row.get("seeds"):
+        lines.append("seeds: " + ", ".join(f"{seed:.1f}" for seed in row["seeds"]))
+    if row.get("published_pct") is not None:
+        lines.append(f"the paper prints {row['published_pct']:.1f} %")
+    if row.get("note"):
+        lines.append(literal(row["note"]))
+    return "<br>".join(lines)
+
+
+def preference_alt(rows: Sequence[Row]) -> str:
+    """The bars in words."""
+    words = []
+    for row in rows:
+        rate = row.get("preference_pct")
+        words.append(
+            f"{row['label']}: {'not published' if rate is None else f'candidate preferred {rate:.1f} per cent'}"
+        )
+    sides = {series_label(row["baseline_series"]) for row in rows}
+    return f"Preference against {', '.join(sorted(sides))}. {'; '.join(words)}."

@@ -1,0 +1,75 @@
+"""What all figures share: ground, ink, fonts, legends, and text that plotly shows as text."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import plotly.graph_objects as go
+
+from limit.charts.palette import PAPER_LABELS, Palette
+
+FONT = "Source Sans Pro, Source Sans 3, Segoe UI, Helvetica, Arial, sans-serif"
+CATEGORY_LABELS: dict[str, str] = {
+    "average": "Average",
+    "world_knowledge": "World knowledge",
+    "commonsense_reasoning": "Commonsense reasoning",
+    "symbolic_problem_solving": "Symbolic problem solving",
+    "language_understanding": "Language understanding",
+    "reading_comprehension": "Reading comprehension",
+    "programming": "Programming",
+    "safety": "Safety",
+}
+
+
+def category_label(category: str) -> str:
+    """`world_knowledge` as `World knowledge`."""
+    return CATEGORY_LABELS.get(category) or category.replace("_", " ").capitalize()
+
+
+def series_label(series: str) -> str:
+    """The paper's name of a series, or the id of an own mix."""
+    return PAPER_LABELS.get(series, series)
+
+
+def literal(text: Any, limit: int = 120) -> str:
+    """Untrusted text as plotly shows it: no tags, no MathJax, no template fields, at most `limit` characters."""
+    shown = str(text)
+    shown = shown if len(shown) <= limit else shown[: limit - 1] + "…"
+    shown = "".join(sign if sign.isprintable() else " " for sign in shown)
+    return html.escape(shown, quote=False).replace("$", "&#36;").replace("%{", "%&#123;")
+
+
+def styled(figure: go.Figure, palette: Palette, height: int, title: str | None = None, **layout: Any) -> go.Figure:
+    """Apply the shared look; the ground stays transparent so that the page's theme shows through."""
+    figure.update_layout(
+        height=height,
+        title={"text": literal(title), "font": {"size": 16}} if title else None,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": FONT, "color": palette.ink, "size": 13},
+        legend={"orientation": "h", "y": -0.12, "yanchor": "top", "x": 0, "font": {"size": 12}},
+        margin={"l": 56, "r": 16, "t": 48 if title else 24, "b": 40},
+        hoverlabel={"align": "left", "font": {"family": FONT}},
+        separators=".\u2009",
+        modebar={"orientation": "v"},
+    )
+    figure.update_layout(**layout)
+    axis = {"gridcolor": palette.grid, "zerolinecolor": palette.muted, "linecolor": palette.grid}
+    figure.update_xaxes(**axis)
+    figure.update_yaxes(**axis)
+    return figure
+
+
+def empty(palette: Palette, message: str, height: int = 220) -> go.Figure:
+    """A figure that says why there is nothing to draw."""
+    figure = go.Figure()
+    figure.add_annotation(text=literal(message), showarrow=False, font={"color": palette.muted, "size": 14})
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    return styled(figure, palette, height)
+
+
+def below_above(value: float, low: float | None, high: float | None) -> tuple[float, float]:
+    """Lengths of an error bar below and above `value`; zero where the interval is not known."""
+    return (0.0 if low is None else max(0.0, value - low), 0.0 if high is None else max(0.0, high - value))
