@@ -135,7 +135,8 @@ def load_model(ref: ModelRef, dtype: Dtype = "auto", device: str | None = None, 
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, str(ref.adapter)).merge_and_unload()
-    return model.to(device).eval()
+    placed: Any = model.eval()
+    return placed.to(device)
 
 
 def torch_dtype(dtype: Dtype, device: str) -> torch.dtype:

@@ -6,8 +6,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from limit.core import Json, LimitError, read_json, utc_now, write_json
-from limit.recipes import recipe_changes
 from limit.models import canonical_name
+from limit.recipes import recipe_changes
 from limit.settings import Workspace
 from limit.specs.run import RunSpec
 

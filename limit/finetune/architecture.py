@@ -1,0 +1,126 @@
+"""How a model may be trained: packed or padded, with our output head or its own. Found out by trying.
+
+Documents are run through the model alone and together in one row. Where the hidden states agree, packing is exact
+for this architecture; where they do not (ALiBi, recurrent layers, absolute positions that cannot restart, attention
+that ignores the interface) samples are padded instead, grouped by length. The yardstick is what contamination would
+do to this very model, since an untrained one hardly shows it in its loss.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from limit.core import LimitError
+from limit.finetune.attention import PACKED, packed_pass
+from limit.finetune.loss import causal_lm, install_loss, model_inputs
+from limit.finetune.packing import Example, Row, packed_row, padded_row
+
+# Largest accepted difference, as a share of what plain concatenation of the documents would do.
+TOLERANCE = {torch.float32: 0.02, torch.bfloat16: 0.2}
+
+# Settings by which a model changes its logits after the output matrix.
+_HEAD_SETTINGS = {"final_logit_softcapping": None, "logit_scale": 1.0, "logits_scaling": 1.0}
+
+
+class TrainingMode(NamedTuple):
+    """What was chosen, and why in words for a person."""
+
+    packed: bool
+    whole_logits: bool
+    reason: str
+
+
+def prepare_model(model: Any, want_packing: bool, pad_id: int) -> TrainingMode:
+    """Install the fastest exact loss on `model` and say which. Raises LimitError when none is exact."""
+    inner = causal_lm(model)
+    was_training = model.training
+    model.eval()
+    try:
+        docs = _probe_documents(inner)
+        why_not = _try_packing(inner, docs) if want_packing else "the recipe turns packing off"
+        if why_not and _difference(inner, docs, padded_row(docs, [0.0] * len(docs), pad_id)) > _tolerance(inner):
+            raise LimitError(f"{type(inner).__name__} treats padded samples wrongly; it cannot be finetuned here")
+        whole_logits = _changes_logits(inner)
+        install_loss(model, whole_logits)
+        reason = f"padded, grouped by length: {why_not}" if why_not else "packed: each document attends to itself alone"
+        return TrainingMode(not why_not, whole_logits, reason)
+    finally:
+        model.train(was_training)
+
+
+def _try_packing(inner: Any, docs: list[Example]) -> str:
+    """Switch the model to packed attention where that is exact; else leave it as it was and return the reason."""
+    name = type(inner).__name__
+    before = inner.config._attn_implementation
+    if not inner._can_set_attn_implementation():
+        return f"{name} brings its own attention"
+    try:
+        inner.set_attn_implementation(PACKED)
+        if _difference(inner, docs, packed_row(docs, [0.0] * len(docs))) <= _tolerance(inner):
+            return ""
+        reason = f"documents of one row would see each other in {name}"
+    except (NotImplementedError, ValueError, TypeError, KeyError) as error:
+        reason = f"{name} does not take part ({str(error).splitlines()[0][:120]})"
+    inner.set_attn_implementation(before)
+    return reason
+
+
+def _changes_logits(inner: Any) -> bool:
+    """True when the model does more to its logits than multiply by the output matrix."""
+    config = inner.config.get_text_config()
+    return any(getattr(config, name, None) not in (None, neutral) for name, neutral in _HEAD_SETTINGS.items())
+
+
+def _tolerance(inner: Any) -> float:
+    return TOLERANCE.get(inner.dtype, 0.2)
+
+
+@torch.no_grad()
+def _difference(inner: Any, docs: list[Example], row: Row) -> float:
+    """Largest error of the row's hidden states against documents alone, in units of full contamination."""
+    device = inner.get_input_embeddings().weight.device
+    row = to_device(row, device)
+    with packed_pass() if row.documents is not None else contextlib.nullcontext():
+        states = inner.get_decoder()(**model_inputs(row), use_cache=False).last_hidden_state.float()
+    if row.documents is not None:
+        found = list(states[0].split(row.documents.lengths))
+    else:
+        found = [line[: doc.length] for line, doc in zip(states, docs, strict=True)]
+    alone = [_hidden(inner, doc.ids) for doc in docs]
+    together = _hidden(inner, np.concatenate([doc.ids for doc in docs])).split([doc.length for doc in docs])
+    worst = max(float((a - b).abs().max()) for a, b in zip(alone, found, strict=True))
+    contaminated = max(float((a - b).abs().max()) for a, b in zip(alone, together, strict=True))
+    return worst / max(contaminated, 1e-30)
+
+
+def _hidden(inner: Any, ids: np.ndarray) -> torch.Tensor:
+    """Hidden states (T, D) in fp32 of one document alone, through the model's ordinary attention."""
+    tokens = torch.from_numpy(ids).long().to(inner.get_input_embeddings().weight.device)
+    states: torch.Tensor = inner.get_decoder()(input_ids=tokens[None], use_cache=False).last_hidden_state
+    return states[0].float()
+
+
+def _probe_documents(model: Any) -> list[Example]:
+    """Three documents of different length, their tokens spread over the vocabulary."""
+    generator = np.random.default_rng(0)
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    docs = []
+    for length in (11, 19, 5):
+        ids = generator.integers(0, vocabulary, length).astype(np.int32)
+        docs.append(Example(ids, ids, "probe"))
+    return docs
+
+
+def to_device(row: Row, device: torch.device) -> Row:
+    """The row with its tensors on `device`."""
+    documents = row.documents
+    if documents is not None:
+        documents = documents._replace(offsets=documents.offsets.to(device, non_blocking=True))
+    moved = {
+        name: value.to(device, non_blocking=True) for name, value in row._asdict().items() if torch.is_tensor(value)
+    }
+    return row._replace(documents=documents, **moved)
