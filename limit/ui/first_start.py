@@ -13,7 +13,7 @@ def _prepare(root: str) -> None:
 
     ws = open_workspace()
     tiny.ensure_sources(ws)
-    jobs.reconcile(ws)
+    jobs.schedule(ws)
 
 
 def prepare() -> None:

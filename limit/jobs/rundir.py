@@ -1,0 +1,306 @@
+"""A job's folder: the frozen request, the changing status, the log, and how each is read when it is broken.
+
+`job.json` is written once. `status.json` is written by the job's supervisor while there is one, else by whoever
+holds the scheduler's lock. `events.jsonl` is the worker's. Readers take no lock and never write.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from limit.core import Json, LimitError, content_id, read_json, utc_now, write_json
+from limit.jobs import processes
+from limit.settings import Workspace, safe_name
+
+QUEUED = "queued"
+ACTIVE = ("starting", "running", "stopping")
+ENDED = ("finished", "stopped", "failed", "lost")
+STATES = (QUEUED, *ACTIVE, *ENDED)
+SILENT_S = 60.0
+TAIL_BYTES = 64 * 1024
+
+_SECRET = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """One long thing to do: `python -m <module> <arguments> --job FOLDER` in a process of its own.
+
+    `gpus` None takes the kind's default (`limit.jobs.slots`), 0 asks for no slot. `after` are jobs that must finish
+    first. With a `request_id` the id is made from it, otherwise from kind, arguments and subject. `environment` is
+    written to disk, so it holds settings and never secrets.
+    """
+
+    kind: str
+    title: str
+    arguments: tuple[str, ...] | list[str]
+    subject: Json = field(default_factory=dict)
+    gpus: int | None = None
+    after: tuple[str, ...] | list[str] = ()
+    request_id: str | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    module: str = "limit"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", self.kind):
+            raise LimitError(f"job kind {self.kind!r} cannot be used; take lower-case letters")
+        if self.gpus is not None and not 0 <= self.gpus <= 64:
+            raise LimitError(f"a job cannot ask for {self.gpus} GPUs; give a number from 0 to 64")
+        for word in self.arguments:
+            if not isinstance(word, str) or "\0" in word:
+                raise LimitError(f"job argument {word!r} is not text that a command line can carry")
+        for name in self.environment:
+            if _SECRET.search(name):
+                raise LimitError(f"{name} looks like a secret; set it in the environment of the app, not in the job")
+
+    def job_id(self) -> str:
+        """The same for the same request, on any machine."""
+        by_content = {"kind": self.kind, "arguments": list(self.arguments), "subject": self.subject}
+        named = {"kind": self.kind, "request_id": self.request_id}
+        return f"{self.kind}-{content_id(by_content if self.request_id is None else named)}"
+
+    def to_job(self, created_by: str) -> Json:
+        """What job.json holds."""
+        return {
+            "job_id": self.job_id(),
+            "kind": self.kind,
+            "title": " ".join(self.title.split())[:300] or self.kind,
+            "arguments": list(self.arguments),
+            "subject": self.subject,
+            "gpus": self.gpus,
+            "after": list(dict.fromkeys(self.after)),
+            "request_id": self.request_id,
+            "environment": self.environment,
+            "module": self.module,
+            "created": utc_now(),
+            "created_by": created_by,
+        }
+
+
+def new_status(attempt: int, order: float) -> Json:
+    """A status in the queue, before anything has run."""
+    return {
+        "state": QUEUED,
+        "attempt": attempt,
+        "order": order,
+        "held": False,
+        "queued_at": utc_now(),
+        "started": None,
+        "ended": None,
+        "pid": None,
+        "create_time": None,
+        "pgid": None,
+        "supervisor_pid": None,
+        "supervisor_create_time": None,
+        "token": None,
+        "launched": False,
+        "events_offset": 0,
+        "stopping": None,
+        "host": None,
+        "boot_id": None,
+        "gpus": [],
+        "slots": [],
+        "step": None,
+        "total": None,
+        "eta_s": None,
+        "progress": {},
+        "heartbeat": None,
+        "stalled": False,
+        "exit_code": None,
+        "cause": None,
+        "reason": None,
+        "what_to_do": None,
+    }
+
+
+class _Cache:
+    """Parsed JSON files by path, read again only when a file was replaced."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[tuple[int, int, int], Json | None]] = {}
+        self._lock = threading.Lock()
+
+    def read(self, path: Path) -> Json | None:
+        """The object in `path`; None when it is missing or is no JSON object. Callers do not change it."""
+        try:
+            info = path.stat()
+        except OSError:
+            return None
+        key = (info.st_ino, info.st_mtime_ns, info.st_size)
+        with self._lock:
+            known = self._known.get(path)
+        if known is not None and known[0] == key:
+            return known[1]
+        try:
+            value: Json | None = read_json(path)
+        except LimitError:
+            value = None
+        with self._lock:
+            self._known[path] = (key, value)
+        return value
+
+
+_cache = _Cache()
+
+
+def job_folders(ws: Workspace) -> Iterator[Path]:
+    """Every job's folder, in no order; none when there are no jobs yet."""
+    try:
+        entries = list(ws.jobs.iterdir())
+    except OSError:
+        return
+    yield from (entry for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+
+
+def load_job(folder: Path) -> Json:
+    """The frozen request; a placeholder that says so when job.json is missing or broken."""
+    job = _cache.read(folder / "job.json")
+    if job is not None and isinstance(job.get("arguments"), list) and isinstance(job.get("kind"), str):
+        return {"after": [], "subject": {}, "gpus": None, "title": folder.name, **job, "job_id": folder.name}
+    broken: Json = {"job_id": folder.name, "kind": "unknown", "title": folder.name, "arguments": [], "subject": {}}
+    return {**broken, "gpus": 0, "after": [], "broken": True, "created": None}
+
+
+def stored_status(folder: Path) -> Json:
+    """status.json as it stands; state `lost` with a reason when it cannot be read."""
+    status = _cache.read(folder / "status.json")
+    if status is not None and status.get("state") in STATES:
+        return {**new_status(1, 0.0), "queued_at": None, **status}
+    return {
+        **new_status(1, 0.0),
+        "queued_at": None,
+        "state": "lost",
+        "unreadable": True,
+        "cause": "unreadable",
+        "reason": "its status file is missing or cannot be read",
+        "what_to_do": "resume the job; it goes on from its last checkpoint",
+    }
+
+
+def write_status(folder: Path, status: Json) -> None:
+    """Replace status.json. Raises LimitError when the disk is full."""
+    write_json(folder / "status.json", status)
+
+
+def seen_status(folder: Path) -> Json:
+    """The status as it is now: an active job whose processes are gone is `lost`, a silent one is stalled."""
+    status = stored_status(folder)
+    if status["state"] not in ACTIVE or elsewhere(status):
+        return status
+    if supervisor_alive(status) or worker_alive(status):
+        return {**status, "stalled": status["stalled"] or heartbeat_age_s(folder) > SILENT_S}
+    if status["supervisor_pid"] is None and heartbeat_age_s(folder) < SILENT_S:
+        return status
+    return {**status, **lost_fields(status)}
+
+
+def lost_fields(status: Json) -> Json:
+    """What changes in the status of a job that ended with nobody watching."""
+    rebooted = status["boot_id"] not in (None, processes.boot_id())
+    why = "the machine was restarted" if rebooted else "the processes of this job are gone and left no result"
+    return {
+        "state": "lost",
+        "cause": "reboot" if rebooted else "vanished",
+        "reason": why,
+        "what_to_do": "resume it; it goes on from its last checkpoint",
+        "eta_s": None,
+        "stalled": False,
+    }
+
+
+def elsewhere(status: Json) -> bool:
+    """True when another machine runs the job, so that its processes cannot be looked up here."""
+    return status["host"] not in (None, processes.host())
+
+
+def supervisor_alive(status: Json) -> bool:
+    """Whether the process that watches this attempt lives on this machine."""
+    if status["boot_id"] not in (None, processes.boot_id()):
+        return False
+    token = f"{status['token']}-s" if status["token"] else None
+    return processes.alive(status["supervisor_pid"], status["supervisor_create_time"], token)
+
+
+def worker_alive(status: Json) -> bool:
+    """Whether the worker of this attempt lives on this machine."""
+    if status["boot_id"] not in (None, processes.boot_id()):
+        return False
+    return processes.alive(status["pid"], status["create_time"], status["token"])
+
+
+def heartbeat_age_s(folder: Path) -> float:
+    """Seconds since status.json was written; a clock that was set back gives 0, not a negative age."""
+    try:
+        return max(0.0, time.time() - (folder / "status.json").stat().st_mtime)
+    except OSError:
+        return 0.0
+
+
+def require_job(ws: Workspace, job_id: str) -> Path:
+    """The folder of an existing job. Raises LimitError naming the id."""
+    folder = ws.job(safe_name(job_id, "job"))
+    if not folder.is_dir():
+        raise LimitError(f"there is no job {job_id!r}; `limit jobs list` shows those there are")
+    return folder
+
+
+def result_of(folder: Path, status: Json) -> Any:
+    """The value that the last attempt recorded with `context.result`, or None."""
+    value = None
+    for event in EventTail(folder / "events.jsonl", status.get("events_offset") or 0).new():
+        if event.get("kind") == "result":
+            value = event.get("value")
+    return value
+
+
+class EventTail:
+    """Reads what was appended to a journal since the last look; a torn last line waits for its end."""
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        self.path = path
+        self.offset = offset
+
+    def new(self) -> list[Json]:
+        """Whole new lines, as objects; lines that are no JSON objects are skipped."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                data = file.read()
+        except OSError:
+            return []
+        whole = data[: data.rfind(b"\n") + 1]
+        self.offset += len(whole)
+        events = []
+        for line in whole.splitlines():
+            try:
+                value = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(value, dict):
+                events.append(value)
+        return events
+
+
+def tail_log(folder: Path, lines: int = 30) -> list[str]:
+    """The last lines of log.txt without colours and overwritten progress bars; at most 64 kB are read."""
+    try:
+        with (folder / "log.txt").open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - TAIL_BYTES))
+            text = file.read(TAIL_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return []
+    if size > TAIL_BYTES:
+        text = text.partition("\n")[2] or text
+    shown = [line.rstrip("\r").rpartition("\r")[2] for line in _ANSI.sub("", text).split("\n")]
+    while shown and not shown[-1].strip():
+        shown.pop()
+    return shown[-lines:] if lines > 0 else []

@@ -1,0 +1,104 @@
+"""What there is to see of jobs. Reads files, takes no lock, and costs little with hundreds of finished jobs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from limit.core import Json
+from limit.jobs import queue
+from limit.jobs.rundir import (
+    ACTIVE,
+    ENDED,
+    QUEUED,
+    job_folders,
+    load_job,
+    require_job,
+    result_of,
+    seen_status,
+    stored_status,
+    tail_log,
+)
+from limit.settings import Workspace
+
+POLL_S = 0.2
+SCHEDULE_EVERY_S = 2.0
+
+
+def status(ws: Workspace, job_id: str) -> Json:
+    """The job's status as it is now. Raises LimitError when there is no such job."""
+    return seen_status(require_job(ws, job_id))
+
+
+def show(ws: Workspace, job_id: str) -> Json:
+    """The request with its status beside it. Raises LimitError when there is no such job."""
+    folder = require_job(ws, job_id)
+    return {**load_job(folder), "status": seen_status(folder)}
+
+
+def list_jobs(ws: Workspace) -> list[Json]:
+    """All jobs with their status: active ones, then the queue in its order, then the ended ones, newest first."""
+    jobs = [{**load_job(folder), "status": seen_status(folder)} for folder in job_folders(ws)]
+    table = {job["job_id"]: (job, job["status"]) for job in jobs}
+    waiting = [job for job, _ in queue.queued_in_order(table)]
+    for position, job in enumerate(waiting, 1):
+        job["status"] = {**job["status"], "position": position, "waits_for": _waits_for(job, table)}
+    active = [job for job in jobs if job["status"]["state"] in ACTIVE]
+    ended = [job for job in jobs if job["status"]["state"] in ENDED]
+    active.sort(key=lambda job: job["status"]["started"] or job["created"] or "", reverse=True)
+    ended.sort(key=lambda job: job["status"]["ended"] or job["created"] or "", reverse=True)
+    return [*active, *waiting, *ended]
+
+
+def _waits_for(job: Json, table: dict[str, tuple[Json, Json]]) -> str:
+    if job["status"]["held"]:
+        return "held"
+    for link in job["after"]:
+        if link in table and table[link][1]["state"] != "finished":
+            return f"after {table[link][0]['title']}"
+    return "a free slot"
+
+
+def counts(ws: Workspace) -> dict[str, int]:
+    """How many jobs are running (in any active state), queued, and failed or lost."""
+    found = {"running": 0, "queued": 0, "failed": 0}
+    for folder in job_folders(ws):
+        state = stored_status(folder)["state"]
+        if state in ACTIVE:
+            state = seen_status(folder)["state"]
+        name = {"failed": "failed", "lost": "failed", QUEUED: "queued"}.get(state)
+        name = "running" if state in ACTIVE else name
+        if name:
+            found[name] += 1
+    return found
+
+
+def tail(ws: Workspace, job_id: str, lines: int = 30) -> list[str]:
+    """The last lines of the job's log, without colours and progress bars. Raises LimitError for an unknown job."""
+    return tail_log(require_job(ws, job_id), lines)
+
+
+def result(ws: Workspace, job_id: str) -> Json | None:
+    """What the job's last attempt recorded as its result, or None. Raises LimitError for an unknown job."""
+    folder = require_job(ws, job_id)
+    return result_of(folder, stored_status(folder))
+
+
+def wait(ws: Workspace, job_id: str, on_status: Callable[[Json], None] | None = None) -> Json:
+    """Block until the job has ended and return its status; the queue is kept going meanwhile.
+
+    `on_status` sees every change. A keyboard interrupt leaves the job running. Raises LimitError for an unknown job.
+    """
+    folder = require_job(ws, job_id)
+    looked, last = float("-inf"), None
+    while True:
+        if time.monotonic() - looked >= SCHEDULE_EVERY_S:
+            queue.schedule(ws)
+            looked = time.monotonic()
+        now = stored_status(folder)
+        if on_status is not None and now != last:
+            on_status(now)
+        last = now
+        if now["state"] in ENDED and not now.get("unreadable"):
+            return now
+        time.sleep(POLL_S)
