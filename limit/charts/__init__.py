@@ -1,6 +1,6 @@
 """Figures from plain rows and a palette; nothing here reads a file, asks a store or imports streamlit."""
 
-from limit.charts.composition import composition_html, composition_text, source_series
+from limit.charts.composition import composition_html, composition_text
 from limit.charts.curves import curve_alt, limit_curve, loss_curves
 from limit.charts.gauntlet import PANELS, gauntlet_panels, panels_alt, task_dots
 from limit.charts.palette import PAPER_LABELS, Palette
@@ -26,6 +26,5 @@ __all__ = [
     "preference_alt",
     "preference_bars",
     "series_label",
-    "source_series",
     "task_dots",
 ]

@@ -11,18 +11,8 @@ from limit.charts.palette import Palette
 Row = dict[str, Any]
 
 
-def source_series(source: str) -> str:
-    """The colour key of a source: LIMA and Instruct data have the paper's colours, others their own."""
-    name = source.casefold()
-    if "lima" in name:
-        return "lima"
-    if "instruct" in name or "dolly" in name or name.startswith("t0"):
-        return "subset"
-    return source
-
-
 def composition_html(parts: Sequence[Row], palette: Palette) -> str:
-    """A bar as HTML; each part {source, subset?, rows}. Names are escaped; an empty mix is an empty bar."""
+    """A bar as HTML; each part {source, subset?, rows, series?}. Names are escaped; an empty mix is an empty bar."""
     total = sum(part["rows"] or 0 for part in parts)
     words, spans = [], []
     for part in parts:
@@ -31,7 +21,7 @@ def composition_html(parts: Sequence[Row], palette: Palette) -> str:
         words.append(title)
         if total:
             width = 100 * (part["rows"] or 0) / total
-            colour = palette.colour(source_series(str(part["source"])))
+            colour = palette.colour(part.get("series") or str(part["source"]))
             spans.append(
                 f'<span title="{html.escape(title)}" style="width:{width:.2f}%;background:{colour};'
                 f'border-right:1px solid {palette.edge}"></span>'

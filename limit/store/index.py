@@ -18,8 +18,8 @@ import duckdb
 import pyarrow as pa
 
 from limit.core import file_sha256
-from limit.settings import Workspace
-from limit.store.files import Found, scan
+from limit.settings import SHIPPED, Workspace
+from limit.store.files import RESULTS, Found, scan
 from limit.store.read import read_rows
 from limit.store.schema import FILES, TABLES, VERSION, Row, arrow_rows, ddl
 
@@ -78,6 +78,15 @@ class Store:
             cursor.execute(sql, parameters)
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+
+    def path_of(self, file: str) -> Path:
+        """Where the file of an indexed row lies."""
+        origin, colon, name = file.partition(":")
+        if colon and origin == "shipped":
+            return (self._shipped or RESULTS) / name
+        if colon and origin == "published":
+            return (self._published or SHIPPED / "published") / name
+        return self.ws.root / file
 
     def refresh(self, max_age_s: float = 0.0) -> bool:
         """Bring the index up to date with the files; True if anything changed.

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from limit.core import Json, read_json
 from limit.store.files import Found
-from limit.store.preference import summarise
+from limit.store.preference import preference_row
 from limit.store.published import read_published
-from limit.store.schema import Rows, as_text
+from limit.store.schema import Rows
 
 Reader = Callable[[Found], Rows]
 
@@ -166,21 +166,21 @@ def _judge_name(judge: Json) -> str | None:
 def _judgments(found: Found) -> Rows:
     comparison_id = found.parts[1]
     rows = []
-    for number, row in _lines(found):
-        rows.append(
-            {
-                **row,
-                "comparison_id": comparison_id,
-                "line": number,
-                "judgement_key": row.get("judgement_key") or row.get("key"),
-                "answer_order": row.get("order"),
-                "verdict": as_text(row["verdict"]) if row.get("verdict") is not None else None,
-                "n_chars_1": _length(row, 1),
-                "n_chars_2": _length(row, 2),
-            }
-        )
-    summary = summarise(rows)
-    return {"judgments": rows, "preferences": [{**summary, "comparison_id": comparison_id}]}
+    for number, row in _unique(_lines(found)):
+        lengths = {"n_chars_1": _length(row, 1), "n_chars_2": _length(row, 2)}
+        head = {"comparison_id": comparison_id, "line": number, "answer_order": row.get("order")}
+        rows.append({**row, **head, **lengths})
+    return {"judgments": rows, "preferences": [preference_row(comparison_id, rows)]}
+
+
+def _unique(lines: Iterator[tuple[int, Json]]) -> Iterator[tuple[int, Json]]:
+    """The first line of each judgement key, as `limit.judge.judgments.unique_rows` counts them."""
+    seen: set[str] = set()
+    for number, row in lines:
+        key = row.get("judgement_key")
+        if isinstance(key, str) and key not in seen:
+            seen.add(key)
+            yield number, row
 
 
 def _length(row: Json, which: int) -> int | None:

@@ -1,0 +1,253 @@
+"""Each model under both paradigms: one row for a mix on a base model, its seeds drawn together.
+
+This is the row that Overview, Compare, claims and exports share. The paper's models have the same shape.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from limit.core import canonical_json
+from limit.statistics import seed_interval
+from limit.store.index import Store
+from limit.store.queries_gauntlet import best_evals, category_scores, model_name, protocol_text
+from limit.store.queries_preferences import comparisons
+from limit.store.queries_published import SIZES, paper_gauntlet, paper_models, paper_preferences
+from limit.store.queries_runs import runs
+from limit.store.schema import Row
+
+PAPER = "the paper"
+MIN_SEEDS = 3  # a t interval over two seeds spans nearly everything
+
+
+def paper_rows(store: Store, sizes: Sequence[str] = SIZES, prompt_set: str = "lima") -> list[Row]:
+    """The paper's ten models; LIMA is the baseline of its size, so its preference is 50 % by definition."""
+    scores = {(r["group"], r["series"], r["category"]): r for r in paper_gauntlet(store, sizes)}
+    rates = {(r["model_size"], r["series"]): r for r in paper_preferences(store, prompt_set, sizes)}
+    out = []
+    for model in paper_models(store):
+        size, series = model["model_size"], model["series"]
+        if size not in sizes:
+            continue
+        categories = {c: s for (group, key, c), s in scores.items() if (group, key) == (size, series)}
+        average = categories.pop("average", {})
+        rate = rates.get((size, series), {})
+        out.append(
+            {
+                "key": f"paper:{size}:{series}",
+                "label": model["name"],
+                "layer": f"{PAPER}, {size}",
+                "group": size,
+                "series": series,
+                "samples": model["samples"],
+                "parts": [],
+                "composition": _paper_composition(model),
+                "x": average.get("score"),
+                "x_low": average.get("low"),
+                "x_high": average.get("high"),
+                **_preference(rate, is_baseline=series == "lima"),
+                "categories": categories,
+                "seeds": [],
+                "n_seeds": len(rate.get("seeds") or []) or None,
+                "prompt_set": prompt_set,
+                "judge": rate.get("judge"),
+                "protocol": "v0 by fit, digitised" if average.get("score") is not None else "not published",
+                "origin": "published",
+                "run_ids": [],
+                "eval_ids": [],
+                "comparison_ids": [],
+                "mix_id": None,
+            }
+        )
+    return out
+
+
+def _paper_composition(model: Row) -> str:
+    return "no finetuning" if not model["samples"] else f"{model['samples']:,} samples of {model['dataset']}"
+
+
+def _preference(rate: Row, is_baseline: bool) -> Row:
+    if is_baseline:
+        return {"y": 50.0, "y_low": None, "y_high": None, "is_baseline": True, "n_prompts": None, "invalid": None}
+    return {
+        "y": rate.get("preference_pct"),
+        "y_low": rate.get("low"),
+        "y_high": rate.get("high"),
+        "is_baseline": False,
+        "n_prompts": rate.get("n_prompts"),
+        "invalid": rate.get("invalid"),
+    }
+
+
+def own_rows(
+    store: Store,
+    version: str | None = None,
+    judge: str | None = None,
+    prompt_set: str | None = None,
+    run_ids: Sequence[str] | None = None,
+) -> list[Row]:
+    """Your models and the shipped study's, grouped by base model, mix contents and recipe; seeds are averaged.
+
+    Without `version`, `judge` or `prompt_set` each base model's most frequent one is taken, so scores stay comparable.
+    The baseline is the model that most comparisons of a base model name. Every row names its evaluations.
+    """
+    table = [run for run in runs(store) if run_ids is None or run["run_id"] in run_ids]
+    judged = [c for c in comparisons(store, prompt_set, judge) if c["candidate_run"] and c["baseline_run"]]
+    out: list[Row] = []
+    for model in dict.fromkeys(run["model"] for run in table):
+        members = [run for run in table if run["model"] == model]
+        out += _layer(store, model_name(model), members, judged, version)
+    return out
+
+
+def _layer(store: Store, layer: str, members: list[Row], judged: list[Row], version: str | None) -> list[Row]:
+    """All rows of one base model, under one Gauntlet version, one judge and one prompt set."""
+    ids = {run["run_id"] for run in members}
+    judged = _same_setting([c for c in judged if c["candidate_run"] in ids])
+    chosen = _one_version({k: e for k, e in best_evals(store, version).items() if k in ids})
+    scores: dict[str, dict[str, Row]] = {}
+    for row in category_scores(store, [e["eval_id"] for e in chosen.values()]):
+        scores.setdefault(row["eval_id"], {})[row["category"]] = row
+    groups: dict[str, list[Row]] = {}
+    for run in members:
+        groups.setdefault(_group_key(run), []).append(run)
+    baseline = _baseline_group(judged, groups)
+    rows = [_model_row(layer, key, group, chosen, scores, judged, baseline) for key, group in groups.items()]
+    return sorted(rows, key=lambda row: (row["samples"] is None, row["samples"] or 0, row["label"]))
+
+
+def _group_key(run: Row) -> str:
+    """Runs that differ only in seeds are one model."""
+    parts = [[part["source"], part["subset"], part["rows"]] for part in run["parts"]]
+    return canonical_json([run["model"], parts or run["mix_id"], run["recipe"]])
+
+
+def _same_setting(judged: list[Row]) -> list[Row]:
+    """The comparisons of the most frequent (judge, prompt set); the newest wins a draw."""
+    counts = Counter((c["judge"], c["prompt_set"]) for c in judged)
+    best = max(counts, key=lambda k: counts[k], default=None)
+    return [c for c in judged if (c["judge"], c["prompt_set"]) == best]
+
+
+def _one_version(chosen: dict[str, Row]) -> dict[str, Row]:
+    """Evaluations of the version that most runs have."""
+    counts = Counter(row["version"] for row in chosen.values())
+    best = max(counts, key=lambda k: counts[k], default=None)
+    return {run: row for run, row in chosen.items() if row["version"] == best}
+
+
+def _baseline_group(judged: list[Row], groups: dict[str, list[Row]]) -> str | None:
+    home = {run["run_id"]: key for key, members in groups.items() for run in members}
+    counts = Counter(home[c["baseline_run"]] for c in judged if c["baseline_run"] in home)
+    return max(counts, key=lambda k: counts[k], default=None)
+
+
+def _model_row(
+    layer: str,
+    key: str,
+    members: list[Row],
+    chosen: dict[str, Row],
+    scores: dict[str, dict[str, Row]],
+    judged: list[Row],
+    baseline: str | None,
+) -> Row:
+    evals = {run["run_id"]: chosen[run["run_id"]] for run in members if run["run_id"] in chosen}
+    by_seed = {run_id: scores.get(e["eval_id"], {}) for run_id, e in evals.items()}
+    pairs = [c for c in judged if c["candidate_run"] in {run["run_id"] for run in members}]
+    first = members[0]
+    names = list(dict.fromkeys(category for found in by_seed.values() for category in found))
+    categories = {name: _combined([found[name] for found in by_seed.values() if name in found]) for name in names}
+    average = categories.pop("average", {})
+    is_baseline = key == baseline
+    rate = _combined_rate([c for c in pairs if c["preference_pct"] is not None])
+    rates = {c["candidate_run"]: c["preference_pct"] for c in pairs}
+    seeds = [
+        {
+            "run_id": run["run_id"],
+            "seed": run["seed"],
+            "x": by_seed.get(run["run_id"], {}).get("average", {}).get("score"),
+            "y": rates.get(run["run_id"]),
+        }
+        for run in members
+    ]
+    head = next(iter(evals.values()), None)
+    return {
+        "key": first["run_id"],
+        "label": first["mix_name"] or first["name"],
+        "layer": layer,
+        "group": layer,
+        "series": first["series"],
+        "samples": first["samples"],
+        "parts": first["parts"],
+        "composition": None,
+        "x": average.get("score"),
+        "x_low": average.get("low"),
+        "x_high": average.get("high"),
+        **_preference(rate, is_baseline),
+        "categories": categories,
+        "seeds": seeds,
+        "n_seeds": len(members),
+        "prompt_set": pairs[0]["prompt_set"] if pairs else None,
+        "judge": pairs[0]["judge"] if pairs else None,
+        "protocol": protocol_text(head) if head else None,
+        "origin": first["origin"],
+        "run_ids": [run["run_id"] for run in members],
+        "eval_ids": [e["eval_id"] for e in evals.values()],
+        "comparison_ids": [c["comparison_id"] for c in pairs],
+        "mix_id": first["mix_id"],
+    }
+
+
+def _combined(rows: Sequence[Row]) -> Row:
+    """Mean score over seeds with its interval; see `combine_intervals`."""
+    known = [row for row in rows if row["score"] is not None]
+    if not known:
+        return {"score": None, "low": None, "high": None, "partial": False, "missing": [], "n": None}
+    low, high = combine_intervals([(row["score"], row["low"], row["high"]) for row in known])
+    return {
+        "score": sum(row["score"] for row in known) / len(known),
+        "low": low,
+        "high": high,
+        "partial": any(row["partial"] for row in known),
+        "missing": sorted({task for row in known for task in row["missing"]}),
+        "n": known[0]["n"],
+    }
+
+
+def _combined_rate(pairs: Sequence[Row]) -> Row:
+    if not pairs:
+        return {}
+    low, high = combine_intervals([(c["preference_pct"], c["low"], c["high"]) for c in pairs])
+    return {
+        "preference_pct": sum(c["preference_pct"] for c in pairs) / len(pairs),
+        "low": low,
+        "high": high,
+        "n_prompts": max(c["n_prompts"] or 0 for c in pairs),
+        "invalid": sum(c["invalid"] or 0 for c in pairs),
+    }
+
+
+def combine_intervals(
+    values: Sequence[tuple[float, float | None, float | None]],
+) -> tuple[float | None, float | None]:
+    """One interval for the mean of several (value, low, high): the wider of two views.
+
+    From three seeds on a t interval over the seeds; in any case the mean of the single intervals, because the same
+    items or prompts stand behind each of them.
+    """
+    points = [value for value, _, _ in values]
+    mean = sum(points) / len(points)
+    lows = [low for _, low, _ in values if low is not None]
+    highs = [high for _, _, high in values if high is not None]
+    low = sum(lows) / len(lows) if len(lows) == len(points) else None
+    high = sum(highs) / len(highs) if len(highs) == len(points) else None
+    if len(points) >= MIN_SEEDS:
+        spread = seed_interval(points)
+        if not math.isnan(spread.low):
+            low = spread.low if low is None else min(low, spread.low)
+            high = spread.high if high is None else max(high, spread.high)
+    if low is None or high is None:
+        return None, None
+    return min(low, mean), max(high, mean)

@@ -1,0 +1,89 @@
+"""Judged comparisons as rows for charts, verdicts by prompt, and the texts of a pair."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from limit.core import Json
+from limit.store.index import Store
+from limit.store.queries_runs import runs
+from limit.store.schema import Row
+from limit.store.series import as_json, named_role
+
+
+def comparisons(
+    store: Store, prompt_set: str | None = None, judge: str | None = None, baseline_run: str | None = None
+) -> list[Row]:
+    """Rows for `charts.preference_bars`, newest last, with the comparison's own columns beside them."""
+    by_run = {run["run_id"]: run for run in runs(store)}
+    rows = store.rows(
+        """select c.* exclude (file, config), p.* exclude (file, origin, comparison_id)
+           from comparisons c left join preferences p using (comparison_id)
+           where (? is null or prompt_set = ?) and (? is null or judge = ?) and (? is null or baseline_run = ?)
+           order by c.created, comparison_id""",
+        [prompt_set, prompt_set, judge, judge, baseline_run, baseline_run],
+    )
+    return [_bar(row, by_run) for row in rows]
+
+
+def _bar(row: Row, by_run: dict[str, Row]) -> Row:
+    candidate = by_run.get(row["candidate_run"] or "", {})
+    baseline = by_run.get(row["baseline_run"] or "", {})
+    per_seed = as_json(row["per_seed"]) or []
+    return {
+        **row,
+        "label": f"{candidate.get('name') or row['candidate']} vs {baseline.get('name') or row['baseline']}",
+        "candidate_series": candidate.get("series") or named_role(row["candidate"]),
+        "baseline_series": baseline.get("series") or named_role(row["baseline"]),
+        "low": row["ci_low"],
+        "high": row["ci_high"],
+        "per_seed": per_seed,
+        "seeds": [seed["preference_pct"] for seed in per_seed if seed["preference_pct"] is not None],
+        "note": f"judge {row['judge']}" if row["judge"] else None,
+        "key": row["comparison_id"],
+    }
+
+
+def prompt_scores(store: Store, comparison_id: str) -> list[Row]:
+    """The candidate's score of each prompt: prompt_id, score (1 win, 0.5 tie, 0 loss, mean over rows), n rows."""
+    return store.rows(
+        """select prompt_id, avg(case verdict when '2' then 1.0 when '1' then 0.0 when 'tie' then 0.5 end) as score,
+                  count(*) as n
+           from judgments where comparison_id = ? and verdict is not null group by prompt_id order by prompt_id""",
+        [comparison_id],
+    )
+
+
+def judgments(
+    store: Store,
+    comparison_id: str,
+    verdicts: Sequence[str | None] | None = None,
+    limit: int = 25,
+    offset: int = 0,
+) -> list[Row]:
+    """Verdict rows of one comparison in the order written, a page at a time; None in `verdicts` means invalid."""
+    wanted = ["invalid" if verdict is None else verdict for verdict in verdicts or []]
+    return store.rows(
+        """select * exclude (file, origin) from judgments
+           where comparison_id = ? and (? is null or list_contains(?, coalesce(verdict, 'invalid')))
+           order by line limit ? offset ?""",
+        [comparison_id, None if verdicts is None else 1, wanted, limit, offset],
+    )
+
+
+def pair_texts(store: Store, comparison_id: str, lines: Sequence[int]) -> dict[int, Json]:
+    """The stored rows of some lines of a comparison's journal, with prompt and answers; texts stay in the files."""
+    found = store.rows("select file from comparisons where comparison_id = ?", [comparison_id])
+    if not found:
+        return {}
+    path = store.path_of(found[0]["file"]).with_name("judgments.jsonl")
+    wanted = set(lines)
+    texts: dict[int, Json] = {}
+    if not path.is_file():
+        return texts
+    with path.open("rb") as file:
+        for number, line in enumerate(file):
+            if number in wanted:
+                texts[number] = json.loads(line)
+    return texts

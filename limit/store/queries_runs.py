@@ -1,0 +1,84 @@
+"""Runs, mixes, jobs and training curves as plain rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from limit.store.index import Store
+from limit.store.schema import Row
+from limit.store.series import as_json, mix_series, source_series
+
+
+def mixes(store: Store) -> list[Row]:
+    """Every mix, oldest first: mix_id, name, note, rows, chars, licence, non_commercial, seed, origin, series, parts.
+
+    `parts` is a list of {source, subset, rows, series} in the order of the mix.
+    """
+    rows = store.rows(
+        """select m.* exclude (file), l.name, l.note, l.created
+           from mixes m left join mix_labels l using (mix_id)
+           order by l.created nulls first, mix_id"""
+    )
+    parts: dict[str, list[Row]] = {}
+    for part in store.rows("select mix_id, source, subset, rows from mix_counts order by mix_id, part"):
+        named = {**part, "series": source_series(part["source"] or "")}
+        parts.setdefault(part["mix_id"], []).append(named)
+    for row in rows:
+        row["parts"] = parts.get(row["mix_id"], [])
+    series = mix_series(rows)
+    return [{**row, "series": series[row["mix_id"]], "name": row["name"] or row["mix_id"]} for row in rows]
+
+
+def runs(store: Store) -> list[Row]:
+    """Every run, oldest first, with its mix and the state of its latest finetune job.
+
+    run_id, name, kind, model, mix_id, mix_name, parts, samples (rows of the mix, 0 for a base model), series,
+    recipe_name, recipe and recipe_changes (JSON text), seed, created, origin, state, reason, loss (last training loss).
+    """
+    by_mix = {mix["mix_id"]: mix for mix in mixes(store)}
+    rows = store.rows(
+        """with latest as (
+             select j.run_id, s.state, s.reason
+             from jobs j join job_status s using (job_id) where j.kind = 'finetune'
+             qualify row_number() over (partition by j.run_id order by j.created desc) = 1)
+           select r.* exclude (file), latest.state, latest.reason, t.loss, t.steps, t.seconds
+           from runs r left join latest using (run_id) left join train_summaries t using (run_id)
+           order by r.created nulls first, run_id"""
+    )
+    for row in rows:
+        mix = by_mix.get(row["mix_id"] or "")
+        row["mix_name"] = mix["name"] if mix else None
+        row["parts"] = mix["parts"] if mix else []
+        row["samples"] = 0 if row["mix_id"] is None else mix["rows"] if mix else None
+        row["series"] = "base" if row["mix_id"] is None else mix["series"] if mix else row["mix_id"]
+    return rows
+
+
+def training_metrics(store: Store, run_ids: Sequence[str], kind: str = "train") -> list[Row]:
+    """Steps of some runs in the order written; `kind` is train, eval, generation or note."""
+    return store.rows(
+        """select * exclude (file, origin) from training_metrics
+           where list_contains(?, run_id) and kind = ? order by run_id, line""",
+        [list(run_ids), kind],
+    )
+
+
+def jobs(store: Store, states: Sequence[str] | None = None, limit: int = 200) -> list[Row]:
+    """Jobs with their status, newest first; `states` keeps only some."""
+    return store.rows(
+        """select j.* exclude (file, origin), s.* exclude (file, origin, job_id)
+           from jobs j left join job_status s using (job_id)
+           where ? is null or list_contains(?, s.state)
+           order by j.created desc, job_id limit ?""",
+        [None if states is None else 1, list(states or []), limit],
+    )
+
+
+def problems(store: Store) -> list[Row]:
+    """Files that could not be read, with the reason."""
+    return store.rows("select file, problem from problems order by file, problem")
+
+
+def recipe_of(run: Row) -> Row:
+    """A run's recipe as a dictionary; empty for a base model."""
+    return as_json(run.get("recipe")) or {}
