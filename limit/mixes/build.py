@@ -1,0 +1,149 @@
+"""Build a mix: draw its parts, write its manifest and its rows, once and for all.
+
+The bytes of `mix.json` and `samples.parquet` depend on the request and the content of the sources alone: no time, no
+name, no path. The human part (name, note) lies beside them in `label.json`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from limit.core import Json, LimitError, content_id, explained, read_json, sync_folder, utc_now, write_json
+from limit.mixes.draw import CHARS_PER_TOKEN, Candidates, candidates, read_rows, take
+from limit.settings import Workspace
+from limit.sources.listing import source_info
+from limit.sources.samples import ROW_GROUP, SCHEMA, Words
+from limit.specs import MixSpec
+
+MIX_SCHEMA = SCHEMA.append(pa.field("part", pa.int32()))
+
+
+def build_mix(
+    ws: Workspace, spec: MixSpec, name: str | None = None, note: str = "", tokenizer: str | None = None
+) -> Json:
+    """Draw and write a mix; building the same one again changes nothing but its name.
+
+    Returns {mix_id, rows, tokens, tokens_from, path, name, spec, counts, ...}. `tokens` is counted with `tokenizer` where
+    one is given, else estimated at four characters a token; `tokens_from` says which. Raises LimitError when a source
+    is missing or too small.
+    """
+    infos = {part.source: source_info(ws, part.source) for part in spec.parts}
+    hashes = {source: info["content_sha256"] for source, info in sorted(infos.items())}
+    mix_id = content_id({"spec": spec.to_dict(), "sources": hashes})
+    target = ws.make().mix(mix_id)
+    if not (target / "mix.json").is_file():
+        _write(ws, target, mix_id, spec, infos, hashes)
+    if name is not None or not (target / "label.json").is_file():
+        label_mix(ws, mix_id, name or spec.label(), note)
+    return with_tokens(ws, mix_id, tokenizer)
+
+
+def with_tokens(ws: Workspace, mix_id: str, tokenizer: str | None) -> Json:
+    """A mix's manifest with `tokens`, and `tokens_from` that says whether they were counted or estimated."""
+    from limit.mixes.listing import load_mix
+
+    mix = load_mix(ws, mix_id)
+    if tokenizer is None:
+        return {**mix, "tokens": round(mix["chars"] / CHARS_PER_TOKEN), "tokens_from": "estimate: 4 characters a token"}
+    from limit.mixes.tokens import count_mix_tokens
+
+    return {**mix, "tokens": int(count_mix_tokens(ws, mix_id, tokenizer).total.sum()), "tokens_from": tokenizer}
+
+
+def label_mix(ws: Workspace, mix_id: str, name: str, note: str = "") -> None:
+    """Give a mix a name and a note. Raises LimitError for an empty name."""
+    if not name.strip():
+        raise LimitError("a mix needs a name that is not empty; for example 'LIMA 1,000'")
+    path = ws.mix(mix_id) / "label.json"
+    created = read_json(path)["created"] if path.is_file() else utc_now()
+    write_json(path, {"name": " ".join(name.split())[:200], "note": note, "created": created})
+
+
+def draw_parts(infos: dict[str, Json], spec: MixSpec) -> list[Candidates]:
+    """The draw of each part. A sample is drawn once: a later part goes on where an earlier one took it."""
+    excluded = np.array([int(sample_id, 16) for sample_id in spec.exclude], np.uint64)
+    taken: dict[str, Words] = {}
+    drawn = []
+    for part in spec.parts:
+        info = infos[part.source]
+        if part.subset is not None and part.subset not in info["subsets"]:
+            raise LimitError(_unknown_subset(part.source, part.subset, list(info["subsets"])))
+        found = candidates(info, part, spec.seed, excluded).without(taken.get(part.source, excluded[:0]))
+        part_draw = take(part, found, spec.total, info["rows"])
+        taken[part.source] = np.concatenate([taken.get(part.source, excluded[:0]), part_draw.ids])
+        drawn.append(part_draw)
+    return drawn
+
+
+def _write(
+    ws: Workspace, target: Path, mix_id: str, spec: MixSpec, infos: dict[str, Json], hashes: dict[str, str]
+) -> None:
+    drawn = draw_parts(infos, spec)
+    with explained(target):
+        ws.mixes.mkdir(exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{mix_id}.", suffix=".tmp", dir=ws.mixes))
+        try:
+            counts = _write_samples(folder / "samples.parquet", spec, infos, drawn)
+            rows = sum(len(part) for part in drawn)
+            manifest: Json = {
+                "mix_id": mix_id,
+                "spec": spec.to_dict(),
+                "sources": hashes,
+                "rows": rows,
+                "counts": [{"source": s, "subset": u, "rows": n} for (s, u), n in sorted(counts.items())],
+                "chars": int(sum(int(part.chars.sum()) for part in drawn)),
+                **strictest_licence(list(infos.values())),
+            }
+            write_json(folder / "mix.json", manifest)
+            folder.chmod(0o755)
+            try:
+                os.rename(folder, target)
+            except OSError:
+                if not (target / "mix.json").is_file():  # not the other builder of the same mix, who was faster
+                    raise
+            sync_folder(target.parent)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_samples(
+    path: Path, spec: MixSpec, infos: dict[str, Json], drawn: list[Candidates]
+) -> Counter[tuple[str, str]]:
+    """Write the parts one after the other; returns how many rows came from each source and subset."""
+    counts: Counter[tuple[str, str]] = Counter()
+    written = 0
+    dictionaries = ["source", "subset", "meta"]
+    with pq.ParquetWriter(path, MIX_SCHEMA, compression="zstd", use_dictionary=dictionaries) as writer:
+        for number, (part, draw) in enumerate(zip(spec.parts, drawn, strict=True)):
+            table = read_rows(infos[part.source], draw.rows)
+            rows = pa.array(np.arange(written, written + len(table)))
+            table = table.set_column(0, MIX_SCHEMA.field("row"), rows)
+            table = table.append_column(MIX_SCHEMA.field("part"), pa.array([number] * len(table), pa.int32()))
+            writer.write_table(table, row_group_size=ROW_GROUP)
+            counts.update((part.source, subset) for subset in table["subset"].to_pylist())
+            written += len(table)
+    return counts
+
+
+def strictest_licence(infos: list[Json]) -> Json:
+    """The licence a mix inherits: non-commercial before unknown before open, with the sources it comes from."""
+    for wanted in (True, None, False):
+        bound = sorted(info["source"] for info in infos if info["non_commercial"] is wanted)
+        if bound:
+            texts = sorted({info["licence"] or "unknown" for info in infos if info["non_commercial"] is wanted})
+            return {"licence": "; ".join(texts), "licence_because_of": bound, "non_commercial": wanted}
+    raise AssertionError("a mix has at least one source")
+
+
+def _unknown_subset(source: str, subset: str, known: list[str]) -> str:
+    named = [name for name in known if name]
+    shown = ", ".join(named[:15]) + (f" and {len(named) - 15} more" if len(named) > 15 else "")
+    return f"source {source!r} has no subset {subset!r}; known are {shown or 'none'}"

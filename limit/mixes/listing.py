@@ -1,0 +1,64 @@
+"""Which mixes the workspace holds, what is in one, and how two differ. Needs only pyarrow, so workers may use it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limit.core import Json, LimitError, read_json
+from limit.settings import Workspace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def list_mixes(ws: Workspace) -> list[Json]:
+    """All mixes, the newest first, each as `load_mix` gives it."""
+    folders = sorted(ws.mixes.iterdir()) if ws.mixes.is_dir() else []
+    ids = [folder.name for folder in folders if not folder.name.startswith(".") and (folder / "mix.json").is_file()]
+    return sorted((load_mix(ws, mix_id) for mix_id in ids), key=lambda mix: mix["created"], reverse=True)
+
+
+def load_mix(ws: Workspace, mix_id: str) -> Json:
+    """A mix's manifest with `name`, `note`, `created` and `path`. Raises LimitError when there is no such mix."""
+    folder = ws.mix(mix_id)
+    if not (folder / "mix.json").is_file():
+        known = sorted(path.parent.name for path in ws.mixes.glob("*/mix.json"))
+        raise LimitError(f"mix {mix_id!r} does not exist; known are {', '.join(known[:20]) or 'none yet'}; "
+                         "build one with `mix build`")  # fmt: skip
+    label = folder / "label.json"
+    human = read_json(label) if label.is_file() else {"name": mix_id, "note": "", "created": ""}
+    return {**read_json(folder / "mix.json"), **human, "path": str(folder)}
+
+
+def mix_samples(ws: Workspace, mix_id: str, columns: list[str] | None = None) -> pa.Table:
+    """The rows of a mix in draw order: the sample columns and `part`."""
+    import pyarrow.parquet as pq
+
+    load_mix(ws, mix_id)
+    return pq.read_table(ws.mix(mix_id) / "samples.parquet", columns=columns)
+
+
+def diff(ws: Workspace, a: str, b: str) -> Json:
+    """How mix `b` differs from mix `a`: {a, b, spec: {field: [a, b]}, rows, shared, only_a, only_b, counts, sources}.
+
+    `counts` has one row per source and subset with the rows of each; `sources` those whose content differs.
+    """
+    first, second = load_mix(ws, a), load_mix(ws, b)
+    ids = [set(mix_samples(ws, mix, ["sample_id"])["sample_id"].to_pylist()) for mix in (a, b)]
+    tables = [{(row["source"], row["subset"]): row["rows"] for row in mix["counts"]} for mix in (first, second)]
+    keys = sorted(tables[0].keys() | tables[1].keys())
+    fields = sorted(first["spec"].keys() | second["spec"].keys())
+    changed = {k: [first["spec"].get(k), second["spec"].get(k)] for k in fields}
+    shared_sources = first["sources"].keys() & second["sources"].keys()
+    return {
+        "a": a,
+        "b": b,
+        "spec": {k: pair for k, pair in changed.items() if pair[0] != pair[1]},
+        "rows": [first["rows"], second["rows"]],
+        "shared": len(ids[0] & ids[1]),
+        "only_a": len(ids[0] - ids[1]),
+        "only_b": len(ids[1] - ids[0]),
+        "counts": [{"source": s, "subset": u, "a": tables[0].get((s, u), 0), "b": tables[1].get((s, u), 0)}
+                   for s, u in keys],
+        "sources": [s for s in sorted(shared_sources) if first["sources"][s] != second["sources"][s]],
+    }  # fmt: skip

@@ -1,0 +1,51 @@
+"""Facts on known data sets, as data in `data/catalog/sources.json`: hub id, columns, rows, licence, the paper's mixes."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+from limit.core import Json, LimitError, read_json
+from limit.settings import SHIPPED
+
+CATALOG = SHIPPED / "catalog" / "sources.json"
+_NON_COMMERCIAL = re.compile(r"non-?\s?commercial|\bnc\b", re.IGNORECASE)
+_KNOWN_OPEN = re.compile(r"\b(mit|apache|cc0|cc[- ]by|bsd|odc-by|public domain|unlicense|odbl|afl)\b", re.IGNORECASE)
+
+
+@functools.cache
+def _read() -> Json:
+    return read_json(CATALOG)
+
+
+def catalog() -> list[Json]:
+    """All known data sets: {id, title, hub_id, columns, rows, licence, non_commercial, description, format, ...}."""
+    return [{**entry, "non_commercial": is_non_commercial(entry["licence"])} for entry in _read()["sources"]]
+
+
+def catalog_entry(source: str) -> Json:
+    """One data set by its id or hub id. Raises LimitError that lists the known ids."""
+    for entry in catalog():
+        if source in (entry["id"], entry["hub_id"]):
+            return entry
+    known = ", ".join(entry["id"] for entry in catalog())
+    raise LimitError(f"{source!r} is not in the catalogue; known are {known}; or give a hub id such as owner/name")
+
+
+def facts_for(catalog_id: str | None) -> Json:
+    """The entry whose id is `catalog_id`, or an empty dict."""
+    return next((entry for entry in catalog() if entry["id"] == catalog_id), {})
+
+
+def paper_mixes() -> list[Json]:
+    """Every mix of the paper: {id, title, seed, recipe, parts: ["SOURCE:N", ...]}."""
+    return list(_read()["mixes"])
+
+
+def is_non_commercial(licence: str | None) -> bool | None:
+    """True or False where a licence's text tells, None where nothing is known."""
+    if not licence:
+        return None
+    if _NON_COMMERCIAL.search(licence.replace("_", "-")):
+        return True
+    return False if _KNOWN_OPEN.search(licence) else None

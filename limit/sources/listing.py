@@ -1,0 +1,46 @@
+"""Which sources the workspace holds, and what is known of each."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from limit.core import Json, LimitError, read_json
+from limit.settings import Workspace
+
+INDEX_NAME = "search.sqlite"
+
+
+def list_sources(ws: Workspace) -> list[Json]:
+    """`source.json` of every complete source in name order, each with `path` and `indexed`."""
+    folders = sorted(ws.sources.iterdir()) if ws.sources.is_dir() else []
+    found = (source_info_at(folder) for folder in folders if not folder.name.startswith("."))
+    return [info for info in found if info is not None]
+
+
+def source_info(ws: Workspace, name: str) -> Json:
+    """One source's facts. Raises LimitError naming the closest known sources when it does not exist."""
+    info = source_info_at(ws.source(name))
+    if info is None:
+        known = [source["source"] for source in list_sources(ws)]
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known[:20]) or 'none yet'}"
+        raise LimitError(f"source {name!r} does not exist; {hint}; add it with `sources add` or `sources fetch`")
+    return info
+
+
+def source_info_at(folder: Path) -> Json | None:
+    """The facts in a source's folder, or None where there is no complete source."""
+    if not (folder / "source.json").is_file():
+        return None
+    info = read_json(folder / "source.json")
+    return {**info, "path": str(folder), "indexed": (folder / INDEX_NAME).is_file()}
+
+
+def sample_files(info: Json) -> list[Path]:
+    """The Parquet files of a source in row order. Raises LimitError when one is missing."""
+    files = [Path(info["path"]) / file["name"] for file in info["files"]]
+    for file in files:
+        if not file.is_file():
+            raise LimitError(f"{file} is missing; add source {info['source']!r} again")
+    return files
