@@ -120,7 +120,7 @@ def to_device(row: Row, device: torch.device) -> Row:
     documents = row.documents
     if documents is not None:
         documents = documents._replace(offsets=documents.offsets.to(device, non_blocking=True))
-    moved = {
+    moved: Any = {
         name: value.to(device, non_blocking=True) for name, value in row._asdict().items() if torch.is_tensor(value)
     }
     return row._replace(documents=documents, **moved)

@@ -13,12 +13,18 @@ from limit.specs.run import RunSpec
 
 
 def launch_finetune(
-    ws: Workspace, spec: RunSpec, *, name: str | None = None, gpus: int | None = None, after: Sequence[str] = ()
+    ws: Workspace,
+    spec: RunSpec,
+    *,
+    name: str | None = None,
+    gpus: int | None = None,
+    after: Sequence[str] = (),
+    loggers: Sequence[str] = (),
 ) -> Json:
     """Freeze the run and enqueue its finetune; the same request gives the same run and no second job.
 
-    Returns {job_id, run_id, state}. `after` are job ids that must finish first. Raises LimitError when the model,
-    the mix or the recipe cannot be used.
+    A run that was stopped or failed goes on from its last checkpoint. Returns {job_id, run_id, state}. `after` are
+    job ids that must finish first. Raises LimitError when the model, the mix or the recipe cannot be used.
     """
     if spec.mix_id is None or spec.recipe is None:
         raise LimitError("a finetune needs a mix and a recipe; give --mix and --recipe")
@@ -28,7 +34,7 @@ def launch_finetune(
     request = jobs.JobRequest(
         kind="finetune",
         title=f"Finetune {run['name']}",
-        arguments=["finetune", "--run", run_id],
+        arguments=["finetune", "--run", run_id, *(word for logger in loggers for word in ("--log-to", logger))],
         subject={"run_id": run_id, "mix_id": spec.mix_id},
         gpus=gpus,
         after=tuple(after),

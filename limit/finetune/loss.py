@@ -37,7 +37,8 @@ class _HeadLoss(torch.autograd.Function):
         dtype = _compute_dtype(hidden)
         matrix = head.to(dtype)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        grad_hidden = torch.empty_like(hidden)
+        wanted = any(ctx.needs_input_grad)  # not while watching held-out loss
+        grad_hidden = torch.empty_like(hidden) if wanted else None
         grad_head = torch.zeros_like(head, dtype=torch.float32) if head.requires_grad else None
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and bias.requires_grad else None
         for start in range(0, len(hidden), chunk):
@@ -50,6 +51,8 @@ class _HeadLoss(torch.autograd.Function):
             picked = logits[rows, targets[part]]
             norm = torch.logsumexp(logits, dim=-1)
             total += ((norm - picked) * weights[part]).sum()
+            if grad_hidden is None:
+                continue
             grad = logits.sub_(norm[:, None]).exp_()  # probabilities, in the logits' own memory
             grad[rows, targets[part]] -= 1
             grad *= weights[part, None]

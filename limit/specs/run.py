@@ -28,6 +28,7 @@ class Recipe(Spec):
         "end here although the schedule runs on to `epochs` (the paper judged epoch 4 or 6 of 10)", default=None, ge=1
     )
     global_batch_size: int = option("samples in one optimizer step", default=48, ge=1)
+    drop_last: bool = option("leave out the last, smaller batch of an epoch", default=False, advanced=True)
     micro_batch_size: int = option(
         "samples on one device at a time; halved by itself when memory runs out", default=4, ge=1
     )

@@ -1,0 +1,92 @@
+"""Checkpoints that are whole or absent: written aside, synced, renamed, pruned; and found again."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from limit.core import Json, LimitError, explain_os_error, explained, read_json, sync_folder, write_json
+
+STATE = "limit.json"
+_NUMBERED = re.compile(r"checkpoint-(\d+)")
+_FULL_DISK_WORDS = ("No space left", "Disk quota", "disk full", "enforce fail at inline_container", "file write failed")
+
+
+@contextlib.contextmanager
+def staged_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `target`; on success it replaces `target` by rename, on failure it is removed."""
+    staging = target.parent / f".{target.name}.saving"
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        with explained(target):
+            staging.mkdir(parents=True)
+        yield staging
+        with explained(target):
+            _sync_files(staging)
+            shutil.rmtree(target, ignore_errors=True)
+            staging.rename(target)
+            sync_folder(target.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _sync_files(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            sync_folder(path)
+    sync_folder(folder)
+
+
+def resume_points(train: Path) -> list[Path]:
+    """Complete checkpoints, newest first; one whose state cannot be read is passed over."""
+    found = []
+    for path in train.glob("checkpoint-*"):
+        numbered = _NUMBERED.fullmatch(path.name)
+        if numbered and _readable(path):
+            found.append((int(numbered[1]), path))
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def _readable(checkpoint: Path) -> bool:
+    try:
+        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        read_json(checkpoint / STATE)
+    except (OSError, ValueError, LimitError):
+        return False
+    return isinstance(state, dict) and "global_step" in state
+
+
+def write_state(checkpoint: Path, state: Json) -> None:
+    """What our trainer needs to go on exactly, beside what transformers keeps."""
+    write_json(checkpoint / STATE, state)
+
+
+def prune(train: Path, keep: int) -> None:
+    """Delete all but the newest `keep` resume checkpoints, and what a killed process left half-written."""
+    for path in resume_points(train)[keep:]:
+        shutil.rmtree(path, ignore_errors=True)
+    for path in train.glob(".*.saving"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """True for the many shapes in which libraries report that nothing more fits on the disk."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if any(word in str(seen) for word in _FULL_DISK_WORDS):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def disk_full_error(path: Path) -> LimitError:
+    """The sentence for a disk that is full."""
+    return explain_os_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), path)

@@ -1,0 +1,92 @@
+"""What leaves a run: weights in safetensors, an adapter merged into its base, a model on the hub."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from limit.core import Json, LimitError
+from limit.finetune.card import write_card
+from limit.finetune.checkpoints import staged_folder
+from limit.models import load_model, load_tokenizer, resolve_model
+from limit.settings import Workspace
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl")
+
+
+def save_weights(trainer: Any, target: Path) -> None:
+    """Write the model or adapter with its tokenizer, in bf16 when it was trained so, else in fp32.
+
+    Called on every process: sharded weights are gathered, and the first process writes.
+    """
+    import torch
+
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.sharded else model.state_dict()
+    if not trainer.args.should_save:
+        return
+    if trainer.args.bf16:
+        state = _converted(state, torch.bfloat16)
+    options: Json = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
+    if not options:
+        options["state_dict"] = state
+    model.save_pretrained(target, safe_serialization=True, **options)
+    trainer.processing_class.save_pretrained(target)
+    _drop_pickles(target)
+
+
+def _converted(state: Json, dtype: Any) -> Json:
+    """The state in another number format; tensors that share memory still do, so tied weights stay one."""
+    done: dict[int, Any] = {}
+    for tensor in state.values():
+        done.setdefault(tensor.data_ptr(), tensor.to(dtype) if tensor.is_floating_point() else tensor)
+    return {name: done[tensor.data_ptr()] for name, tensor in state.items()}
+
+
+def _drop_pickles(folder: Path) -> None:
+    for pattern in _PICKLES:
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def merge_adapter(ws: Workspace, run_name: str, out: Path) -> Path:
+    """Write a run's adapter merged into its base model, as a folder that needs nothing of ours.
+
+    Raises LimitError when the run has no finished adapter or `out` already holds something.
+    """
+    ref = resolve_model(ws, run_name)
+    if ref.adapter is None:
+        raise LimitError(f"run {run_name} has no adapter to merge; its model is whole in {ref.path}")
+    if out.exists() and (out.is_file() or any(out.iterdir())):
+        raise LimitError(f"{out} already exists; name a new folder for the merged model")
+    with staged_folder(out) as target:
+        load_model(ref, "auto", "cpu").save_pretrained(target, safe_serialization=True)
+        load_tokenizer(ref).save_pretrained(target)
+        if ref.run_id:
+            write_card(ws, ref.run_id, target)
+    return out
+
+
+def push_model(ws: Workspace, run_name: str, repository: str) -> str:
+    """Upload a run's model or adapter with a fresh card to the hub as a private repository; returns its address.
+
+    Raises LimitError without HF_TOKEN, or when the hub refuses.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    ref = resolve_model(ws, run_name)
+    if ref.run_id is None or not (ref.adapter or ref.local):
+        raise LimitError(f"{run_name} is not a finished run of this workspace; only those can be pushed")
+    if not os.environ.get("HF_TOKEN"):
+        raise LimitError("pushing to the hub needs a token with write access in HF_TOKEN")
+    folder = ref.adapter or Path(ref.path)
+    write_card(ws, ref.run_id, folder)
+    try:
+        api = HfApi()
+        api.create_repo(repository, private=True, exist_ok=True)
+        api.upload_folder(repo_id=repository, folder_path=folder, ignore_patterns=list(_PICKLES))
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise LimitError(f"the hub did not take {repository!r}: {str(error).splitlines()[0]}") from error
+    return f"https://huggingface.co/{repository}"

@@ -1,0 +1,299 @@
+"""The worker: finetune one run in this process, or go on where a killed attempt was."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import PrinterCallback, TrainingArguments, set_seed
+
+from limit.core import Json, LimitError, read_json, read_jsonl, utc_now, write_json
+from limit.finetune import checkpoints
+from limit.finetune.architecture import prepare_model
+from limit.finetune.card import write_card
+from limit.finetune.examples import Examples, load_examples
+from limit.finetune.export import save_weights
+from limit.finetune.follow import Follow
+from limit.finetune.loss import causal_lm
+from limit.finetune.metrics import Journal, flops_per_token, peak_flops
+from limit.finetune.optimizers import group_weight_decay, optimizer_class
+from limit.finetune.trainer import Finetuner
+from limit.jobs.context import JobContext
+from limit.models import ModelRef, load_model, load_tokenizer, resolve_model, torch_dtype
+from limit.runs import load_run, run_spec
+from limit.settings import Workspace
+from limit.specs.run import Recipe, RunSpec
+
+SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+
+
+def finetune(ws: Workspace, run_id: str, context: JobContext, loggers: Sequence[str] = ()) -> Json:
+    """Train the run to its end and put the finished model at `runs/<run_id>/model`.
+
+    Returns the summary that also stands in train/summary.json: {run_id, state, steps, epochs, loss, tokens, seconds,
+    ...}; state is "stopped" when the job was asked to stop, and a checkpoint to go on from is there. A run whose
+    model is finished is left alone. Raises LimitError for anything the user can fix.
+    """
+    quiet_libraries()
+    spec = run_spec(load_run(ws, run_id))
+    if spec.mix_id is None or spec.recipe is None:
+        raise LimitError(f"run {run_id} is a base model; there is nothing to finetune")
+    folder = ws.run(run_id)
+    summary = folder / "train" / "summary.json"
+    if (folder / "model").is_dir() and summary.exists():
+        return read_json(summary)
+    started = time.monotonic()
+    set_seed(spec.seed)
+    ref = _reference(ws, spec)
+    tokenizer = load_tokenizer(ref)
+    examples = load_examples(ws.mix(spec.mix_id), tokenizer, spec.recipe)
+    trainer, follow = _build(ws, folder, spec, spec.recipe, ref, tokenizer, examples, context, loggers)
+    _run(trainer, folder / "train")
+    result = _summary(trainer, follow, run_id, folder, examples, time.monotonic() - started)
+    _finish(ws, trainer, result, folder)
+    return result
+
+
+def quiet_libraries() -> None:
+    """Leave the log to what matters for this run."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
+def _reference(ws: Workspace, spec: RunSpec) -> ModelRef:
+    ref = resolve_model(ws, spec.model)
+    trusted = spec.trust_remote_code or ref.trust_remote_code
+    return ModelRef(**{**ref.__dict__, "trust_remote_code": trusted})
+
+
+def _build(
+    ws: Workspace,
+    folder: Path,
+    spec: RunSpec,
+    recipe: Recipe,
+    ref: ModelRef,
+    tokenizer: Any,
+    examples: Examples,
+    context: JobContext,
+    loggers: Sequence[str],
+) -> tuple[Finetuner, Follow]:
+    arguments = training_arguments(folder / "train", recipe, spec.seed, loggers)
+    device = arguments.device
+    first = arguments.process_index == 0
+    model = trainable_model(ref, recipe, str(device))
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    mode = prepare_model(model, recipe.packing, pad_id)
+    journal = Journal(folder / "train" / "metrics.jsonl", write=first)
+    flops, peak = _work(model, examples, device, arguments.world_size)
+    trainer = Finetuner(
+        model,
+        arguments,
+        recipe,
+        examples.train,
+        mode,
+        journal,
+        pad_id=pad_id,
+        flops=flops,
+        peak=peak,
+        processing_class=tokenizer,
+        optimizer_cls_and_kwargs=optimizer_class(recipe),
+    )
+
+    trainer.pop_callback(PrinterCallback)
+    follow = Follow(trainer, examples, context, lambda number: _keep_epoch(trainer, number, ws, folder))
+    trainer.add_callback(follow)
+    return trainer, follow
+
+
+def _keep_epoch(trainer: Finetuner, number: int, ws: Workspace, folder: Path) -> None:
+    """A checkpoint that stays and can be evaluated; without room for it the run goes on."""
+    try:
+        _keep(trainer, folder / "train" / f"epoch-{number}", ws, folder.name)
+    except LimitError as error:
+        trainer.journal.note(trainer.state.global_step, f"epoch {number} was not kept: {error}")
+
+
+def training_arguments(output: Path, recipe: Recipe, seed: int, loggers: Sequence[str]) -> TrainingArguments:
+    """The recipe in transformers' words."""
+    gpu = torch.cuda.is_available()
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    sharded: Json = {"fsdp": "full_shard auto_wrap", "fsdp_config": {"version": 2}} if world > 1 and gpu else {}
+    return TrainingArguments(
+        output_dir=str(output),
+        per_device_train_batch_size=recipe.global_batch_size,
+        num_train_epochs=recipe.epochs,
+        max_steps=recipe.max_steps or -1,
+        learning_rate=recipe.learning_rate,
+        weight_decay=group_weight_decay(recipe),
+        lr_scheduler_type=SCHEDULES[recipe.schedule],
+        warmup_steps=recipe.warmup_steps,
+        max_grad_norm=recipe.grad_clip_norm,
+        seed=seed,
+        bf16=torch_dtype(recipe.precision, "cuda" if gpu else "cpu") == torch.bfloat16,
+        use_cpu=not gpu,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to=list(loggers) or "none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
+        **sharded,
+    )
+
+
+def trainable_model(ref: ModelRef, recipe: Recipe, device: str) -> Any:
+    """The model with the weights that the recipe trains: fp32 masters when all are, low-rank ones on a frozen base."""
+    if recipe.method == "qlora":
+        model = load_model(ref, "bf16", device, quantization_config=_four_bit())
+    else:
+        # Full finetuning keeps fp32 master weights and computes in bf16 under autocast.
+        model = load_model(ref, "fp32" if recipe.method == "full" else "auto", device)
+    if recipe.method != "full":
+        model = _add_adapter(model, recipe)
+    model.train()
+    if recipe.activation_checkpointing == "on" or (recipe.activation_checkpointing == "auto" and _wants_recompute()):
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if recipe.method != "full":
+            model.enable_input_require_grads()
+    return model
+
+
+def _wants_recompute() -> bool:
+    return torch.cuda.is_available()
+
+
+def _add_adapter(model: Any, recipe: Recipe) -> Any:
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    if recipe.method == "qlora":
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    config = LoraConfig(
+        r=recipe.lora_rank,
+        lora_alpha=recipe.lora_alpha,
+        lora_dropout=recipe.lora_dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config)
+
+
+def _four_bit() -> Any:
+    why_not = qlora_problem()
+    if why_not:
+        raise LimitError(why_not)
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def qlora_problem() -> str:
+    """Why QLoRA does not work here, empty when it does."""
+    from limit.finetune.estimate import has_bitsandbytes
+
+    if not torch.cuda.is_available():
+        return "recipe method 'qlora' needs an NVIDIA GPU; take 'lora'"
+    return (
+        "" if has_bitsandbytes() else "recipe method 'qlora' needs the bitsandbytes package; install it or take 'lora'"
+    )
+
+
+def _work(model: Any, examples: Examples, device: torch.device, world: int) -> tuple[float, float | None]:
+    """FLOP per token of this model on these lengths, and the peak of all its devices."""
+    inner = causal_lm(model)
+    config = inner.config.get_text_config()
+    head = inner.get_output_embeddings().weight
+    tables = {id(weight): weight.numel() for weight in (head, inner.get_input_embeddings().weight)}
+    body = sum(p.numel() for p in inner.parameters()) - sum(tables.values())
+    tokens = sum(example.length for example in examples.train)
+    labelled = sum(example.loss_tokens for example in examples.train) / tokens
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    context = sum(example.length**2 for example in examples.train) / tokens
+    flops = flops_per_token(
+        body + int(head.numel() * labelled),
+        config.num_hidden_layers,
+        config.hidden_size,
+        context,
+        min(1.0, trained / max(body, 1)),
+    )
+    peak = peak_flops(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+    return flops, None if peak is None else peak * world
+
+
+def _run(trainer: Finetuner, train: Path) -> None:
+    """Train from the newest checkpoint that is whole, or from the start."""
+    points = checkpoints.resume_points(train)
+    checkpoints.prune(train, trainer.recipe.keep_checkpoints)
+    step = 0
+    if points:
+        trainer.restore_progress(points[0])
+        step = int(points[0].name.rpartition("-")[2])
+    trainer.journal.rewind(step if points else -1)
+    trainer.journal.note(step, f"resumed from step {step}" if points else trainer.mode.reason)
+    try:
+        trainer.train(resume_from_checkpoint=str(points[0]) if points else None)
+    except OSError as error:
+        if checkpoints.is_disk_full(error):
+            raise checkpoints.disk_full_error(train) from error
+        raise
+
+
+def _summary(trainer: Finetuner, follow: Follow, run_id: str, folder: Path, examples: Examples, seconds: float) -> Json:
+    rows = [row for row in read_jsonl(folder / "train" / "metrics.jsonl") if row.get("kind") == "train"]
+    return {
+        "run_id": run_id,
+        "state": "stopped" if follow.stopped else "finished",
+        "steps": trainer.state.global_step,
+        "epochs": round(float(trainer.state.epoch or 0), 4),
+        "loss": rows[-1]["loss"] if rows else None,
+        "tokens": trainer.tokens_seen,
+        "seconds": round(seconds, 2),
+        "samples": len(examples.train),
+        "held_out": {source: len(kept) for source, kept in examples.held_out.items()},
+        "truncated": examples.truncated,
+        "without_loss": examples.without_loss,
+        "loss_weighting": trainer.recipe.loss_weighting,
+        "mode": trainer.mode.reason,
+        "tokens_per_s": rows[-1]["tokens_per_s"] if rows else None,
+        "memory_gb": max((row["memory_gb"] for row in rows), default=None),
+        "row_tokens": trainer.row_tokens,
+        "device": str(trainer.args.device),
+        "processes": trainer.args.world_size,
+        "ended": utc_now(),
+    }
+
+
+def _finish(ws: Workspace, trainer: Finetuner, summary: Json, folder: Path) -> None:
+    """Put the finished model in its place; the resume checkpoints of a finished run are only ballast."""
+    finished, first = summary["state"] == "finished", trainer.args.should_save
+    if finished:
+        _keep(trainer, folder / "model", ws, summary["run_id"])
+    if first:
+        write_json(folder / "train" / "summary.json", summary)
+    if finished and first:
+        checkpoints.prune(folder / "train", keep=0)
+
+
+def _keep(trainer: Finetuner, target: Path, ws: Workspace, run_id: str) -> None:
+    """Write a loadable model or adapter with its card. Raises LimitError when the disk is full."""
+    try:
+        if not trainer.args.should_save:
+            save_weights(trainer, target)  # sharded weights are gathered from all processes
+            return
+        with checkpoints.staged_folder(target) as staging:
+            save_weights(trainer, staging)
+            write_card(ws, run_id, staging)
+    except Exception as error:
+        if checkpoints.is_disk_full(error):
+            raise checkpoints.disk_full_error(target) from error
+        raise

@@ -1,0 +1,288 @@
+"""transformers' Trainer with packed rows: one batch is one optimizer step's samples, split into rows here.
+
+What the Trainer keeps: schedule, clipping, optimizer, mixed precision, FSDP, checkpoint contents, resume, loggers.
+What is ours: a step is a set of samples and its loss their exact weighted mean, however they are packed, halved when
+memory runs out, or dealt out to processes; checkpoints appear by rename; a loss that is not finite ends the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainingArguments
+
+from limit.core import Json, LimitError, read_json
+from limit.finetune.architecture import TrainingMode, to_device
+from limit.finetune.checkpoints import STATE, is_disk_full, prune, staged_folder, write_state
+from limit.finetune.metrics import Journal, Speed, memory_gb, train_row
+from limit.finetune.packing import (
+    Example,
+    Row,
+    best_fit_decreasing,
+    length_groups,
+    packed_row,
+    padded_row,
+    sample_weights,
+    share_out,
+)
+from limit.specs.run import Recipe
+
+
+class StepSampler:
+    """Sample numbers of each optimizer step of an epoch; a permutation of its own per (seed, epoch)."""
+
+    def __init__(self, samples: int, batch_size: int, seed: int, drop_last: bool) -> None:
+        self.samples, self.batch_size, self.seed = samples, batch_size, seed
+        self.drop_last = drop_last and samples >= batch_size
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.samples // self.batch_size if self.drop_last else math.ceil(self.samples / self.batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.samples, generator=generator).tolist()
+        for step in range(len(self)):
+            yield order[step * self.batch_size : (step + 1) * self.batch_size]
+
+
+class Finetuner(Trainer):
+    """The Trainer over encoded examples; `mode` says whether rows are packed or padded."""
+
+    def __init__(
+        self,
+        model: Any,
+        arguments: TrainingArguments,
+        recipe: Recipe,
+        examples: list[Example],
+        mode: TrainingMode,
+        journal: Journal,
+        *,
+        pad_id: int,
+        flops: float,
+        peak: float | None,
+        **options: Any,
+    ) -> None:
+        super().__init__(model=model, args=arguments, **options)
+        self.recipe, self.examples, self.mode, self.journal = recipe, examples, mode, journal
+        self.sampler = StepSampler(len(examples), recipe.global_batch_size, arguments.seed, recipe.drop_last)
+        self.row_tokens = recipe.micro_batch_size * recipe.max_seq_len
+        self.pad_id, self.flops, self.peak = pad_id, flops, peak
+        self.speed = Speed()
+        self.tokens_seen = 0
+        self.save_seconds = 0.0
+        self._staging: Path | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self.sampler)
+
+    @property
+    def sharded(self) -> bool:
+        return bool(self.is_fsdp_enabled)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """All processes draw the same steps; each takes its share of a step in `training_step`."""
+        return DataLoader(
+            self.examples,  # type: ignore[arg-type]
+            batch_sampler=self.sampler,
+            collate_fn=list,
+            generator=torch.Generator(),
+        )
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        return 0
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """Gradients of one optimizer step; returns its loss. Raises LimitError when it is not finite or cannot fit."""
+        started = time.monotonic()
+        model.train()
+        while True:
+            try:
+                loss = self._accumulate(model, inputs)
+                break
+            except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                shortage = str(error).splitlines()[0][:200]
+            # Outside the handler, so that the failed pass's tensors are free before the next.
+            self._halve(model, inputs, shortage)
+        if not torch.isfinite(loss):
+            raise LimitError(_not_finite("loss", float(loss), self.state.global_step + 1))
+        tokens = sum(example.length for example in inputs)
+        self.tokens_seen += tokens
+        self.speed.step(tokens, time.monotonic() - started)
+        return loss
+
+    def _accumulate(self, model: Any, examples: list[Example]) -> torch.Tensor:
+        world = self.args.world_size
+        rows = self._rows(examples)
+        rows += [self._empty_row(examples)] * (self._most_rows(len(rows)) - len(rows))
+        total = torch.zeros((), device=self.args.device)
+        for number, row in enumerate(rows, start=1):
+            with contextlib.nullcontext() if number == len(rows) else self.accelerator.no_sync(model=model):
+                with self.compute_loss_context_manager():
+                    loss = model(row=to_device(row, self.args.device))
+                self.accelerator.backward(loss * world)  # data-parallel wrappers average, and we want the sum
+            total += loss.detach()
+        if world > 1:
+            dist.all_reduce(total)
+        return total
+
+    def _rows(self, examples: Sequence[Example]) -> list[Row]:
+        """This process's rows of a step, weighted over the whole step."""
+        weights = sample_weights(examples, self.recipe.loss_weighting)
+        share = share_out([example.length for example in examples], self.args.world_size)[self.args.process_index]
+        return self.rows_of([examples[index] for index in share], [weights[index] for index in share])
+
+    def rows_of(self, examples: Sequence[Example], weights: Sequence[float]) -> list[Row]:
+        """Rows of at most `row_tokens` tokens, packed or padded; a longer sample has a row of its own."""
+        plan = best_fit_decreasing if self.mode.packed else length_groups
+        rows = []
+        for members in plan([example.length for example in examples], self.row_tokens):
+            chosen, scale = [examples[index] for index in members], [weights[index] for index in members]
+            rows.append(packed_row(chosen, scale) if self.mode.packed else padded_row(chosen, scale, self.pad_id))
+        return rows
+
+    def _empty_row(self, examples: Sequence[Example]) -> Row:
+        """A shortest sample that counts nothing, for a process with fewer rows than another (FSDP works in step)."""
+        shortest = min(examples, key=lambda example: example.length)
+        return self.rows_of([shortest], [0.0])[0]
+
+    def _most_rows(self, mine: int) -> int:
+        if self.args.world_size == 1:
+            return mine
+        count = torch.tensor(mine, device=self.args.device)
+        dist.all_reduce(count, op=dist.ReduceOp.MAX)
+        return int(count)
+
+    def _halve(self, model: Any, examples: Sequence[Example], shortage: str) -> None:
+        model.zero_grad(set_to_none=True)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        longest = max(example.length for example in examples)
+        advice = "lower max_seq_len, switch activation_checkpointing on, or take the recipe lora or qlora"
+        if self.args.world_size > 1:
+            raise LimitError(
+                f"out of memory with micro_batch_size {self.recipe.micro_batch_size} ({shortage}); {advice}"
+            )
+        if self.row_tokens <= longest:
+            raise LimitError(f"out of memory: one sample of {longest:,} tokens does not fit ({shortage}); {advice}")
+        self.row_tokens = max(self.row_tokens // 2, longest)
+        self.journal.note(
+            self.state.global_step + 1,
+            f"memory ran out; the micro-batch is now at most {self.row_tokens:,} tokens, "
+            f"the global batch stays {self.recipe.global_batch_size}",
+        )
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        norm = super()._clip_grad_norm(model)
+        if not math.isfinite(float(norm)):
+            raise LimitError(_not_finite("gradient norm", float(norm), self.state.global_step + 1))
+        return norm
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Write the step's line; external loggers get it through transformers."""
+        if "loss" in logs:
+            step = self.state.global_step
+            values = {
+                "epoch": round(float(self.state.epoch or 0), 4),
+                "loss": logs["loss"],
+                "grad_norm": logs.get("grad_norm"),
+                "lr": logs.get("learning_rate"),
+                "memory_gb": round(memory_gb(self.args.device), 3),
+            }
+            remaining = self.state.max_steps - step
+            self.journal.row(
+                "train", step, **train_row(values, self.tokens_seen, self.speed, remaining, self.flops, self.peak)
+            )
+        super().log(logs, start_time)
+
+    @torch.no_grad()
+    def source_loss(self, examples: Sequence[Example]) -> tuple[float, int]:
+        """Mean loss per token over held-out examples, and how many tokens that is."""
+        model, tokens = self.model_wrapped, sum(example.loss_tokens for example in examples)
+        model.eval()
+        total = 0.0
+        for row in self.rows_of(examples, [1.0 / tokens] * len(examples)):
+            with self.compute_loss_context_manager():
+                total += float(model(row=to_device(row, self.args.device)))
+        model.train()
+        return total, tokens
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._staging or super()._get_output_dir(trial))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write the resume checkpoint aside and rename it; a full disk costs this checkpoint and not the run."""
+        started = time.monotonic()
+        target = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+        try:
+            if self.args.world_size == 1:
+                with staged_folder(target) as staging:
+                    self._write_checkpoint(model, trial, staging)
+            else:
+                self._save_together(model, trial, target)
+            if self.args.should_save:
+                prune(Path(str(self.args.output_dir)), self.recipe.keep_checkpoints)
+        except Exception as error:
+            if not is_disk_full(error):
+                raise
+            self.journal.note(self.state.global_step, f"no room for {target.name}: the disk is full; training goes on")
+        self.save_seconds = time.monotonic() - started
+
+    def _save_together(self, model: Any, trial: Any, target: Path) -> None:
+        """Several processes write into one folder, which the first renames."""
+        staging = target.parent / f".{target.name}.saving"
+        with staged_folder(target) if self.args.should_save else contextlib.nullcontext():
+            dist.barrier()
+            self._write_checkpoint(model, trial, staging)
+            dist.barrier()
+        dist.barrier()
+
+    def _write_checkpoint(self, model: Any, trial: Any, staging: Path) -> None:
+        self._staging = staging
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self._staging = None
+        if self.args.should_save:
+            inner = staging / f"checkpoint-{self.state.global_step}"
+            for path in inner.iterdir():
+                path.rename(staging / path.name)
+            inner.rmdir()
+            write_state(staging, self.progress_state())
+
+    def progress_state(self) -> Json:
+        """What a resumed process needs beyond transformers' own state, to pack the same rows again."""
+        return {"row_tokens": self.row_tokens, "tokens_seen": self.tokens_seen, "packed": self.mode.packed}
+
+    def restore_progress(self, checkpoint: Path) -> None:
+        """Take up `progress_state` of a checkpoint."""
+        state = read_json(checkpoint / STATE)
+        self.row_tokens, self.tokens_seen = int(state["row_tokens"]), int(state["tokens_seen"])
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error)
+    return "can't allocate memory" in text or "out of memory" in text
+
+
+def _not_finite(what: str, value: float, step: int) -> str:
+    return (
+        f"the {what} became {value} at step {step} (loss is not finite); lower learning_rate, raise warmup_steps, "
+        "or use precision fp32"
+    )
