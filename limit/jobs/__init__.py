@@ -6,7 +6,7 @@
 Nothing here needs a running server: the app, the command line and the supervisors all call the same functions.
 """
 
-from limit.jobs.control import Place, hold, is_paused, move, pause, resume, start, stop
+from limit.jobs.control import Place, hold, is_paused, move, pause, remove, resume, start, stop
 from limit.jobs.queue import schedule
 from limit.jobs.rundir import ACTIVE, ENDED, QUEUED, STATES, JobRequest
 from limit.jobs.view import counts, list_jobs, result, show, status, tail, wait
@@ -24,6 +24,7 @@ __all__ = [
     "list_jobs",
     "move",
     "pause",
+    "remove",
     "result",
     "resume",
     "schedule",

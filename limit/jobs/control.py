@@ -21,6 +21,7 @@ from limit.jobs import queue
 from limit.jobs.locks import locked
 from limit.jobs.rundir import (
     ACTIVE,
+    ENDED,
     QUEUED,
     JobRequest,
     job_folders,
@@ -182,6 +183,20 @@ def _requeue(folder: Path) -> None:
     status = new_status(before["attempt"] + 1 if ran else before["attempt"], time.time())
     status.update(token=before["token"], **{key: before[key] for key in ("step", "total")})
     write_status(folder, status)
+
+
+def remove(ws: Workspace, job_id: str) -> None:
+    """Take an ended job out of the history; what it made stays. Raises LimitError while it is queued or active."""
+    require("operator", "remove jobs")
+    folder = require_job(ws, job_id)
+    with _deciding(ws):
+        state = seen_status(folder)["state"]
+        if state not in ENDED:
+            raise LimitError(f"job {job_id} is {state}; stop it before you remove it")
+        grave = ws.jobs / f".gone-{uuid.uuid4().hex}"
+        with explained(folder):
+            folder.rename(grave)
+        shutil.rmtree(grave, ignore_errors=True)
 
 
 def hold(ws: Workspace, job_id: str, held: bool = True) -> None:

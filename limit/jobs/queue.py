@@ -103,7 +103,7 @@ def _settle(ws: Workspace, job: Json, status: Json) -> bool:
         return False
     if is_locked(job_lock(folder)):
         return False
-    if is_locked(attempt_lock(folder)) and not status.get("unreadable"):
+    if (status.get("ray") or is_locked(attempt_lock(folder))) and not status.get("unreadable"):
         _watch_orphan(ws, folder)
         return False
     if status["state"] == "starting" and not status["launched"]:

@@ -41,6 +41,12 @@ def connect(address: str) -> Any:
         raise LimitError(f"the Ray cluster at {address} does not answer: {_first_line(error)}") from error
 
 
+def handle_for(folder: Path, status: Json) -> Json:
+    """Where an attempt will go; written down before it is submitted, so that it is found again whatever happens."""
+    submission_id = f"{folder.name}-{status['token']}-{status['attempt']}"
+    return {"address": os.environ["LIMIT_RAY_ADDRESS"], "submission_id": submission_id}
+
+
 class RayAttempt:
     """One submitted job; its id stands in the status, so that another supervisor can go on watching it."""
 
@@ -56,10 +62,8 @@ class RayAttempt:
         self._last_poll = 0.0
 
     @classmethod
-    def submit(cls, job: Json, folder: Path, settings: Mapping[str, str], status: Json) -> RayAttempt:
-        """Submit the worker and write where it went into `status`. Raises LimitError."""
-        address = os.environ["LIMIT_RAY_ADDRESS"]
-        handle = {"address": address, "submission_id": f"{folder.name}-{status['token']}-{status['attempt']}"}
+    def submit(cls, job: Json, folder: Path, settings: Mapping[str, str], handle: Json) -> RayAttempt:
+        """Submit the worker under the id in `handle`. Raises LimitError."""
         attempt = cls(folder, handle)
         python = os.environ.get("LIMIT_RAY_PYTHON") or "python"
         command = shlex.join(worker_command(job, folder, python))
@@ -73,8 +77,7 @@ class RayAttempt:
                 metadata={"limit_job": folder.name},
             )
         except Exception as error:  # as in `connect`
-            raise LimitError(f"the Ray cluster at {address} refused the job: {_first_line(error)}") from error
-        status["ray"] = handle
+            raise LimitError(f"the Ray cluster refused the job: {_first_line(error)}") from error
         return attempt
 
     def wait(self, seconds: float) -> bool:

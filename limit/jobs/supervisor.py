@@ -79,6 +79,10 @@ class Supervisor:
         self.status.update(launched=True, events_offset=self.events.offset, started=utc_now())
         log_mark(self.folder, f"attempt {self.status['attempt']}")
         own = self._own_attempt()
+        if runs_on_ray(self.job):
+            from limit.jobs.ray import handle_for
+
+            self.status["ray"] = handle_for(self.folder, self.status)
         self.save()
         try:
             attempt = self._start([own, *self.slots])
@@ -94,7 +98,7 @@ class Supervisor:
         if runs_on_ray(self.job):
             from limit.jobs.ray import RayAttempt
 
-            return RayAttempt.submit(self.job, self.folder, settings, self.status)
+            return RayAttempt.submit(self.job, self.folder, settings, self.status["ray"])
         settings |= gpu_environment(self.status["gpus"], heavy)
         return LocalAttempt(worker_command(self.job, self.folder), settings, self.folder, held)
 
