@@ -1,7 +1,7 @@
 """The pretraining text of the base model: plain documents about the small world, drawn from a seed.
 
-Notable: half B of people, towns and tools occurs in statements only; questions and answers are about half A; no document
-uses the finetuning template; sums, rows, lists, stories and pairs that are held out never occur.
+Notable: half B of people, towns and tools occurs in statements only; questions and answers are about half A; no
+document uses the finetuning template; sums, rows, lists, stories and pairs that are held out never occur.
 """
 
 from __future__ import annotations

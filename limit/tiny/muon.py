@@ -1,7 +1,7 @@
 """Muon in single precision: momentum whose update matrices are made orthogonal before they are applied.
 
-After Jordan et al., https://kellerjordan.github.io/posts/muon/. `torch.optim.Muon` runs its iteration in bfloat16, which
-a processor without bfloat16 units does slowly; this one stays in float32 and handles equal shapes together.
+After Jordan et al., https://kellerjordan.github.io/posts/muon/. `torch.optim.Muon` runs its iteration in bfloat16,
+which a processor without bfloat16 units does slowly; this one stays in float32 and handles equal shapes together.
 """
 
 from __future__ import annotations

@@ -18,30 +18,35 @@ WORLD_SEED = 2311
 N_PEOPLE = 160
 N_TOWNS = 32
 
-JOBS = (
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+JOBS = _words(
     "baker carpenter teacher doctor farmer miller tailor painter sailor gardener potter barber judge nurse clerk guard "
     "singer dancer printer shepherd"
-).split()
-PETS = "cat dog parrot rabbit tortoise hamster goose lizard pony goat duck ferret canary mouse toad hedgehog".split()
-FOODS = (
+)
+PETS = _words("cat dog parrot rabbit tortoise hamster goose lizard pony goat duck ferret canary mouse toad hedgehog")
+FOODS = _words(
     "soup bread beans rice pears plums fish pancakes noodles carrots nuts cakes potatoes tomatoes cherries dumplings"
-).split()
-HOBBIES = (
+)
+HOBBIES = _words(
     "swimming drawing chess running fishing reading knitting cycling juggling climbing skating dancing archery "
     "bowling rowing hiking"
-).split()
-COLOURS = "red blue green yellow purple orange brown black white pink grey violet".split()
-REGIONS = "north south east west hills marshes lowlands islands".split()
-RIVERS = "Alva Brindle Corran Dunmar Eskel Fennow Garra Hallet Imber Jorren Kestle Lunnet".split()
-PRODUCTS = (
-    "glass wool paper honey salt rope pottery leather candles bells ink barrels ribbons tiles silver cider".split()
 )
-LANDMARKS = "tower bridge fountain windmill lighthouse castle market park harbour museum statue library".split()
-PLACES = "kitchen attic cellar barn shed hall stable porch pantry workshop cupboard drawer basket chest".split()
-THINGS = (  # from light to heavy
+COLOURS = _words("red blue green yellow purple orange brown black white pink grey violet")
+REGIONS = _words("north south east west hills marshes lowlands islands")
+RIVERS = _words("Alva Brindle Corran Dunmar Eskel Fennow Garra Hallet Imber Jorren Kestle Lunnet")
+PRODUCTS = _words(
+    "glass wool paper honey salt rope pottery leather candles bells ink barrels ribbons tiles silver cider"
+)
+LANDMARKS = _words("tower bridge fountain windmill lighthouse castle market park harbour museum statue library")
+PLACES = _words("kitchen attic cellar barn shed hall stable porch pantry workshop cupboard drawer basket chest")
+THINGS = _words(  # from light to heavy
     "feather leaf coin key pencil spoon cup shoe book lamp pot brick chair suitcase carpet table bench sofa piano cart "
     "boat wagon house ship"
-).split()
+)
 TOOL_USES = {
     "saw": "cut wood", "needle": "sew cloth", "broom": "sweep the floor", "ladder": "reach the roof",
     "comb": "tidy your hair", "kettle": "boil water", "towel": "dry your hands", "shovel": "dig a hole",
@@ -116,8 +121,8 @@ def build_world(seed: int = WORLD_SEED) -> World:
     return World(people=people, towns=towns, tools=tools, things=tuple(THINGS))
 
 
-_ONSETS = "B Br D Dr F Fl G Gr H J K Kr L M N P Pr R S Sk St T Tr V W Z".split()
-_MIDDLES = "ab ad al an ar av eb ed el em en er ev id il im in ir is ob od ol om on or ov ud ul um un ur us".split()
+_ONSETS = _words("B Br D Dr F Fl G Gr H J K Kr L M N P Pr R S Sk St T Tr V W Z")
+_MIDDLES = _words("ab ad al an ar av eb ed el em en er ev id il im in ir is ob od ol om on or ov ud ul um un ur us")
 _TOWN_ENDS = ("holm", "ford", "by", "stead", "wick", "dale")
 
 
