@@ -55,7 +55,7 @@ def gauntlet_panels(
     _mark_gaps(figure, rows, shown, series, columns, palette)
     figure.update_xaxes(type="category", showgrid=False)
     figure.update_yaxes(zeroline=True, zerolinewidth=1.5, rangemode="tozero", tickformat=".2f")
-    figure.update_yaxes(title_text="score above chance", col=1, title_font_size=11)
+    figure.update_yaxes(title_text="score above chance", col=1)
     return styled(figure, palette, height, barmode="group", bargap=0.22, bargroupgap=0.08)
 
 

@@ -45,9 +45,11 @@ def plane(rows: Sequence[Row], palette: Palette, *, height: int = 460, front: bo
             figure.add_trace(_front_line([members[i] for i in best], layer, palette))
         for index, row in enumerate(members):
             _seeds(figure, row, palette)
-            figure.add_trace(_point(row, palette, dominated=front and index not in best))
+            figure.add_trace(_point(row, palette, _label_side(row, shown), dominated=front and index not in best))
     figure.add_hline(y=50, line={"color": palette.muted, "width": 1, "dash": "dot"})
-    figure.update_xaxes(title_text="Gauntlet average (score above chance)", tickformat=".2f", automargin=True)
+    figure.update_xaxes(
+        title_text="Gauntlet average (score above chance)", tickformat=".3~f", nticks=6, automargin=True
+    )
     figure.update_yaxes(title_text="preferred over the baseline (%)", automargin=True)
     return styled(figure, palette, height, showlegend=False, margin={"l": 60, "r": 24, "t": 20, "b": 52})
 
@@ -63,19 +65,25 @@ def _front_line(rows: Sequence[Row], layer: str, palette: Palette) -> go.Scatter
     )
 
 
-def _point(row: Row, palette: Palette, dominated: bool) -> go.Scatter:
+def _label_side(row: Row, rows: Sequence[Row]) -> str:
+    """Beside the cross, towards the middle of the plane, so that labels are neither cut nor crossed."""
+    middle = (min(r["x"] for r in rows) + max(r["x"] for r in rows)) / 2
+    return "top right" if row["x"] <= middle else "top left"
+
+
+def _point(row: Row, palette: Palette, side: str, dominated: bool) -> go.Scatter:
     colour = palette.colour(row["series"])
     left, right = below_above(row["x"], row.get("x_low"), row.get("x_high"))
     down, up = below_above(row["y"], row.get("y_low"), row.get("y_high"))
     bar = {"type": "data", "symmetric": False, "thickness": 1.4, "width": 0, "color": palette.muted}
-    opacity = 0.45 if dominated else 1.0
+    opacity = 0.6 if dominated else 1.0
     return go.Scatter(
         x=[row["x"]],
         y=[row["y"]],
         mode="markers+text",
         name=literal(row["label"]),
         text=[literal(row["label"], 40)],
-        textposition="top center",
+        textposition=side,
         textfont={"size": 12, "color": palette.muted if dominated else palette.ink},
         error_x={**bar, "array": [right], "arrayminus": [left]},
         error_y={**bar, "array": [up], "arrayminus": [down]},

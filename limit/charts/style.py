@@ -55,7 +55,12 @@ def styled(figure: go.Figure, palette: Palette, height: int, title: str | None =
         modebar={"orientation": "v"},
     )
     figure.update_layout(**layout)
-    axis = {"gridcolor": palette.grid, "zerolinecolor": palette.muted, "linecolor": palette.grid}
+    axis = {
+        "gridcolor": palette.grid,
+        "zerolinecolor": palette.muted,
+        "linecolor": palette.grid,
+        "title_font_size": 13,
+    }
     figure.update_xaxes(**axis)
     figure.update_yaxes(**axis)
     return figure

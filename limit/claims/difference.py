@@ -1,0 +1,220 @@
+"""Is it real? Two models compared item by item and prompt by prompt, corrected for how many comparisons are made.
+
+Items and prompts that both models answered are paired and the seeds of a model averaged first, so what is resampled is
+the independent unit. Verdicts use Holm's correction over all the lines of one comparison.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from limit.statistics import Difference, Interval, holm, paired_difference, verdict_of
+from limit.store import Store
+from limit.store.queries_gauntlet import CORE
+from limit.store.schema import Row
+
+SHOWN = {"average": "the Gauntlet average", "preference": "preference"}
+
+
+def compare_models(store: Store, a: Row, b: Row) -> list[Row]:
+    """One line for the average, each category and preference: how far `a` is above `b`.
+
+    `a` and `b` are rows of `queries_models`. Each line: measure, estimate, low, high (score, or per cent for
+    preference), p_value, p_adjusted, n, unit (items, prompts or none), verdict, needed_n, basis, sentence.
+    Published models can only be compared by their reading error; the line says so.
+    """
+    lines = [_published(a, b, c) for c in ("average", *_shared(a, b))] if _is_paper(a, b) else _own(store, a, b)
+    lines.append(_preference(store, a, b))
+    lines = [line for line in lines if line]
+    adjusted = holm([line["p_value"] for line in lines])
+    for line, p in zip(lines, adjusted, strict=True):
+        line["p_adjusted"] = p
+        if line["basis"] == "paired":
+            line["verdict"] = verdict_of(Interval(line["low"], line["high"]), p)
+        line["sentence"] = sentence(line, a["label"], b["label"])
+    return lines
+
+
+def _is_paper(a: Row, b: Row) -> bool:
+    return "published" in (a["origin"], b["origin"])
+
+
+def _shared(a: Row, b: Row) -> list[str]:
+    return [c for c in a["categories"] if c in b["categories"]]
+
+
+def _line(measure: str, unit: str, basis: str, **values: Any) -> Row:
+    empty = {"estimate": None, "low": None, "high": None, "p_value": math.nan, "n": 0, "needed_n": None}
+    return {"measure": measure, "unit": unit, "basis": basis, "verdict": "cannot tell", **empty, **values}
+
+
+def _published(a: Row, b: Row, category: str) -> Row:
+    """Digitised scores differ when their reading errors do not overlap; sampling error was not published."""
+    first, second = (_score(row, category) for row in (a, b))
+    if first["score"] is None or second["score"] is None:
+        return _line(category, "none", "not published")
+    estimate = first["score"] - second["score"]
+    error = (first["high"] or first["score"]) - first["score"] + (second["high"] or second["score"]) - second["score"]
+    verdict = "better" if estimate > error else "worse" if estimate < -error else "cannot tell"
+    bounds = {"estimate": estimate, "low": estimate - error, "high": estimate + error}
+    return _line(category, "none", "reading error", verdict=verdict, **bounds)
+
+
+def _score(row: Row, category: str) -> Row:
+    if category == "average":
+        return {"score": row["x"], "low": row["x_low"], "high": row["x_high"]}
+    return row["categories"].get(category) or {"score": None, "low": None, "high": None}
+
+
+def _own(store: Store, a: Row, b: Row) -> list[Row]:
+    items = paired_scores(store, a["eval_ids"], b["eval_ids"])
+    names = [c for c in CORE if c in items] + sorted(set(items) - set(CORE))
+    lines = []
+    if names:
+        core = [c for c in names if c in CORE] or names
+        total = sum(len(items[c][0]) for c in core)
+        first, second = (
+            np.concatenate([items[c][side] * total / (len(core) * len(items[c][side])) for c in core])
+            for side in (0, 1)
+        )
+        lines.append(_paired("average", "items", first, second))
+    return lines + [_paired(c, "items", *items[c]) for c in names]
+
+
+def paired_scores(store: Store, evals_a: Sequence[str], evals_b: Sequence[str]) -> dict[str, tuple[Any, Any]]:
+    """For each category the values of the shared items of both models, scaled so that their mean is the score.
+
+    An item counts 1 / (tasks * items of its task * (1 - baseline)) of its category, times the number of items; seeds
+    are averaged. The difference of the means is then the difference of the category scores over shared items.
+    """
+    rows = store.rows(
+        """with scored as (
+             select category, task, num_fewshot, coalesce(subcategory, '') as subcategory, idx,
+                    avg(correct) filter (where list_contains($a, eval_id)) as a,
+                    avg(correct) filter (where list_contains($b, eval_id)) as b
+             from gauntlet_items where list_contains($a, eval_id) or list_contains($b, eval_id) group by all),
+           base as (select task, num_fewshot, any_value(baseline) as baseline from gauntlet_tasks
+                    where list_contains($a, eval_id) group by all)
+           select category, task || '/' || num_fewshot as task, subcategory, a, b, coalesce(baseline, 0) as baseline
+           from scored left join base using (task, num_fewshot)
+           where a is not null and b is not null order by category, task, subcategory, idx""",
+        {"a": list(evals_a), "b": list(evals_b)},
+    )
+    by_category: dict[str, list[Row]] = {}
+    for row in rows:
+        by_category.setdefault(row["category"], []).append(row)
+    return {category: _category_values(members) for category, members in by_category.items()}
+
+
+def _category_values(rows: list[Row]) -> tuple[Any, Any]:
+    """Values of one category; sub-categories of a task weigh alike, as in the Gauntlet."""
+    tasks: dict[str, dict[str, int]] = {}
+    for row in rows:
+        parts = tasks.setdefault(row["task"], {})
+        parts[row["subcategory"]] = parts.get(row["subcategory"], 0) + 1
+    weights = np.array(
+        [
+            len(rows) / (len(tasks) * len(tasks[r["task"]]) * tasks[r["task"]][r["subcategory"]] * (1 - r["baseline"]))
+            for r in rows
+        ]
+    )
+    return weights * np.array([row["a"] for row in rows]), weights * np.array([row["b"] for row in rows])
+
+
+def _paired(measure: str, unit: str, first: Any, second: Any) -> Row:
+    return _from_difference(measure, unit, paired_difference(first, second))
+
+
+def _from_difference(measure: str, unit: str, d: Difference, factor: float = 1.0) -> Row:
+    return _line(
+        measure,
+        unit,
+        "paired",
+        estimate=d.estimate * factor,
+        low=d.low * factor,
+        high=d.high * factor,
+        p_value=d.p_value,
+        n=d.n,
+        needed_n=d.needed_n,
+    )
+
+
+def _preference(store: Store, a: Row, b: Row) -> Row:
+    """Preference of `a` over `b`: judged directly where that was done, else both against the same baseline."""
+    direct, mirrored = _between(store, a, b), _between(store, b, a)
+    scores = direct or {prompt: 1 - score for prompt, score in mirrored.items()}
+    if scores:
+        values = np.array(list(scores.values()))
+        return _from_difference("preference", "prompts", paired_difference(values, np.full(len(values), 0.5)), 100)
+    first, second = (prompt_means(store, row["comparison_ids"]) for row in (a, b))
+    shared = sorted(set(first) & set(second))
+    if shared:
+        pair = ([first[p] for p in shared], [second[p] for p in shared])
+        return _from_difference("preference", "prompts", paired_difference(*pair), 100)
+    if a["y"] is None or b["y"] is None:
+        return _line("preference", "none", "not judged")
+    return _by_intervals(a, b)
+
+
+def _by_intervals(a: Row, b: Row) -> Row:
+    """Without verdicts by prompt: the difference of two rates, their half-widths added in squares."""
+    half = math.hypot(*(max(r["y_high"] - r["y"], r["y"] - r["y_low"]) for r in (a, b) if r["y_low"] is not None))
+    estimate = a["y"] - b["y"]
+    verdict = "better" if estimate > half else "worse" if estimate < -half else "cannot tell"
+    bounds = {"estimate": estimate, "low": estimate - half, "high": estimate + half}
+    return _line("preference", "none", "published intervals", verdict=verdict, **bounds)
+
+
+def _between(store: Store, candidate: Row, baseline: Row) -> dict[str, float]:
+    """Scores by prompt of direct comparisons of two models."""
+    found = store.rows(
+        """select comparison_id from comparisons
+           where list_contains(?, candidate_run) and list_contains(?, baseline_run)""",
+        [candidate["run_ids"], baseline["run_ids"]],
+    )
+    return prompt_means(store, [row["comparison_id"] for row in found])
+
+
+def prompt_means(store: Store, comparison_ids: Sequence[str]) -> dict[str, float]:
+    """The candidate's mean score of each prompt (0-1) over several comparisons; ties are one half."""
+    rows = store.rows(
+        """select prompt_id, avg(case verdict when '2' then 1.0 when '1' then 0.0 else 0.5 end) as score
+           from judgments where list_contains(?, comparison_id) and verdict is not null and prompt_id is not null
+           group by prompt_id order by prompt_id""",
+        [list(comparison_ids)],
+    )
+    return {row["prompt_id"]: row["score"] for row in rows}
+
+
+def sentence(line: Row, a: str, b: str) -> str:
+    """The line in words: what is better, by how much, and what would settle what cannot be told."""
+    name = SHOWN.get(line["measure"], line["measure"].replace("_", " "))
+    if line["estimate"] is None:
+        reason = {"not published": "a score is not published", "not judged": "nobody judged the two"}[line["basis"]]
+        return f"{name.capitalize()}: {a} and {b} cannot be compared, {reason}."
+    show: Callable[[float], str] = _points if line["measure"] == "preference" else _score_text
+    low, high, value = line["low"], line["high"], line["estimate"]
+    if line["verdict"] == "cannot tell":
+        span = f"difference {show(value)} [{show(low)}, {show(high)}]"
+        return f"{name.capitalize()}: cannot tell {a} from {b} ({span}).{_more(line)}"
+    if line["verdict"] == "worse":
+        low, high, value = -high, -low, -value
+    return f"{name.capitalize()}: {a} is {line['verdict']} than {b} by {show(value)} [{show(low)}, {show(high)}]."
+
+
+def _more(line: Row) -> str:
+    if line["needed_n"] is None or line["needed_n"] <= line["n"] or line["unit"] == "none":
+        return ""
+    return f" About {line['needed_n'] - line['n']:,} more {line['unit']} would settle a difference of this size."
+
+
+def _points(value: float) -> str:
+    return f"{value:.1f} pp"
+
+
+def _score_text(value: float) -> str:
+    return f"{value:.3f}"

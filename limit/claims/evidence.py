@@ -1,0 +1,139 @@
+"""What supports a claim: a test over model rows with a three-valued outcome, and the numbers that it rests on.
+
+A test is data: {kind, a, b, measure, relation}. `a` and `b` are keys of `queries_models` rows (`b` absent: the even
+rate of 50 %), `relation` is `above`, `below` or `level` (cannot be told apart).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from limit.claims.difference import compare_models
+from limit.claims.sizes import value_of
+from limit.core import Json, LimitError
+from limit.formats import accuracy_interval, percent_interval
+from limit.store import Store
+from limit.store.queries_models import own_rows, paper_rows
+from limit.store.schema import Row
+
+Outcome = Literal["supported", "unclear", "contradicted", "no data"]
+State = Literal["green", "amber", "red", "grey"]
+RELATIONS = ("above", "below", "level")
+MEASURES = ("average", "preference")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The outcome of a test with its numbers; `value` is a difference (or a rate when the test has no `b`)."""
+
+    outcome: Outcome
+    value: float | None
+    low: float | None
+    high: float | None
+    caption: str
+    run_ids: tuple[str, ...]
+
+    def numbers(self) -> Json:
+        """What is kept with a claim to notice that the numbers moved."""
+        return {"outcome": self.outcome, "value": self.value, "low": self.low, "high": self.high}
+
+
+def model_index(store: Store) -> dict[str, Row]:
+    """All models, the paper's and one's own, by key."""
+    return {row["key"]: row for row in (*paper_rows(store), *own_rows(store))}
+
+
+def check_test(test: Mapping[str, Any]) -> None:
+    """Raise LimitError unless `test` can be evaluated."""
+    for name in ("a", "measure", "relation"):
+        if not isinstance(test.get(name), str):
+            raise LimitError(f"a claim's test needs {name!r} as text, got {test.get(name)!r}")
+    if test["relation"] not in RELATIONS:
+        raise LimitError(f"claim relation is {test['relation']!r}; choose one of {', '.join(RELATIONS)}")
+    if test.get("b") is None and test["measure"] != "preference":
+        raise LimitError("a claim about a Gauntlet score needs a second model to compare with")
+
+
+def evaluate(store: Store, test: Mapping[str, Any], models: Mapping[str, Row] | None = None) -> Evidence:
+    """Run a claim's test on the present data."""
+    models = models if models is not None else model_index(store)
+    a, b = models.get(test["a"]), models.get(test.get("b") or "")
+    if a is None or (test.get("b") and b is None):
+        return Evidence("no data", None, None, None, "a model of this claim is not in the workspace", ())
+    return _against_even(a, test["relation"]) if b is None else _between(store, a, b, test)
+
+
+def _against_even(a: Row, relation: str) -> Evidence:
+    value, low, high = value_of(a, "preference")
+    caption = preference_caption(a)
+    if value is None or low is None or high is None:
+        return Evidence("no data", value, low, high, caption, tuple(a["run_ids"]))
+    return Evidence(_outcome(low - 50, high - 50, relation), value, low, high, caption, tuple(a["run_ids"]))
+
+
+def _outcome(low: float, high: float, relation: str) -> Outcome:
+    above, below = low > 0, high < 0
+    if relation == "level":
+        return "contradicted" if above or below else "supported"
+    supported, contradicted = (above, below) if relation == "above" else (below, above)
+    return "supported" if supported else "contradicted" if contradicted else "unclear"
+
+
+def _between(store: Store, a: Row, b: Row, test: Mapping[str, Any]) -> Evidence:
+    lines = [line for line in compare_models(store, a, b) if line["measure"] == test["measure"]]
+    runs = (*a["run_ids"], *b["run_ids"])
+    if not lines or lines[0]["estimate"] is None:
+        return Evidence("no data", None, None, None, lines[0]["sentence"] if lines else "no scores yet", runs)
+    line = lines[0]
+    words = {"better": "above", "worse": "below", "cannot tell": "level"}
+    found = words[line["verdict"]]
+    wanted = test["relation"]
+    outcome: Outcome = "supported" if found == wanted else "unclear" if found == "level" else "contradicted"
+    return Evidence(outcome, line["estimate"], line["low"], line["high"], difference_caption(line, a, b), runs)
+
+
+def preference_caption(row: Row) -> str:
+    """n, judge, prompts and interval of a model's preference rate."""
+    shown = percent_interval(row["y"], row["y_low"], row["y_high"])
+    words = [shown, f"n = {row['n_prompts']:,} prompts" if row["n_prompts"] else "", f"{row['prompt_set']} prompts"]
+    seeds = row["n_seeds"]
+    words += [
+        f"judge {row['judge']}" if row["judge"] else "",
+        f"{seeds} seed{'s' if seeds != 1 else ''}" if seeds else "",
+    ]
+    return " · ".join(word for word in [*words, "95 % interval over prompts"] if word)
+
+
+def difference_caption(line: Row, a: Row, b: Row) -> str:
+    """n, basis and interval of a difference."""
+    show = percent_interval if line["measure"] == "preference" else accuracy_interval
+    basis = {"paired": "paired, 95 % bootstrap, Holm-corrected", "reading error": "reading error of the figure only"}
+    n = f"n = {line['n']:,} {line['unit']}" if line["n"] else ""
+    shown = show(line["estimate"], line["low"], line["high"])
+    words = [
+        f"{a['label']} less {b['label']}: {shown}",
+        n,
+        basis.get(line["basis"], line["basis"]),
+        a["protocol"] or "",
+    ]
+    return " · ".join(word for word in words if word)
+
+
+def state(evidence: Evidence, bound: Mapping[str, Any]) -> State:
+    """Green while the data support the claim, amber when the numbers it was written on moved, red when they deny it."""
+    if evidence.outcome == "no data":
+        return "grey"
+    if evidence.outcome == "contradicted":
+        return "red"
+    return "green" if evidence.outcome == "supported" and not moved(evidence, bound) else "amber"
+
+
+def moved(evidence: Evidence, bound: Mapping[str, Any]) -> bool:
+    """Whether the value differs from the one the claim was bound to, as far as it would be printed."""
+    before = bound.get("value")
+    if before is None or evidence.value is None:
+        return before is not evidence.value
+    step = 0.05 if max(abs(before), abs(evidence.value)) > 1 else 0.0005
+    return bool(abs(before - evidence.value) > step)

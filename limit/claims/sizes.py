@@ -1,0 +1,117 @@
+"""How much data is enough: score by number of samples, and the smallest size that cannot be told from the full set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from limit.claims.difference import compare_models
+from limit.store import Store
+from limit.store.schema import Row
+
+MARGIN = {"preference": 5.0}  # points; a smaller gap is of no use to anybody
+SCORE_MARGIN = 0.02
+
+
+@dataclass(frozen=True)
+class Sufficient:
+    """From `at_least` on no size can be told from `reference`; from `shown_at` on the gap is shown to be small."""
+
+    reference: int
+    at_least: int | None
+    shown_at: int | None
+    sentence: str
+
+
+def family(row: Row) -> str:
+    """What a mix is made of, whatever the sizes: models of one family form one curve."""
+    if row["origin"] == "published":
+        return f"{row['layer']}"
+    names = dict.fromkeys(str(part["source"]) for part in row["parts"])
+    return " + ".join(names) or "base"
+
+
+def curve_rows(rows: Sequence[Row], measure: str) -> list[Row]:
+    """Rows for `charts.limit_curve`; `measure` is average, a category, or preference."""
+    out = []
+    for row in rows:
+        score, low, high = value_of(row, measure)
+        if row["samples"] is None:
+            continue
+        seeds = [seed["y" if measure == "preference" else "x"] for seed in row["seeds"]]
+        shown = family(row)
+        key = row["series"] if row["samples"] == 0 else shown
+        out.append(
+            {
+                "series": key if row["origin"] != "published" else row["series"],
+                "label": "base model"
+                if row["samples"] == 0
+                else shown
+                if row["origin"] != "published"
+                else row["label"],
+                "size": row["samples"],
+                "score": score,
+                "low": low,
+                "high": high,
+                "seeds": [seed for seed in seeds if seed is not None] if measure in ("average", "preference") else [],
+                "n_seeds": row["n_seeds"],
+                "key": row["key"],
+            }
+        )
+    return out
+
+
+def value_of(row: Row, measure: str) -> tuple[float | None, float | None, float | None]:
+    """Value, low and high of one measure of a model row."""
+    if measure == "average":
+        return row["x"], row["x_low"], row["x_high"]
+    if measure == "preference":
+        return row["y"], row["y_low"], row["y_high"]
+    found = row["categories"].get(measure) or {}
+    return found.get("score"), found.get("low"), found.get("high")
+
+
+def smallest_sufficient(store: Store, rows: Sequence[Row], measure: str) -> Sufficient | None:
+    """The answer for models of one family (any order); None without two sizes that have the measure."""
+    known = sorted(
+        (r for r in rows if r["samples"] and value_of(r, measure)[0] is not None), key=lambda r: r["samples"]
+    )
+    if len({row["samples"] for row in known}) < 2:
+        return None
+    full = known[-1]
+    lines = {row["key"]: _line(store, row, full, measure) for row in known[:-1]}
+    margin = MARGIN.get(measure, SCORE_MARGIN)
+    enough = _from_here_on(known, lambda row: lines[row["key"]]["verdict"] != "worse")
+    shown = _from_here_on(known, lambda row: (lines[row["key"]]["low"] or -1e9) > -margin)
+    return Sufficient(full["samples"], enough, shown, _sentence(full, enough, shown, margin, measure))
+
+
+def _line(store: Store, row: Row, full: Row, measure: str) -> Row:
+    lines = compare_models(store, row, full)
+    missing: Row = {"verdict": "cannot tell", "low": None}
+    return next((line for line in lines if line["measure"] == measure), missing)
+
+
+def _from_here_on(known: Sequence[Row], holds: Callable[[Row], bool]) -> int | None:
+    """The smallest size from which on the condition holds for every larger size below the full one."""
+    best = None
+    for row in reversed(known[:-1]):
+        if not holds(row):
+            break
+        best = row["samples"]
+    return best
+
+
+def _sentence(full: Row, enough: int | None, shown: int | None, margin: float, measure: str) -> str:
+    unit = "points" if measure == "preference" else "of score"
+    if enough is None:
+        words = f"Every smaller size is worse than the full {full['samples']:,} samples"
+        return (
+            f"{words}: less is not enough here."
+            if shown is None
+            else f"{words}, but from {shown:,} on by less than {margin:g} {unit}."
+        )
+    words = f"From {enough:,} samples on, no size can be told from the full {full['samples']:,}."
+    if shown is None:
+        return f"{words} No smaller size is yet shown to be within {margin:g} {unit} of it; more items would settle it."
+    return f"{words} From {shown:,} on it is shown to be within {margin:g} {unit}."

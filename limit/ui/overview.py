@@ -1,0 +1,267 @@
+"""The Overview: both paradigms of one study in one picture, what runs, what failed and why, and the next click."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+import streamlit as st
+
+from limit import charts
+from limit.claims.suggest import chip, suggestions
+from limit.formats import accuracy_interval, count, percent_interval
+from limit.store import Store
+from limit.store.queries_models import own_rows, paper_rows
+from limit.store.queries_runs import jobs, mixes, problems
+from limit.store.schema import Row
+from limit.ui.glossary import explain
+from limit.ui.shell import chart, errors_in_words, is_dark, note_line, open_store, page_head, plain, show_error
+
+PAPER_CHOICE = "The LIMIT paper"
+SIZES = ("7B", "30B", "all")
+STEPS = (
+    ("Look at the data", "pages/samples.py", "Samples"),
+    ("Put a small mix together", "pages/mix.py", "Mix"),
+    ("Finetune the tiny model on it", "pages/launch.py", "Launch"),
+    ("Read both scores beside the paper's", "pages/compare.py", "Compare"),
+)
+NEXT = (
+    ("pages/mix.py", "Build a mix"),
+    ("pages/launch.py", "Launch runs"),
+    ("pages/compare.py", "Is it real?"),
+    ("pages/present.py", "Present"),
+)
+TABLE_STYLE = """
+<style>
+.limit-table { overflow-x: auto; }
+.limit-table table { width: 100%; border-collapse: collapse; font-size: 0.92rem; }
+.limit-table th { text-align: left; font-weight: 600; opacity: 0.72; padding: 6px 10px; white-space: nowrap; }
+.limit-table td { padding: 6px 10px; border-top: 1px solid rgba(128,128,128,0.25); vertical-align: middle; }
+.limit-table td.num, .limit-table th.num { text-align: right; white-space: nowrap; }
+.limit-dot { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin-right: 7px;
+  border: 1px solid rgba(128,128,128,0.6); vertical-align: -1px; }
+.limit-pale { opacity: 0.8; }
+</style>
+"""
+
+
+def show() -> None:
+    """The whole page."""
+    page_head("LIMIT", "Which small mix makes a model good under both evaluation paradigms?")
+    with errors_in_words():
+        store = open_store()
+        _troubles(store)
+        rows = choose_study(store)
+        _picture(store, rows)
+        if all(row["origin"] == "published" for row in rows):
+            _embedded(store)
+        _next_steps(store)
+
+
+def palette_for(store: Store) -> charts.Palette:
+    """The palette of the reader's theme with a colour for every mix, oldest first."""
+    return charts.Palette.of("dark" if is_dark() else "light").with_mixes(mix["series"] for mix in mixes(store))
+
+
+def study_names(store: Store) -> dict[str, tuple[str, str] | None]:
+    """What can be looked at, by name: (base model, origin), or None for the paper.
+
+    One's own newest study comes first, then the paper, then what ships.
+    """
+    own: dict[str, tuple[str, str] | None] = {}
+    shipped: dict[str, tuple[str, str] | None] = {}
+    for row in reversed(_with_results(store)):
+        if row["origin"] == "shipped":
+            shipped.setdefault(f"{row['layer']} · shipped study", (row["layer"], "shipped"))
+        else:
+            own.setdefault(f"{row['layer']} · your runs", (row["layer"], "workspace"))
+    return {**own, PAPER_CHOICE: None, **shipped}
+
+
+def study_rows(store: Store, study: tuple[str, str] | None, sizes: Sequence[str] = SIZES[:2]) -> list[Row]:
+    """The models of one study; the paper's are kept to `sizes`."""
+    if study is None:
+        return paper_rows(store, sizes)
+    return [row for row in own_rows(store) if (row["layer"], row["origin"]) == study]
+
+
+def _with_results(store: Store) -> list[Row]:
+    return [row for row in own_rows(store) if row["x"] is not None or row["comparison_ids"]]
+
+
+def choose_study(store: Store) -> list[Row]:
+    """The study chosen by the reader, from the URL or by hand."""
+    names = study_names(store)
+    left, right = st.columns([2, 1], vertical_alignment="bottom")
+    with left:
+        name = st.selectbox("Study", list(names), key="study", bind="query-params")
+    study = names.get(name)
+    if study is not None:
+        return study_rows(store, study)
+    with right:
+        size = st.segmented_control("Model size", SIZES, default="7B", required=True, key="size", bind="query-params")
+    return study_rows(store, None, SIZES[:2] if size == "all" else [size or "7B"])
+
+
+def _troubles(store: Store) -> None:
+    """Failed jobs with their reason, files that could not be read, an index that is not on disk."""
+    for job in jobs(store, ["failed", "lost"], limit=3):
+        reason = job["reason"] or "no reason was recorded"
+        show_error(f"{job['title'] or job['kind']} {job['state']}: {reason}")
+        st.page_link(
+            "pages/runs.py", label="See its log", icon=":material/arrow_forward:", query_params={"job": job["job_id"]}
+        )
+    if store.note:
+        st.info(plain(store.note), icon=":material/info:")
+    unread = problems(store)
+    if unread:
+        with st.expander(f"{len(unread)} file{'s' if len(unread) > 1 else ''} could not be read and were left out"):
+            for row in unread[:50]:
+                st.text(f"{row['file']}: {row['problem']}")
+
+
+def _picture(store: Store, rows: Sequence[Row]) -> None:
+    palette = palette_for(store)
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        figure = charts.plane(plane_rows(rows), palette, height=430)
+        chart(figure, charts.plane_alt(rows), key="overview_plane")
+        _plane_note(rows)
+    with right:
+        st.subheader("What it says", anchor=False)
+        _claims(store, rows)
+    models_table(rows, palette)
+
+
+def _embedded(store: Store) -> None:
+    """Below the paper: the study that ships with the tiny model."""
+    rows = [row for row in own_rows(store) if row["origin"] == "shipped"]
+    if not rows:
+        return
+    st.subheader("The same question on a tiny model", anchor=False)
+    palette = palette_for(store)
+    chart(charts.plane(plane_rows(rows), palette, height=340), charts.plane_alt(rows), key="overview_embedded")
+    _plane_note(rows)
+    models_table(rows, palette)
+    _link("pages/launch.py", "Run the embedded study")
+
+
+def plane_rows(rows: Sequence[Row]) -> list[Row]:
+    """Model rows as `charts.plane` takes them, with the mix and the protocol on hover."""
+    return [{**row, "hover": [composition(row), *(_facts(row))]} for row in rows]
+
+
+def composition(row: Row) -> str:
+    """What a model was finetuned on, in words."""
+    return row["composition"] or charts.composition_text(row["parts"])
+
+
+def _facts(row: Row) -> list[str]:
+    seeds = f"{row['n_seeds']} seeds" if (row["n_seeds"] or 0) > 1 else ""
+    prompts = f"{row['n_prompts']} prompts" if row["n_prompts"] else "the baseline itself" if row["is_baseline"] else ""
+    return [fact for fact in (row["protocol"] or "", prompts, seeds) if fact]
+
+
+def _plane_note(rows: Sequence[Row]) -> None:
+    missing = [row["label"] for row in rows if row["x"] is None or row["y"] is None]
+    first = next((row for row in rows if row["judge"]), None)
+    paper = any(row["origin"] == "published" for row in rows)
+    n = next((row["n_prompts"] for row in rows if row["n_prompts"]), None)
+    note_line(
+        n=f"{n:,} prompts" if n else None,
+        protocol=next((row["protocol"] for row in rows if row["x"] is not None), None),
+        judge=first["judge"] if first else None,
+        crosses="reading error across, 95 % over prompts up"
+        if paper
+        else "95 %: over items and prompts, and over seeds from three on",
+        not_drawn=f"{', '.join(missing)} ({'not published' if paper else 'a score is missing'})" if missing else None,
+        source="arXiv 2311.13133, digitised figure and released verdicts" if paper else _source(rows),
+    )
+
+
+def _source(rows: Sequence[Row]) -> str:
+    shipped = any(row["origin"] == "shipped" for row in rows)
+    return "computed with the tiny model; run it yourself" if shipped else "your workspace"
+
+
+def _claims(store: Store, rows: Sequence[Row]) -> None:
+    offered = [claim for layer in dict.fromkeys(r["layer"] for r in rows) for claim in _supported(store, rows, layer)]
+    if not offered:
+        st.caption("No difference here is large enough to be told from chance yet.")
+    for claim in offered[:6]:
+        evidence = claim["evidence"]
+        st.markdown(f":green-badge[{chip(evidence.outcome)}] {plain(claim['sentence'])}")
+        st.caption(plain(evidence.caption))
+
+
+def _supported(store: Store, rows: Sequence[Row], layer: str) -> list[Row]:
+    """Suggested claims of one layer; computed once for the data at hand."""
+    members = [row for row in rows if row["layer"] == layer]
+    return _suggested(store.version, [row["key"] for row in members], store, members)
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def _suggested(version: int, keys: list[str], _store: Store, _members: list[Row]) -> list[Row]:
+    return suggestions(_store, _members)
+
+
+def verdict(row: Row, rows: Sequence[Row]) -> str:
+    """A model's standing among those of its layer."""
+    if row["x"] is None or row["y"] is None:
+        return "not published" if row["origin"] == "published" else "a score is missing"
+    peers = [r for r in rows if r["layer"] == row["layer"] and r["x"] is not None and r["y"] is not None]
+    front = {peers[i]["key"] for i in charts.pareto_front(peers)}
+    if row["key"] in front:
+        return "on the front"
+    better = next((p["label"] for p in peers if p["x"] >= row["x"] and p["y"] >= row["y"] and p is not row), "another")
+    return f"{better} is at least as good on both"
+
+
+def models_table(rows: Sequence[Row], palette: charts.Palette) -> None:
+    """Mix, composition, samples, both scores with intervals, and the standing, one line each."""
+    head = "<th>model</th><th>mix</th><th class=num>samples</th><th class=num>Gauntlet average</th>"
+    head += "<th class=num>preferred</th><th>standing</th>"
+    body = "".join(_table_row(row, rows, palette) for row in rows)
+    table = f'<div class="limit-table" tabindex="0" role="region" aria-label="models"><table>{head}{body}</table></div>'
+    st.html(TABLE_STYLE + table)
+
+
+def _table_row(row: Row, rows: Sequence[Row], palette: charts.Palette) -> str:
+    standing = verdict(row, rows)
+    bar = charts.composition_html(row["parts"], palette) if row["parts"] else ""
+    rate = "baseline" if row["is_baseline"] else percent_interval(row["y"], row["y_low"], row["y_high"])
+    unknown = "not published" if row["origin"] == "published" else "n/a"
+    score = accuracy_interval(row["x"], row["x_low"], row["x_high"]) if row["x"] is not None else unknown
+    dot = f'<span class="limit-dot" style="background:{palette.colour(row["series"])}"></span>'
+    cells = (
+        f"<td>{dot}{_text(row['label'])}</td>"
+        f"<td>{bar}<small>{_text(composition(row))}</small></td>"
+        f'<td class="num">{count(row["samples"])}</td>'
+        f'<td class="num">{score}</td>'
+        f'<td class="num">{rate if row["y"] is not None else unknown}</td>'
+        f"<td>{_text(standing)}</td>"
+    )
+    return f'<tr class="{"" if standing == "on the front" else "limit-pale"}">{cells}</tr>'
+
+
+def _text(value: str) -> str:
+    return html.escape(value if len(value) <= 160 else value[:159] + "…")
+
+
+def _next_steps(store: Store) -> None:
+    own = [row for row in own_rows(store) if row["origin"] == "workspace"]
+    if not own:
+        st.subheader("First steps", anchor=False)
+        for number, (column, step) in enumerate(zip(st.columns(len(STEPS)), STEPS, strict=True), 1):
+            words, page, label = step
+            with column:
+                st.markdown(f"**{number}.** {words}")
+                _link(page, label)
+        return
+    for column, (page, label) in zip(st.columns(len(NEXT)), NEXT, strict=True):
+        with column:
+            _link(page, label)
+
+
+def _link(page: str, label: str) -> None:
+    st.page_link(page, label=label, icon=":material/arrow_forward:")
