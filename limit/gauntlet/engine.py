@@ -1,0 +1,175 @@
+"""The model side of an evaluation: one replica per device, packs in any order, memory that runs out."""
+
+from __future__ import annotations
+
+import copy
+import queue
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from typing import Any
+
+from limit.core import Json, LimitError
+from limit.gauntlet.generate import Batch, Generator
+from limit.gauntlet.packs import Budget, Pack, plan
+from limit.gauntlet.prompts import Item
+from limit.gauntlet.score import CPU_BUDGET, GPU_BUDGET, Score, Scorer
+from limit.gauntlet.tasks import Task
+from limit.specs.gauntlet import GauntletSpec
+
+
+@dataclass(frozen=True)
+class Work:
+    """One pack with the items it needs; `finishes` are the items whose last request is in it."""
+
+    task: Task
+    items: Sequence[Item]
+    pack: Pack | Batch
+    prefix_tokens: int
+    finishes: frozenset[int]
+
+
+class Engine:
+    """Runs packs on the device of `model`, or on every GPU that this process may see."""
+
+    def __init__(self, model: Any, tokenizer: Any, spec: GauntletSpec, *, add_space: bool) -> None:
+        first = Scorer(model, _budget(model, spec), longest=spec.max_seq_len)
+        self.tokenizer, self.add_space = tokenizer, add_space
+        self.scorers = [first, *(Scorer(m, first.budget, spec.max_seq_len) for m in _replicas(model))]
+        self.dtype = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}[str(model.dtype).rpartition(".")[2]]
+
+    @property
+    def plan(self) -> Json:
+        """What decides how requests are packed; a journal of another plan cannot be gone on with."""
+        scorer = self.scorers[0]
+        return {"budget": vars(scorer.budget), "sharing": vars(scorer.sharing)}
+
+    def check_length(self, items: Sequence[Item]) -> None:
+        """Raise LimitError when a model with a table of positions would be asked for more of them than it has."""
+        room = _position_limit(self.scorers[0].model.config.get_text_config())
+        longest = max(
+            len(item.requests[0].context) + item.max_new_tokens + max(len(r.continuation) for r in item.requests)
+            for item in items
+        )
+        if room is not None and longest > room:
+            raise LimitError(
+                f"a prompt of {longest} tokens does not fit the model's {room} positions; "
+                f"evaluate with --max-seq-len {room}"
+            )
+
+    def packs(self, task: Task, items: Sequence[Item]) -> list[Work]:
+        """The plan of a chunk of items, in a fixed order."""
+        scorer = self.scorers[0]
+        if task.type == "generation_task_with_answers":
+            batches = self._generator(scorer, task).plan(items)
+            return [Work(task, items, batch, 0, frozenset(batch.members)) for batch in batches]
+        packs = plan(items, scorer.budget, trees=scorer.sharing.trees, prefixes=scorer.sharing.prefixes)
+        seen: set[tuple[int, ...]] = set()
+        left = {i: len(item.requests) for i, item in enumerate(items)}
+        works = []
+        for pack in packs:
+            extra = 0 if pack.prefix in seen else len(pack.prefix)
+            seen.add(pack.prefix)
+            for tree in pack.trees:
+                for path in tree.paths:
+                    left[path.item] -= 1
+            works.append(Work(task, items, pack, extra, frozenset(i for i in pack.items if left[i] == 0)))
+        return works
+
+    def run(self, works: Sequence[tuple[int, Work]], stopping: Callable[[], bool]) -> Iterator[tuple[int, Work, Json]]:
+        """Yield each numbered piece of work with {tokens, seconds, scores or answers}; ends early when stopping."""
+        if len(self.scorers) == 1:
+            for number, work in works:
+                if stopping():
+                    return
+                yield number, work, self._timed(self.scorers[0], work)
+            return
+        free: queue.SimpleQueue[Scorer] = queue.SimpleQueue()
+        for scorer in self.scorers:
+            free.put(scorer)
+
+        def on_free_device(work: Work) -> Json | None:
+            if stopping():
+                return None
+            scorer = free.get()
+            try:
+                return self._timed(scorer, work)
+            finally:
+                free.put(scorer)
+
+        with ThreadPoolExecutor(len(self.scorers)) as pool:
+            waiting = {pool.submit(on_free_device, work): (number, work) for number, work in works}
+            for future in as_completed(waiting):
+                values = future.result()
+                if values is not None:
+                    yield *waiting[future], values
+
+    def _timed(self, scorer: Scorer, work: Work) -> Json:
+        started = time.perf_counter()
+        if isinstance(work.pack, Batch):
+            values = self._answer(scorer, work, work.pack)
+        else:
+            scores = _run_or_halve(scorer, work.pack)
+            rows = [[s.item, s.choice, s.sum_logprob, s.greedy, s.lead] for s in scores]
+            values = {"tokens": work.pack.tokens + work.prefix_tokens, "scores": rows}
+        return {**values, "seconds": time.perf_counter() - started}
+
+    def _answer(self, scorer: Scorer, work: Work, batch: Batch) -> Json:
+        generator = self._generator(scorer, work.task)
+        answers = generator.run(work.items, batch)
+        return {"tokens": generator.tokens_computed, "answers": [[a.item, a.text] for a in answers]}
+
+    def _generator(self, scorer: Scorer, task: Task) -> Generator:
+        if self.tokenizer.eos_token_id is None:
+            raise LimitError(f"task {task.name!r} needs a tokenizer with an end-of-text token; this one has none")
+        return Generator(
+            scorer.model,
+            self.tokenizer,
+            task.early_stopping_criteria,
+            share=scorer.sharing.prefixes,
+            pad_space=self.add_space,
+        )
+
+
+def _budget(model: Any, spec: GauntletSpec) -> Budget:
+    default = GPU_BUDGET if model.device.type == "cuda" else CPU_BUDGET
+    if not spec.batch_tokens:
+        return default
+    return replace(default, plain=spec.batch_tokens, forest=min(default.forest, spec.batch_tokens))
+
+
+def _replicas(model: Any) -> list[Any]:
+    """Copies of a GPU model on the other GPUs that this process may see."""
+    import torch
+
+    if model.device.type != "cuda" or getattr(model, "hf_device_map", None):
+        return []
+    others = [i for i in range(torch.cuda.device_count()) if i != (model.device.index or 0)]
+    return [copy.deepcopy(model).to(f"cuda:{i}") for i in others]
+
+
+def _run_or_halve(scorer: Scorer, pack: Pack) -> list[Score]:
+    """Run a pack; where memory does not suffice, its halves one after the other."""
+    import torch
+
+    try:
+        return scorer.run(pack)
+    except torch.OutOfMemoryError as error:
+        if len(pack.trees) == 1:
+            raise LimitError(
+                "the GPU's memory does not suffice for one record; use a smaller --max-seq-len, bf16, or a larger GPU"
+            ) from error
+    torch.cuda.empty_cache()
+    half = len(pack.trees) // 2
+    parts = (pack.trees[:half], pack.trees[half:])
+    return [score for trees in parts for score in _run_or_halve(scorer, replace(pack, trees=trees))]
+
+
+def _position_limit(config: Any) -> int | None:
+    """How many positions a learned or tabled position embedding has; None for rotary, ALiBi and recurrent models."""
+    rotary = any(getattr(config, name, None) for name in ("rope_parameters", "rope_theta", "rope_scaling"))
+    if rotary or config.model_type in ("mpt", "bloom") or getattr(config, "alibi", False):
+        return None
+    limit = getattr(config, "max_position_embeddings", None)
+    return limit if isinstance(limit, int) else None

@@ -1,0 +1,131 @@
+"""Reading evaluations back, and what is really different between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from limit.core import Json, LimitError, read_json
+from limit.gauntlet.rows import read_items
+from limit.settings import Workspace
+
+PROTOCOL_KEYS = ("shots", "draws", "max_seq_len", "tokenizer", "dtype", "data", "limit")
+
+
+def read_eval(path: Path) -> Json:
+    """eval.json of an evaluation's folder. Raises LimitError when it is missing or is no evaluation."""
+    value = read_json(path / "eval.json" if path.is_dir() or not path.suffix else path)
+    for key in ("eval_id", "version", "protocol", "tasks", "categories", "averages"):
+        if key not in value:
+            raise LimitError(f"{path} holds no evaluation: {key!r} is missing")
+    return value
+
+
+def list_evals(ws: Workspace, run_id: str | None = None) -> Iterator[Path]:
+    """Folders of complete evaluations, of one run or of all."""
+    pattern = f"{run_id or '*'}/gauntlet/*/eval.json"
+    yield from sorted(path.parent for path in ws.runs.glob(pattern))
+
+
+def find_eval(ws: Workspace, name: str) -> Path:
+    """The folder of an evaluation by id (or its unambiguous beginning) or by path. Raises LimitError."""
+    if (Path(name) / "eval.json").is_file():
+        return Path(name).resolve()
+    found = [path for path in list_evals(ws) if path.name.startswith(name)] if name.isalnum() else []
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise LimitError(f"{name!r} fits {len(found)} evaluations: {', '.join(path.name for path in found)}")
+    raise LimitError(f"there is no evaluation {name!r} in {ws.runs}; give an id or a folder with eval.json")
+
+
+def scores_of(value: Json) -> Json:
+    """{averages, categories, tasks}: each score by name; None where a category is partial or an average empty."""
+    return {
+        "averages": {row["name"]: row["score"] if row["categories"] else None for row in value["averages"]},
+        "categories": {row["category"]: row["score"] for row in value["categories"]},
+        "tasks": {task_label(row): row["score"] for row in value["tasks"]},
+    }
+
+
+def task_label(row: Json) -> str:
+    """A task's name, with its shots where the version does not count them."""
+    return row["task"] if row.get("counted", True) else f"{row['task']} ({row['num_fewshot']}-shot)"
+
+
+def protocol_differences(a: Json, b: Json) -> dict[str, tuple[Any, Any]]:
+    """What keeps two evaluations from standing in one chart without a word: {name: (of a, of b)}."""
+    found = {"version": (a["version"], b["version"])} if a["version"] != b["version"] else {}
+    for key in PROTOCOL_KEYS:
+        one, other = a["protocol"].get(key), b["protocol"].get(key)
+        if one != other:
+            found[key] = (one, other)
+    return found
+
+
+def paired_items(a: Path, b: Path, task: str | None = None) -> dict[tuple[str, int, str, int], tuple[int, int]]:
+    """{(task, shots, sub-category, record): (right in a, right in b)} of the records that both scored.
+
+    Raises LimitError when the evaluations are of different versions or shot protocols, whose records do not pair.
+    """
+    first, second = read_eval(a), read_eval(b)
+    clash = [key for key in protocol_differences(first, second) if key in ("version", "shots", "max_seq_len")]
+    if clash:
+        raise LimitError(
+            f"evaluations {first['eval_id']} and {second['eval_id']} differ in {', '.join(clash)}, so their items do "
+            f"not pair; evaluate both with the same settings"
+        )
+    ours, theirs = _correct(a, task), _correct(b, task)
+    return {key: (value, theirs[key]) for key, value in ours.items() if key in theirs}
+
+
+def _correct(folder: Path, task: str | None) -> dict[tuple[str, int, str, int], int]:
+    columns = ["task", "num_fewshot", "subcategory", "idx", "correct"]
+    table = read_items(folder, columns, {"task": task} if task else None)
+    rows = zip(*(table.column(name).to_pylist() for name in columns), strict=True)
+    return {(name, shots, sub, idx): correct for name, shots, sub, idx, correct in rows}
+
+
+def compare(a: Path, b: Path) -> list[Json]:
+    """Per task, whether `a` or `b` is better on the same records: paired test, Holm over the tasks, items needed.
+
+    Returns [{task, num_fewshot, n, a, b, difference, ci_low, ci_high, p_value, p_holm, verdict, only_a, only_b,
+    needed_n}], differences as a - b in accuracy. Raises LimitError as `paired_items`.
+    """
+    from limit.statistics import holm, paired_difference
+
+    pairs: dict[tuple[str, int], list[tuple[int, int]]] = {}
+    for (task, shots, _, _), both in paired_items(a, b).items():
+        pairs.setdefault((task, shots), []).append(both)
+    rows: list[Json] = []
+    for (task, shots), values in pairs.items():
+        ours, theirs = [v[0] for v in values], [v[1] for v in values]
+        found = paired_difference(ours, theirs)
+        rows.append(
+            {
+                "task": task,
+                "num_fewshot": shots,
+                "n": len(values),
+                "a": sum(ours) / len(ours),
+                "b": sum(theirs) / len(theirs),
+                "difference": found.estimate,
+                "ci_low": found.low,
+                "ci_high": found.high,
+                "p_value": found.p_value,
+                "only_a": sum(x > y for x, y in values),
+                "only_b": sum(x < y for x, y in values),
+                "needed_n": found.needed_n,
+                "verdict": found.verdict,
+            }
+        )
+    for row, adjusted in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
+        row["p_holm"] = adjusted
+        if not adjusted < 0.05:
+            row["verdict"] = "cannot tell"
+    return rows
+
+
+def disagreements(a: Path, b: Path, task: str) -> Sequence[tuple[str, int, str, int]]:
+    """Keys of the records of a task that exactly one of two evaluations got right."""
+    return [key for key, (x, y) in paired_items(a, b, task).items() if x != y]

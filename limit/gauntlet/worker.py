@@ -1,0 +1,30 @@
+"""The job that scores one run: load the model, evaluate, say what came out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from limit.core import Json
+from limit.gauntlet.evaluate import Subject, evaluate, evaluation_id, make_plan
+from limit.gauntlet.results import scores_of
+from limit.gauntlet.tasks import data_folder
+from limit.jobs.context import JobContext
+from limit.models import load_model, load_tokenizer, resolve_model
+from limit.settings import Workspace
+from limit.specs.gauntlet import GauntletSpec
+
+
+def score_run(ws: Workspace, run_id: str, spec: GauntletSpec, out: Path, context: JobContext) -> Json:
+    """Evaluate a run and write its three files to `out`; returns {eval_id, path, scores}.
+
+    Raises LimitError when the model or the data cannot be used.
+    """
+    folder = data_folder(ws, spec.version, spec.data)
+    ref = resolve_model(ws, run_id)
+    eval_id = evaluation_id(spec, make_plan(spec, folder), run_id)
+    subject = Subject(eval_id, run_id.partition("@")[0], run_id if "@" in run_id else ref.path)
+    model = load_model(ref, spec.dtype)
+    result = evaluate(model, load_tokenizer(ref), spec, folder, out, context, subject=subject)
+    if result.get("stopped"):
+        return result
+    return {"eval_id": eval_id, "path": str(out), "scores": scores_of(result)}
