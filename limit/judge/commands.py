@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from limit.cli import Verbs, command
 from limit.core import Json
 from limit.formats import count, percent_interval
-from limit.settings import workspace
+from limit.settings import Workspace, workspace
+
+if TYPE_CHECKING:
+    from limit.specs.judge import JudgeSpec
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -16,6 +19,7 @@ def add_parser(verbs: Verbs) -> None:
     parser = verbs.add_parser("judge", help="import, run and summarise judgments")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_import(commands)
+    _add_run(commands)
     command(commands, "summary", run_summary, "wins, losses, ties and preference of each comparison", text=summary_text)
 
 
@@ -30,6 +34,87 @@ def _add_import(commands: Verbs) -> None:
     parser.add_argument(
         "--seed", type=int, help="training or decoding seed of these answers (default: from the file name)"
     )
+
+
+def _add_run(commands: Verbs) -> None:
+    parser = command(commands, "run", run_judge, "compare two runs' answers by a judge", text=judge_text)
+    parser.add_argument("--baseline", required=True, metavar="RUN", help="run to compare with")
+    parser.add_argument("--candidate", required=True, metavar="RUN", help="run to be judged")
+    parser.add_argument("--prompts", required=True, metavar="SET", help="prompt set that both have answered")
+    parser.add_argument(
+        "--judge",
+        required=True,
+        metavar="J",
+        help="rubric, openai:MODEL, local:PATH, panel:A+B, KEY=VALUE,... or a JSON file of settings",
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help=_settings_help()
+    )
+    parser.add_argument("--budget", type=float, metavar="USD", help="stop before more than this is spent")
+    parser.add_argument("--budget-tokens", type=int, metavar="N", help="stop before more tokens than this are used")
+    parser.add_argument("--baseline-set", metavar="ID", help="response set of the baseline (default: its newest)")
+    parser.add_argument("--candidate-set", metavar="ID", help="response set of the candidate (default: its newest)")
+    parser.add_argument("--wait", action="store_true", help="return only when all is judged")
+    parser.add_argument("--job", metavar="DIR", help=argparse.SUPPRESS)
+
+
+def _settings_help() -> str:
+    from limit.specs.judge import JudgeSpec
+
+    options = [f"{o.name} ({o.help}; {o.default})" for o in JudgeSpec.options() if o.name not in ("backend", "model")]
+    return ("one setting of the judge: " + ", ".join(options)).replace("%", "%%")
+
+
+def run_judge(options: argparse.Namespace) -> Any:
+    """Enqueue a comparison, or judge it in this process when started as a job's worker."""
+    from limit.judge.requests import parse_judge
+
+    ws = workspace().make()
+    judge = parse_judge(options.judge, options.settings)
+    if options.job:
+        return _work(ws, options, judge)
+    from limit.judge.requests import launch_judge
+    from limit.responses.launch import wait_for_result
+
+    started = launch_judge(
+        ws,
+        options.baseline,
+        options.candidate,
+        options.prompts,
+        judge,
+        budget_usd=options.budget,
+        budget_tokens=options.budget_tokens,
+        baseline_set=options.baseline_set,
+        candidate_set=options.candidate_set,
+    )
+    return wait_for_result(ws, started) if options.wait else started
+
+
+def _work(ws: Workspace, options: argparse.Namespace, judge: JudgeSpec) -> Json:
+    from limit.jobs.context import open_context
+    from limit.judge.requests import build_request
+    from limit.judge.worker import judge_request
+
+    request = build_request(
+        ws,
+        options.baseline,
+        options.candidate,
+        options.prompts,
+        judge,
+        options.baseline_set,
+        options.candidate_set,
+    )
+    context = open_context(options.job)
+    result = judge_request(ws, request, context, options.budget, options.budget_tokens)
+    context.result(result)
+    return result
+
+
+def judge_text(value: Json) -> str:
+    """One sentence."""
+    if "preference_pct" in value:
+        return _summary_line(value)
+    return f"job {value['job_id']} ({value['state']}) judges comparison {value['comparison']}"
 
 
 def run_import(options: argparse.Namespace) -> Json:

@@ -32,6 +32,7 @@ def summarise(comparison: Comparison, rows: Sequence[Json]) -> Json:
 
     preference_pct and its interval are None when no row has a winner.
     """
+    rows = resolve_orders(rows)
     wins, losses = tally(rows)
     rate = preference_rate(wins, losses)
     interval = preference_interval(wins, losses)
@@ -52,6 +53,46 @@ def summarise(comparison: Comparison, rows: Sequence[Json]) -> Json:
         "n_prompts": len({row.get("prompt_id") for row in rows}),
         "per_seed_pct": [_pct(value) for value in _rates(wins.sum(axis=1), losses.sum(axis=1))],
     }
+
+
+def resolve_orders(rows: Sequence[Json]) -> list[Json]:
+    """One row for each pair of answers: a win needs both orders (and most repeats) to agree, else it is a tie.
+
+    A pair without a verdict in one of its orders has no verdict. Rows without an order, as imported files have
+    them, stand for themselves.
+    """
+    pairs: dict[Any, list[Json]] = {}
+    out = []
+    for row in rows:
+        if row.get("order") is None:
+            out.append(row)
+        else:
+            texts = row.get("text_1"), row.get("text_2")
+            pairs.setdefault((row.get("seed"), row.get("voter"), row.get("prompt_id"), texts), []).append(row)
+    return out + [_resolve(group) for group in pairs.values()]
+
+
+def _resolve(group: Sequence[Json]) -> Json:
+    if len(group) == 1:
+        return group[0]
+    by_order: dict[Any, list[Any]] = {}
+    for row in group:
+        by_order.setdefault(row.get("order"), []).append(row.get("verdict"))
+    verdicts = {_majority(repeats) for repeats in by_order.values()}
+    verdict = None if None in verdicts else verdicts.pop() if len(verdicts) == 1 else "tie"
+    scores = [row["score"] for row in group if row.get("score") is not None]
+    score = sum(scores) / len(scores) if scores and verdict is not None else None
+    status = "ok" if verdict else next(row.get("status") for row in group if row.get("verdict") is None)
+    return {**group[0], "verdict": verdict, "score": score, "status": status}
+
+
+def _majority(verdicts: Sequence[Any]) -> Any:
+    """The verdict of more than half of the valid repeats, a tie without one, None when none is valid."""
+    valid = [verdict for verdict in verdicts if verdict is not None]
+    if not valid:
+        return None
+    top = max(set(valid), key=valid.count)
+    return top if 2 * valid.count(top) > len(valid) else "tie"
 
 
 def tally(rows: Sequence[Json]) -> tuple[Counts, Counts]:

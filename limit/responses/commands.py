@@ -34,11 +34,10 @@ def run_respond(options: argparse.Namespace) -> Any:
     spec = RespondSpec(prompts=options.prompts).with_settings(options.settings)
     if options.job:
         return _work(ws, options, spec)
-    from limit import jobs
-    from limit.responses.launch import launch_respond
+    from limit.responses.launch import launch_respond, wait_for_result
 
     started = launch_respond(ws, options.run_id, spec)
-    return {**started, **jobs.wait_for_result(ws, started["job_id"])} if options.wait else started
+    return wait_for_result(ws, started) if options.wait else started
 
 
 def _work(ws: Workspace, options: argparse.Namespace, spec: RespondSpec) -> Json:

@@ -13,7 +13,7 @@ from typing import Any
 
 from limit.core import Json, LimitError, append_jsonl, read_jsonl, utc_now
 from limit.jobs.context import JobContext
-from limit.models import ModelRef, load_model, load_tokenizer, resolve_model
+from limit.models import TINY_MODEL, ModelRef, load_model, load_tokenizer, resolve_model
 from limit.responses.launch import response_set_id
 from limit.responses.prompt_sets import Prompt, load_prompts
 from limit.responses.response_sets import read_responses, response_path, save_responses
@@ -82,7 +82,7 @@ def template_name(ref: ModelRef, spec: RespondSpec) -> str:
     """The template asked for, else that of the run's finetune, else Alpaca's."""
     if spec.template != "auto":
         return spec.template
-    return ref.template or ("tiny" if ref.kind == "tiny" else "alpaca")
+    return ref.template or ("tiny" if ref.name == "tiny" or ref.path == str(TINY_MODEL) else "alpaca")
 
 
 class Generator:
@@ -100,7 +100,7 @@ class Generator:
         """One row of the response schema for each prompt, in order."""
         from limit.finetune.template import encode_prompt
 
-        encoded = [encode_prompt(self.template, prompt.text, self.tokenizer) for prompt in prompts]
+        encoded = [encode_prompt(prompt.text, self.tokenizer, self.template) for prompt in prompts]
         room = self.max_positions - 1
         fitting = [index for index, ids in enumerate(encoded) if len(ids) <= room]
         generated = dict(zip(fitting, self._generate([encoded[i] for i in fitting], prompts), strict=True))

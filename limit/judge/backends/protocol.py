@@ -1,17 +1,14 @@
-"""Where verdicts come from: one small protocol, and the backends that speak it.
+"""What a judge is asked and what it replies.
 
 A backend answers one question, which of two answers is better as shown, and knows nothing of orders, seeds, keys,
 journals or money; the runner does all that. To add one: write a class with `judge` and `concurrency`, and a line in
-`build_backend`.
+`limit.judge.backends.build_backend`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
-
-from limit.specs.judge import JudgeSpec
 
 Choice = Literal["first", "second", "tie"]
 OpinionStatus = Literal["ok", "invalid", "refused"]
@@ -54,13 +51,17 @@ class Opinion:
 class Transient(Exception):
     """The question may succeed later: rate limit, server error, cut connection. The runner waits and asks again.
 
-    `retry_after_s` is the server's own wish; `pause_all` holds back the other workers too (rate limits).
+    `retry_after_s` is the server's own wish; `pause_all` holds back the other workers too (rate limits); `billed`
+    says that the server may have charged for a reply that never arrived whole.
     """
 
-    def __init__(self, message: str, retry_after_s: float | None = None, pause_all: bool = False) -> None:
+    def __init__(
+        self, message: str, retry_after_s: float | None = None, pause_all: bool = False, billed: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
         self.pause_all = pause_all
+        self.billed = billed
 
 
 class Backend(Protocol):
@@ -74,12 +75,3 @@ class Backend(Protocol):
     def judge(self, question: Question) -> Opinion:
         """Which of the two answers is better, as shown."""
         ...
-
-
-def build_backend(spec: JudgeSpec, note: Callable[[str], None] = lambda text: None) -> Backend:
-    """The backend that a request names; `note` hears of fallbacks. Raises LimitError when it cannot be had."""
-    if spec.backend == "rubric":
-        from limit.judge.rubric import RubricBackend
-
-        return RubricBackend(spec.model or "default")
-    raise NotImplementedError(spec.backend)
