@@ -27,7 +27,8 @@ def composition_html(parts: Sequence[Row], palette: Palette) -> str:
                 f'border-right:1px solid {palette.edge}"></span>'
             )
     label = html.escape("; ".join(words) or "no samples")
-    return f'<div class="limit-bar" role="img" style="box-shadow:0 0 0 1px {palette.grid}" aria-label="{label}">{"".join(spans)}</div>'
+    edge = f"box-shadow:0 0 0 1px {palette.grid}"
+    return f'<div class="limit-bar" role="img" style="{edge}" aria-label="{label}">{"".join(spans)}</div>'
 
 
 def composition_text(parts: Sequence[Row]) -> str:

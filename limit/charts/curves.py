@@ -60,7 +60,8 @@ def limit_curve(
     """Score by number of samples on a log axis, with a band over seeds.
 
     Each row: `series`, `label`, `size` (samples; 0 is drawn left of the axis as the base model), `score` or None,
-    `low`, `high` (band, may be None), and optionally `seeds` (scores of single seeds), `n_seeds`.
+    `low`, `high` (band, may be None), and optionally `n_seeds`, `point_series` (colour of the mark where it differs
+    from its line's), `name` (of the point).
     `reference` ({label, score, low, high}) is the full set, drawn as a line; `sufficient` marks the smallest size that
     cannot be told from it.
     """
@@ -85,19 +86,29 @@ def limit_curve(
             annotation_text=f"{sufficient:,} samples suffice",
             annotation_position="bottom right",
         )
-    sizes = sorted({row["size"] for row in drawn})
+    sizes = _apart(sorted({row["size"] for row in drawn}))
     ticks = [place.get(size, size) for size in sizes]
+    labels = [_size_label(size) for size in sizes]
     figure.update_xaxes(
-        type="log", title_text="samples in the mix", tickvals=ticks, ticktext=[_size_label(s) for s in sizes]
+        type="log", title_text="samples in the mix", tickvals=ticks, ticktext=labels, tickangle=0, automargin=True
     )
     figure.update_yaxes(title_text=literal(y_title))
-    return styled(figure, palette, height, margin={"l": 60, "r": 20, "t": 24, "b": 56})
+    return styled(figure, palette, height, margin={"l": 60, "r": 20, "t": 36, "b": 56})
+
+
+def _apart(sizes: Sequence[int]) -> list[int]:
+    """Sizes that have room for a label on a log axis: each at least a fifth larger than the one before."""
+    kept: list[int] = []
+    for size in sizes:
+        if not kept or size > 1.2 * kept[-1]:
+            kept.append(size)
+    return kept
 
 
 def _size_label(size: int) -> str:
     if size == 0:
         return "base"
-    return f"{size / 1000:g}k" if size >= 1000 else str(size)
+    return f"{size / 1000:.3g}k" if size >= 1000 else str(size)
 
 
 def _band(figure: go.Figure, line: Sequence[Row], palette: Palette, key: str, place: dict[int, float]) -> None:
@@ -126,7 +137,12 @@ def _line(line: Sequence[Row], palette: Palette, key: str, label: str, place: di
         mode="lines+markers",
         name=literal(label),
         line={"color": palette.colour(key), "width": 2.5},
-        marker={"size": 9, "symbol": palette.symbol(key), "line": {"color": palette.edge, "width": 1}},
+        marker={
+            "size": 10,
+            "color": [palette.colour(row.get("point_series") or key) for row in line],
+            "symbol": [palette.symbol(row.get("point_series") or key) for row in line],
+            "line": {"color": palette.edge, "width": 1},
+        },
         hovertext=[_hover(row) for row in line],
         hovertemplate="%{hovertext}<extra></extra>",
     )
@@ -135,7 +151,8 @@ def _line(line: Sequence[Row], palette: Palette, key: str, label: str, place: di
 def _hover(row: Row) -> str:
     interval = f" [{row['low']:.3g}, {row['high']:.3g}]" if row.get("low") is not None else ""
     seeds = f"<br>{row['n_seeds']} seed{'s' if row['n_seeds'] != 1 else ''}" if row.get("n_seeds") else ""
-    return f"<b>{literal(row['label'])}</b><br>{row['size']:,} samples<br>{row['score']:.3g}{interval}{seeds}"
+    name = literal(row.get("name") or row["label"])
+    return f"<b>{name}</b><br>{row['size']:,} samples<br>{row['score']:.3g}{interval}{seeds}"
 
 
 def _reference(figure: go.Figure, reference: Row, palette: Palette) -> None:

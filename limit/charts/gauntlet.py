@@ -56,7 +56,8 @@ def gauntlet_panels(
     figure.update_xaxes(type="category", showgrid=False)
     figure.update_yaxes(zeroline=True, zerolinewidth=1.5, rangemode="tozero", tickformat=".2f")
     figure.update_yaxes(title_text="score above chance", col=1)
-    return styled(figure, palette, height, barmode="group", bargap=0.22, bargroupgap=0.08)
+    below = {"orientation": "h", "y": -0.1, "yanchor": "top", "x": 0}
+    return styled(figure, palette, height, barmode="group", bargap=0.22, bargroupgap=0.08, legend=below)
 
 
 def _bar_trace(bars: Sequence[Row], key: str, label: str, palette: Palette, legend: bool) -> go.Bar:

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from limit.charts.palette import PAPER_LABELS, Palette
 
-FONT = "Source Sans Pro, Source Sans 3, Segoe UI, Helvetica, Arial, sans-serif"
+FONT = "Source Sans, Source Sans Pro, Source Sans 3, Segoe UI, Helvetica, Arial, sans-serif"
 CATEGORY_LABELS: dict[str, str] = {
     "average": "Average",
     "world_knowledge": "World knowledge",
@@ -48,7 +48,7 @@ def styled(figure: go.Figure, palette: Palette, height: int, title: str | None =
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": FONT, "color": palette.ink, "size": 13},
-        legend={"orientation": "h", "y": -0.12, "yanchor": "top", "x": 0, "font": {"size": 12}},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 12}},
         margin={"l": 56, "r": 16, "t": 48 if title else 24, "b": 40},
         hoverlabel={"align": "left", "font": {"family": FONT}},
         separators=".\u2009",

@@ -17,7 +17,7 @@ from limit.store import Store
 from limit.store.queries_gauntlet import CORE
 from limit.store.schema import Row
 
-SHOWN = {"average": "the Gauntlet average", "preference": "preference"}
+SHOWN = {"average": "Gauntlet average", "preference": "Preference"}
 
 
 def compare_models(store: Store, a: Row, b: Row) -> list[Row]:
@@ -192,18 +192,18 @@ def prompt_means(store: Store, comparison_ids: Sequence[str]) -> dict[str, float
 
 def sentence(line: Row, a: str, b: str) -> str:
     """The line in words: what is better, by how much, and what would settle what cannot be told."""
-    name = SHOWN.get(line["measure"], line["measure"].replace("_", " "))
+    name = SHOWN.get(line["measure"]) or line["measure"].replace("_", " ").capitalize()
     if line["estimate"] is None:
         reason = {"not published": "a score is not published", "not judged": "nobody judged the two"}[line["basis"]]
-        return f"{name.capitalize()}: {a} and {b} cannot be compared, {reason}."
+        return f"{name}: {a} and {b} cannot be compared, {reason}."
     show: Callable[[float], str] = _points if line["measure"] == "preference" else _score_text
     low, high, value = line["low"], line["high"], line["estimate"]
     if line["verdict"] == "cannot tell":
         span = f"difference {show(value)} [{show(low)}, {show(high)}]"
-        return f"{name.capitalize()}: cannot tell {a} from {b} ({span}).{_more(line)}"
+        return f"{name}: cannot tell {a} from {b} ({span}).{_more(line)}"
     if line["verdict"] == "worse":
         low, high, value = -high, -low, -value
-    return f"{name.capitalize()}: {a} is {line['verdict']} than {b} by {show(value)} [{show(low)}, {show(high)}]."
+    return f"{name}: {a} is {line['verdict']} than {b} by {show(value)} [{show(low)}, {show(high)}]."
 
 
 def _more(line: Row) -> str:

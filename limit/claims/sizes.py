@@ -35,25 +35,21 @@ def curve_rows(rows: Sequence[Row], measure: str) -> list[Row]:
     """Rows for `charts.limit_curve`; `measure` is average, a category, or preference."""
     out = []
     for row in rows:
-        score, low, high = value_of(row, measure)
         if row["samples"] is None:
             continue
-        seeds = [seed["y" if measure == "preference" else "x"] for seed in row["seeds"]]
-        shown = family(row)
-        key = row["series"] if row["samples"] == 0 else shown
+        score, low, high = value_of(row, measure)
+        name = family(row)
+        is_base = row["samples"] == 0 and row["origin"] != "published"
         out.append(
             {
-                "series": key if row["origin"] != "published" else row["series"],
-                "label": "base model"
-                if row["samples"] == 0
-                else shown
-                if row["origin"] != "published"
-                else row["label"],
+                "series": row["series"] if is_base else name,
+                "point_series": row["series"] if row["origin"] == "published" else None,
+                "label": "base model" if is_base else name,
+                "name": row["label"],
                 "size": row["samples"],
                 "score": score,
                 "low": low,
                 "high": high,
-                "seeds": [seed for seed in seeds if seed is not None] if measure in ("average", "preference") else [],
                 "n_seeds": row["n_seeds"],
                 "key": row["key"],
             }

@@ -14,7 +14,6 @@ from limit.store import Store
 from limit.store.queries_models import own_rows, paper_rows
 from limit.store.queries_runs import jobs, mixes, problems
 from limit.store.schema import Row
-from limit.ui.glossary import explain
 from limit.ui.shell import chart, errors_in_words, is_dark, note_line, open_store, page_head, plain, show_error
 
 PAPER_CHOICE = "The LIMIT paper"

@@ -1,0 +1,153 @@
+"""Compare: both paradigms side by side, the limit curve, whether a difference is real, and the items behind it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+import streamlit as st
+
+from limit import charts
+from limit.claims.sizes import value_of
+from limit.formats import accuracy, accuracy_interval, count, percent, percent_interval
+from limit.store import Store
+from limit.store.queries_gauntlet import CORE
+from limit.store.queries_models import paper_rows
+from limit.store.schema import Row
+from limit.ui.compare_curve import show_curve
+from limit.ui.compare_items import show_items
+from limit.ui.compare_real import show_real
+from limit.ui.overview import TABLE_STYLE, choose_study, composition, palette_for, plane_rows
+from limit.ui.shell import chart, errors_in_words, next_step, note_line, open_store, page_head
+
+VIEWS = ("both paradigms", "limit curve", "is it real?", "drill down")
+CELL_STYLE = """
+<style>
+.limit-both table th, .limit-both table td { padding: 5px 6px; font-size: 0.85rem; }
+.limit-both table td:first-child { min-width: 150px; }
+.limit-cell { position: relative; height: 7px; border-radius: 2px; min-width: 44px;
+  background: rgba(128,128,128,0.18); }
+.limit-cell i { position: absolute; left: 0; top: 0; bottom: 0; border-radius: 2px; }
+.limit-cell b { position: absolute; top: -2px; bottom: -2px; opacity: 0.75;
+  border-left: 1.5px solid; border-right: 1.5px solid; }
+.limit-cell u { position: absolute; top: -3px; bottom: -3px; width: 1px; background: currentColor; opacity: 0.5; }
+</style>
+"""
+
+
+def show() -> None:
+    """The whole page."""
+    page_head("Compare", "Is it real, and how much data is enough?")
+    with errors_in_words():
+        store = open_store()
+        rows = choose_study(store)
+        view = st.segmented_control("View", VIEWS, default=VIEWS[0], required=True, key="view", bind="query-params")
+        if not rows:
+            next_step("Nothing to compare yet: a study needs models.", "pages/launch.py", "Launch one")
+        elif view == VIEWS[1]:
+            show_curve(store, rows)
+        elif view == VIEWS[2]:
+            show_real(store, rows)
+        elif view == VIEWS[3]:
+            show_items(store, rows)
+        else:
+            _both(store, rows)
+
+
+def _both(store: Store, rows: Sequence[Row]) -> None:
+    palette = palette_for(store)
+    own = any(row["origin"] != "published" for row in rows)
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        st.html(TABLE_STYLE + CELL_STYLE + both_table(rows, palette))
+        _table_note(rows)
+    with right:
+        layered = own and st.toggle("With the paper's models", key="paper", bind="query-params")
+        shown = [*rows, *paper_rows(store)] if layered else list(rows)
+        chart(charts.plane(plane_rows(shown), palette, height=440), charts.plane_alt(shown), key="compare_plane")
+        if layered:
+            st.caption("The paper's Gauntlet has other tasks than yours: compare shapes across layers, not values.")
+    st.subheader("Gauntlet categories", anchor=False)
+    bars = category_rows(rows)
+    chart(charts.gauntlet_panels(bars, palette), charts.panels_alt(bars), key="compare_panels")
+
+
+def _table_note(rows: Sequence[Row]) -> None:
+    first = next((row for row in rows if row["protocol"] and row["x"] is not None), rows[0])
+    judged = next((row for row in rows if row["judge"]), None)
+    note_line(
+        protocol=first["protocol"],
+        judge=judged["judge"] if judged else None,
+        prompts=judged["prompt_set"] if judged else None,
+        bars="Gauntlet from 0 (guessing) to 1, preference from 0 to 100 %; thin mark at 50 %",
+        interval="reading error; bootstrap over prompts" if first["origin"] == "published" else "95 %",
+    )
+
+
+def category_rows(rows: Sequence[Row]) -> list[Row]:
+    """Model rows as `charts.gauntlet_panels` takes them, average first."""
+    out = []
+    for row in rows:
+        for category in ("average", *row["categories"]):
+            score, low, high = value_of(row, category)
+            facts = row["categories"].get(category, {})
+            head = {key: row[key] for key in ("group", "series", "label", "key")}
+            interval = {"score": score, "low": low, "high": high, "category": category, "note": row["protocol"]}
+            out.append({**head, **interval, **{key: facts.get(key) for key in ("n", "partial", "missing")}})
+    return out
+
+
+def both_table(rows: Sequence[Row], palette: charts.Palette) -> str:
+    """One line for each model: composition, average, five categories and preference, each a number over a small bar."""
+    names = [charts.category_label(category).split()[0] for category in CORE]
+    heads = "".join(f"<th>{html.escape(name)}</th>" for name in ("model", "Average", *names, "Preferred"))
+    body = "".join(_both_row(row, palette) for row in rows)
+    box = '<div class="limit-table limit-both" tabindex="0" role="region" aria-label="both paradigms">'
+    return f"{box}<table><tr>{heads}</tr>{body}</table></div>"
+
+
+def _both_row(row: Row, palette: charts.Palette) -> str:
+    colour = palette.colour(row["series"])
+    bar = charts.composition_html(row["parts"], palette) if row["parts"] else ""
+    name = html.escape(row["label"][:80])
+    small = f"<small>{html.escape(composition(row)[:120])} · {count(row['samples'])}</small>"
+    cells = [f'<td><span class="limit-dot" style="background:{colour}"></span>{name}{bar}{small}</td>']
+    unknown = "not published" if row["origin"] == "published" else "n/a"
+    for measure in ("average", *CORE):
+        score, low, high = value_of(row, measure)
+        title = accuracy_interval(score, low, high)
+        partial = " (partial)" if row["categories"].get(measure, {}).get("partial") else ""
+        cells.append(_cell(score, low, high, 1.0, accuracy(score) + partial, title, unknown, colour, ""))
+    rate, low, high = value_of(row, "preference")
+    if row["is_baseline"]:
+        cells.append("<td>baseline</td>")
+    else:
+        half = '<u style="left:50%"></u>'
+        cells.append(
+            _cell(rate, low, high, 100.0, percent(rate), percent_interval(rate, low, high), unknown, colour, half)
+        )
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _cell(
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    scale: float,
+    shown: str,
+    title: str,
+    unknown: str,
+    colour: str,
+    mark: str,
+) -> str:
+    if value is None:
+        return f"<td><small>{unknown}</small></td>"
+    bar = f'<i style="width:{_per_cent(value, scale)}%;background:{colour}"></i>{mark}'
+    if low is not None and high is not None:
+        left, right = _per_cent(low, scale), _per_cent(high, scale)
+        bar += f'<b style="left:{left}%;width:{max(0.5, right - left):.1f}%"></b>'
+    return f'<td title="{title}">{shown}<div class="limit-cell">{bar}</div></td>'
+
+
+def _per_cent(value: float, scale: float) -> float:
+    return round(min(100.0, max(0.0, 100 * value / scale)), 1)

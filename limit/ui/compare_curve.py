@@ -1,0 +1,78 @@
+"""The limit curve: what each number of samples buys, and from which size on more cannot be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from limit import charts
+from limit.claims.sizes import Sufficient, curve_rows, family, smallest_sufficient
+from limit.store import Store
+from limit.store.queries_gauntlet import CORE
+from limit.store.queries_models import PAPER
+from limit.store.schema import Row
+from limit.ui.overview import palette_for
+from limit.ui.shell import chart, next_step, note_line, plain
+
+MEASURES = ("average", "preference", *CORE)
+PERCENT_TITLE = "preferred over the baseline (%)"
+
+
+def show_curve(store: Store, rows: Sequence[Row]) -> None:
+    """One measure by size, a line for each family of mixes, and the answer in words."""
+    measure = st.selectbox(
+        "Measure", MEASURES, format_func=_measure_label, key="measure", bind="query-params", width=340
+    )
+    drawn = curve_rows(rows, measure)
+    groups = _families(rows)
+    answers = {name: _answer(store, members, measure) for name, members in groups.items()}
+    known = [answer for answer in answers.values() if answer is not None]
+    if len({row["size"] for row in drawn if row["score"] is not None}) < 2:
+        next_step("A curve needs at least two sizes of one kind of mix.", "pages/launch.py", "Launch a size curve")
+        return
+    title = PERCENT_TITLE if measure == "preference" else f"{_measure_label(measure)} (score above chance)"
+    sufficient = known[0].at_least if len(known) == 1 else None
+    figure = charts.limit_curve(
+        drawn,
+        palette_for(store).with_mixes(name for name in groups if not name.startswith(PAPER)),
+        y_title=title,
+        sufficient=sufficient,
+    )
+    chart(figure, charts.curve_alt(drawn, title), key="compare_curve")
+    first = next((row for row in rows if row["protocol"] and row["x"] is not None), rows[0])
+    note_line(
+        protocol=first["protocol"],
+        band="reading error; bootstrap over prompts"
+        if first["origin"] == "published"
+        else "95 %, over seeds from three on",
+        size="samples in the mix, log axis",
+    )
+    for name, answer in answers.items():
+        if answer is not None:
+            st.markdown(f"**{plain(name)}** · {plain(answer.sentence)}")
+    if any(row["origin"] == "published" for row in rows):
+        st.caption("The paper's sizes differ in what they hold, too: LIMA, a mix, and all of Instruct.")
+
+
+def _families(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["samples"]:
+            groups.setdefault(family(row), []).append(row)
+    return groups
+
+
+def _answer(store: Store, members: list[Row], measure: str) -> Sufficient | None:
+    return _cached_answer(store.version, [row["key"] for row in members], measure, store, members)
+
+
+@st.cache_data(show_spinner=False, max_entries=128)
+def _cached_answer(
+    version: int, keys: list[str], measure: str, _store: Store, _members: list[Row]
+) -> Sufficient | None:
+    return smallest_sufficient(_store, _members, measure)
+
+
+def _measure_label(measure: str) -> str:
+    return "Preference" if measure == "preference" else charts.category_label(measure)

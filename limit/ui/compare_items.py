@@ -1,0 +1,97 @@
+"""From a score to the data: items that flipped between two models, both answers, and the nearest training samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from limit import charts
+from limit.claims.nearest import Nearest
+from limit.store import Store
+from limit.store.queries_gauntlet import CORE, item_texts, paired_items
+from limit.store.schema import Row
+from limit.ui.compare_real import choose_two
+from limit.ui.shell import errors_in_words, next_step, note_line, open_workspace, plain, show_text
+
+FLIPS = {"B wrong, A right": (1, 0), "A wrong, B right": (0, 1), "both wrong": (0, 0), "both right": (1, 1)}
+
+
+def show_items(store: Store, rows: Sequence[Row]) -> None:
+    """Choose two models and a category, then read item by item."""
+    scored = [row for row in rows if row["eval_ids"]]
+    if len(scored) < 2:
+        next_step("Items exist for evaluations made here; the paper published none.", "pages/gauntlet.py", "Gauntlet")
+        return
+    chosen = choose_two(scored)
+    if chosen is None:
+        return
+    a, b = chosen
+    left, right = st.columns(2)
+    category = left.selectbox("Category", CORE, format_func=charts.category_label, key="category", bind="query-params")
+    flip = right.selectbox("Items where", list(FLIPS), key="flip", bind="query-params")
+    pairs = paired_items(store, a["eval_ids"][0], b["eval_ids"][0], category)
+    counts = {name: sum((p["a"], p["b"]) == want for p in pairs) for name, want in FLIPS.items()}
+    note_line(
+        n=f"{len(pairs):,} items of {charts.category_label(category)} that both answered",
+        flips=", ".join(f"{name} {number:,}" for name, number in counts.items()),
+        evaluations=f"{a['eval_ids'][0]} and {b['eval_ids'][0]} (first seed of each)",
+    )
+    wanted = [pair for pair in pairs if (pair["a"], pair["b"]) == FLIPS[flip]]
+    if not wanted:
+        st.info("No such item in this category.", icon=":material/info:")
+        return
+    _reader(store, a, b, wanted)
+
+
+def _reader(store: Store, a: Row, b: Row, items: list[Row]) -> None:
+    number = st.number_input(f"Item (1 to {len(items):,})", 1, len(items), key="item", bind="query-params")
+    item = items[int(number) - 1]
+    texts = [item_texts(store, row["eval_ids"][0], [item]) for row in (a, b)]
+    st.caption(
+        plain(f"{item['task']} · item {item['idx']}" + (f" · {item['subcategory']}" if item["subcategory"] else ""))
+    )
+    if not texts[0] and not texts[1]:
+        st.info("The texts of this item are not on this machine.", icon=":material/info:")
+        return
+    shown = (texts[0] or texts[1])[0]
+    show_text(str(shown.get("context") or ""))
+    for column, row, found in zip(st.columns(2), (a, b), texts, strict=True):
+        with column:
+            _answer(row, found[0] if found else {})
+    _nearest(a, b, str(shown.get("context") or ""))
+
+
+def _answer(row: Row, item: Row) -> None:
+    """One model's answer to the item."""
+    mark = ":blue-badge[right]" if item.get("correct") else ":orange-badge[wrong]"
+    st.markdown(f"{mark} **{plain(row['label'])}**")
+    choices = item.get("choices") or []
+    answer = item.get("generated") or _choice(choices, item.get("prediction"))
+    show_text(f"answer: {answer}\nright:  {_choice(choices, item.get('gold'))}")
+
+
+def _choice(choices: Sequence[str], value: object) -> str:
+    if isinstance(value, int) and 0 <= value < len(choices):
+        return str(choices[value])
+    return "" if value is None else str(value)
+
+
+def _nearest(a: Row, b: Row, text: str) -> None:
+    """The closest training samples of both mixes, on request."""
+    if not st.toggle("Nearest training samples of each mix", key="nearest", bind="query-params"):
+        return
+    for column, row in zip(st.columns(2), (a, b), strict=True):
+        with column, errors_in_words():
+            st.markdown(f"**{plain(row['label'])}**")
+            if row["mix_id"] is None:
+                st.caption("not finetuned")
+                continue
+            for sample in _index(row["mix_id"]).to(text):
+                st.caption(plain(f"{sample['source']} · similarity {sample['similarity']:.2f}"))
+                show_text(f"{sample['prompt']}\n\n{sample['response']}", limit=1500)
+
+
+@st.cache_resource(show_spinner="Reading the mix", max_entries=4)
+def _index(mix_id: str) -> Nearest:
+    return Nearest(open_workspace(), mix_id)

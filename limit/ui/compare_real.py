@@ -1,0 +1,74 @@
+"""Is it real? A sentence and a verdict for each category and for preference, for any two models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from limit import charts
+from limit.claims.difference import compare_models
+from limit.store import Store
+from limit.store.schema import Row
+from limit.ui.shell import note_line, plain
+
+CHIPS = {"better": ":blue-badge[better]", "worse": ":orange-badge[worse]", "cannot tell": ":gray-badge[cannot tell]"}
+
+
+def choose_two(rows: Sequence[Row]) -> tuple[Row, Row] | None:
+    """Two models of the study, kept in the URL; None while there is only one."""
+    if len(rows) < 2:
+        st.info("Two models are needed here.", icon=":material/info:")
+        return None
+    by_key = {row["key"]: row for row in rows}
+    keys = list(by_key)
+    left, right = st.columns(2)
+    with left:
+        first = st.selectbox(
+            "A", keys, len(keys) - 1, format_func=lambda k: _name(by_key[k]), key="a", bind="query-params"
+        )
+    with right:
+        others = [key for key in keys if key != first]
+        second = st.selectbox("B", others, format_func=lambda k: _name(by_key[k]), key="b", bind="query-params")
+    return by_key[first], by_key[second]
+
+
+def _name(row: Row) -> str:
+    return f"{row['label']} ({row['group']})"
+
+
+def show_real(store: Store, rows: Sequence[Row]) -> None:
+    """The lines of one comparison."""
+    chosen = choose_two(rows)
+    if chosen is None:
+        return
+    a, b = chosen
+    lines = cached_lines(store, a, b)
+    for line in lines:
+        chip, words = st.columns([1, 7], vertical_alignment="center")
+        chip.markdown(CHIPS[line["verdict"]])
+        words.markdown(plain(line["sentence"]))
+    _note(lines, a, b)
+    told = [charts.category_label(line["measure"]) for line in lines if line["verdict"] != "cannot tell"]
+    st.caption(f"{len(told)} of {len(lines)} differences can be told from chance.")
+
+
+def cached_lines(store: Store, a: Row, b: Row) -> list[Row]:
+    """The lines of `compare_models`, computed once for the data at hand."""
+    return _lines(store.version, a["key"], b["key"], store, a, b)
+
+
+@st.cache_data(show_spinner="Comparing item by item", max_entries=256)
+def _lines(version: int, key_a: str, key_b: str, _store: Store, _a: Row, _b: Row) -> list[Row]:
+    return compare_models(_store, _a, _b)
+
+
+def _note(lines: Sequence[Row], a: Row, b: Row) -> None:
+    bases = {line["basis"] for line in lines}
+    paired = "paired over items and prompts, seeds averaged first; 95 % bootstrap; p by Holm over these lines"
+    published = "only the reading error of the figure is known, and the intervals of the released verdicts"
+    note_line(
+        basis=paired if "paired" in bases else published,
+        protocol=" / ".join(dict.fromkeys(row["protocol"] for row in (a, b) if row["protocol"])),
+        runs=", ".join([*a["run_ids"], *b["run_ids"]]) or None,
+    )
