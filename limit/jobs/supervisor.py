@@ -38,7 +38,6 @@ from limit.settings import Workspace
 TICK_S = 0.2
 PROGRESS_S = 1.0
 HEARTBEAT_S = 5.0
-TERMINATE_S = 10.0
 LOG_LIMIT = 64 * 2**20
 LOG_KEPT = 2**20
 FINAL_WRITE_S = 3600.0
@@ -47,6 +46,11 @@ FINAL_WRITE_S = 3600.0
 def stop_grace_s() -> float:
     """How long a worker may take to save and end after it was asked, before it is terminated."""
     return float(os.environ.get("LIMIT_STOP_GRACE_S") or 60.0)
+
+
+def kill_grace_s() -> float:
+    """How long a terminated worker may take before it is killed."""
+    return float(os.environ.get("LIMIT_KILL_GRACE_S") or 10.0)
 
 
 def stall_s() -> float:
@@ -171,13 +175,13 @@ class Supervisor:
 
     def _plan_stop(self, discard: bool) -> Json:
         grace = 0.0 if discard else stop_grace_s()
-        now = time.monotonic()
-        self._stop_at = {"terminate": now + grace, "kill": now + grace + TERMINATE_S}
+        last, now = grace + kill_grace_s(), time.monotonic()
+        self._stop_at = {"terminate": now + grace, "kill": now + last}
         plan = {
             "discard": discard,
             "asked": utc_now(),
             "terminate_after_s": grace,
-            "kill_after_s": grace + TERMINATE_S,
+            "kill_after_s": last,
             "sent": [],
         }
         self.status.update(state="stopping", stopping=plan)
@@ -213,6 +217,9 @@ class Supervisor:
     def finish(self, exit_code: int | None) -> None:
         """Write the outcome, however long the disk stays full; free the places first."""
         self.read_progress()
+        wish = read_cancel(self.folder)
+        if wish is not None and self.status["stopping"] is None:  # the worker obeyed before we had looked
+            self._plan_stop(bool(wish["discard"]))
         self.status.update(exit_code=exit_code, eta_s=None, stalled=False, ended=utc_now())
         self.status.update(self.outcome(exit_code))
         if self.status["state"] == "stopped" and (self.status["stopping"] or {}).get("discard"):
