@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import yaml
 from limit.core import Json, LimitError, read_json, write_atomic
 from limit.runs import load_run
 from limit.settings import Workspace
+
+MOST_SUBSETS = 20
 
 
 def write_card(ws: Workspace, run_id: str, folder: Path) -> None:
@@ -41,7 +44,14 @@ def render_card(run: Json, mix: Json, scores: list[Json]) -> str:
 
 
 def _counts(mix: Json) -> list[tuple[Any, ...]]:
-    return [(row.get("source"), row.get("subset") or "", row.get("rows")) for row in mix.get("counts", [])]
+    """Rows by subset, or by source alone where the subsets are too many to read."""
+    counts = mix.get("counts", [])
+    if len(counts) <= MOST_SUBSETS:
+        return [(row.get("source"), row.get("subset") or "", row.get("rows")) for row in counts]
+    rows: Counter[str] = Counter()
+    for row in counts:
+        rows[str(row.get("source"))] += int(row.get("rows") or 0)
+    return [(source, "all", count) for source, count in rows.items()]
 
 
 def _licence(mix: Json) -> str:

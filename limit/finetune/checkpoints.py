@@ -39,6 +39,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
 def _sync_files(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
+            path.chmod(0o644)  # safetensors writes 0600, which no other account of a shared machine could read
             sync_folder(path)
     sync_folder(folder)
 

@@ -33,7 +33,9 @@ def add_parser(verbs: Verbs) -> None:
     )  # fmt: skip
     parser.add_argument("--estimate", action="store_true", help="say what it would cost, and start nothing")
     parser.add_argument("--wait", action="store_true", help="return only when the model is there")
-    parser.add_argument("--run", metavar="ID", help="an existing run: go on with it, or use --merge or --push")
+    parser.add_argument(
+        "--run", dest="run_id", metavar="ID", help="an existing run: go on with it, or use --merge or --push"
+    )
     parser.add_argument("--merge", metavar="DIR", help="with --run: write its adapter merged into the base model")
     parser.add_argument("--push", metavar="REPO", help="with --run: upload its model to the hub (needs HF_TOKEN)")
     parser.add_argument("--job", metavar="DIR", help=argparse.SUPPRESS)
@@ -67,8 +69,8 @@ def _spec(ws: Workspace, options: argparse.Namespace) -> RunSpec:
     from limit.recipes import load_recipe
     from limit.runs import load_run, run_spec
 
-    if options.run:
-        return run_spec(load_run(ws, options.run))
+    if options.run_id:
+        return run_spec(load_run(ws, options.run_id))
     if not options.model or not options.mix:
         raise LimitError("a finetune needs --model and --mix (or --run for one that exists)")
     name = options.recipe or ("tiny" if options.model == "tiny" else "full")
@@ -105,10 +107,10 @@ def _work(ws: Workspace, options: argparse.Namespace) -> Json:
     from limit.finetune.train import finetune
     from limit.jobs.context import open_context
 
-    if not options.run:
+    if not options.run_id:
         raise LimitError("a finetune worker needs --run")
     context = open_context(options.job)
-    result = finetune(ws, options.run, context, options.log_to)
+    result = finetune(ws, options.run_id, context, options.log_to)
     context.result(result)
     return result
 
@@ -116,18 +118,18 @@ def _work(ws: Workspace, options: argparse.Namespace) -> Json:
 def _export(ws: Workspace, options: argparse.Namespace) -> Json:
     from limit.finetune.export import merge_adapter, push_model
 
-    if not options.run:
+    if not options.run_id:
         raise LimitError("--merge and --push need --run ID")
     if options.merge:
-        return {"run_id": options.run, "path": str(merge_adapter(ws, options.run, Path(options.merge).resolve()))}
-    return {"run_id": options.run, "url": push_model(ws, options.run, options.push)}
+        return {"run_id": options.run_id, "path": str(merge_adapter(ws, options.run_id, Path(options.merge).resolve()))}
+    return {"run_id": options.run_id, "url": push_model(ws, options.run_id, options.push)}
 
 
 def as_words(value: Json) -> str:
     """One sentence for a person."""
     if "job_id" in value and "steps" not in value:
         return f"job {value['job_id']} ({value['state']}) trains run {value['run_id']}"
-    if "steps" in value:
+    if "state" in value:
         loss = "" if value.get("loss") is None else f", loss {value['loss']:.4f}"
         return f"run {value['run_id']} {value['state']} after {value['steps']:,} steps{loss}"
     return "\n".join(f"{key}: {item}" for key, item in value.items() if not isinstance(item, (dict, list)))
