@@ -2,10 +2,13 @@
 
 import streamlit as st
 
+from limit.settings import SHIPPED
 from limit.ui.access import sign_in
 from limit.ui.first_start import prepare
 
-st.set_page_config(page_title="LIMIT", page_icon=":material/balance:", layout="wide", initial_sidebar_state="auto")
+# A Material icon would be fetched from the network; a picture of our own is not.
+ICON = str(SHIPPED / "brand" / "icon.png")
+st.set_page_config(page_title="LIMIT", page_icon=ICON, layout="wide", initial_sidebar_state="auto")
 sign_in()
 prepare()
 
