@@ -29,7 +29,10 @@ LOG_EVERY = 10
 
 @dataclass(frozen=True)
 class PretrainRecipe:
-    """Everything that decides what the base model becomes."""
+    """Everything that decides what the base model becomes.
+
+    Text is drawn for `corpus_steps` steps, of which the schedule uses the first `steps`; no text is seen twice.
+    """
 
     world_seed: int = WORLD_SEED
     corpus_seed: int = 5
@@ -42,7 +45,8 @@ class PretrainRecipe:
     positions: int = 1024
     row_tokens: int = 192
     rows: int = 12
-    steps: int = 3000
+    corpus_steps: int = 3000
+    steps: int = 2400
     warmup_steps: int = 60
     decay_from: float = 0.6
     muon_lr: float = 4e-3
@@ -57,7 +61,7 @@ class PretrainRecipe:
 def build_rows(recipe: PretrainRecipe, tokenizer_folder: Path) -> np.ndarray:
     """Write the tokenizer and return the corpus as an int64 array (rows, row_tokens): documents end to end."""
     world = build_world(recipe.world_seed)
-    needed = recipe.steps * recipe.rows * recipe.row_tokens
+    needed = recipe.corpus_steps * recipe.rows * recipe.row_tokens
     sample = list(documents(world, recipe.corpus_seed, 20_000))
     tokenizer = train_tokenizer(sample, recipe.vocab_size)
     tokenizer.save_pretrained(tokenizer_folder)
@@ -116,6 +120,7 @@ def train(recipe: PretrainRecipe, work: Path) -> Any:
         for update, values in zip(updates, state["optimizers"], strict=True):
             update.load_state_dict(values)
         first, elapsed = state["step"], state["seconds"]
+    forget_after(work / "loss.jsonl", first)
     order = np.random.default_rng(recipe.model_seed).permutation(len(rows))
     model.train()
     started = time.monotonic() - elapsed
@@ -129,13 +134,20 @@ def train(recipe: PretrainRecipe, work: Path) -> Any:
             update.param_groups[0]["lr"] = lr * recipe.lr_scale(step)
             update.step()
             update.zero_grad()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         if (step + 1) % LOG_EVERY == 0:
             report(work, step + 1, losses, time.monotonic() - started, recipe)
             losses = []
         if (step + 1) % CHECKPOINT_EVERY == 0:
             save_checkpoint(saved, model, updates, step + 1, time.monotonic() - started)
     return model
+
+
+def forget_after(journal: Path, step: int) -> None:
+    """Drop the lines of steps that will be done again."""
+    kept = [row for row in read_jsonl(journal) if row["step"] <= step]
+    journal.unlink(missing_ok=True)
+    append_jsonl(journal, kept)
 
 
 def report(work: Path, step: int, losses: list[float], seconds: float, recipe: PretrainRecipe) -> None:
@@ -199,7 +211,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=PretrainRecipe.steps, help="fewer steps give a worse model")
     parser.add_argument("--layers", type=int, default=PretrainRecipe.layers, help="depth of the model")
     options = parser.parse_args()
-    recipe = PretrainRecipe(steps=options.steps, layers=options.layers)
+    corpus_steps = max(options.steps, PretrainRecipe.corpus_steps)
+    recipe = PretrainRecipe(steps=options.steps, corpus_steps=corpus_steps, layers=options.layers)
     options.out.mkdir(parents=True, exist_ok=True)
     save(train(recipe, options.out), recipe, options.out)
 
