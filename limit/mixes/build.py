@@ -17,12 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from limit.core import Json, LimitError, content_id, explained, read_json, sync_folder, utc_now, write_json
-from limit.mixes.draw import CHARS_PER_TOKEN, Candidates, candidates, read_rows, take
+from limit.mixes.draw import CHARS_PER_TOKEN, Rows, draw_parts, load_keys
 from limit.settings import Workspace
 from limit.sources.listing import source_info
-from limit.sources.samples import ROW_GROUP, SCHEMA, Words
+from limit.sources.rows import read_rows
+from limit.sources.samples import DICTIONARY_COLUMNS, ROW_GROUP, SCHEMA, STATISTICS_COLUMNS
 from limit.specs import MixSpec
 
+SLAB_CHARS = 100_000_000  # text held at a time while a mix is written
 MIX_SCHEMA = SCHEMA.append(pa.field("part", pa.int32()))
 
 
@@ -67,22 +69,6 @@ def label_mix(ws: Workspace, mix_id: str, name: str, note: str = "") -> None:
     write_json(path, {"name": " ".join(name.split())[:200], "note": note, "created": created})
 
 
-def draw_parts(infos: dict[str, Json], spec: MixSpec) -> list[Candidates]:
-    """The draw of each part. A sample is drawn once: a later part goes on where an earlier one took it."""
-    excluded = np.array([int(sample_id, 16) for sample_id in spec.exclude], np.uint64)
-    taken: dict[str, Words] = {}
-    drawn = []
-    for part in spec.parts:
-        info = infos[part.source]
-        if part.subset is not None and part.subset not in info["subsets"]:
-            raise LimitError(_unknown_subset(part.source, part.subset, list(info["subsets"])))
-        found = candidates(info, part, spec.seed, excluded).without(taken.get(part.source, excluded[:0]))
-        part_draw = take(part, found, spec.total, info["rows"])
-        taken[part.source] = np.concatenate([taken.get(part.source, excluded[:0]), part_draw.ids])
-        drawn.append(part_draw)
-    return drawn
-
-
 def _write(
     ws: Workspace, target: Path, mix_id: str, spec: MixSpec, infos: dict[str, Json], hashes: dict[str, str]
 ) -> None:
@@ -92,14 +78,14 @@ def _write(
         folder = Path(tempfile.mkdtemp(prefix=f".{mix_id}.", suffix=".tmp", dir=ws.mixes))
         try:
             counts = _write_samples(folder / "samples.parquet", spec, infos, drawn)
-            rows = sum(len(part) for part in drawn)
+            chars = sum(int(load_keys(infos[p.source]).chars(r).sum()) for p, r in zip(spec.parts, drawn, strict=True))
             manifest: Json = {
                 "mix_id": mix_id,
                 "spec": spec.to_dict(),
                 "sources": hashes,
-                "rows": rows,
+                "rows": sum(len(rows) for rows in drawn),
                 "counts": [{"source": s, "subset": u, "rows": n} for (s, u), n in sorted(counts.items())],
-                "chars": int(sum(int(part.chars.sum()) for part in drawn)),
+                "chars": chars,
                 **strictest_licence(list(infos.values())),
             }
             write_json(folder / "mix.json", manifest)
@@ -114,23 +100,29 @@ def _write(
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_samples(
-    path: Path, spec: MixSpec, infos: dict[str, Json], drawn: list[Candidates]
-) -> Counter[tuple[str, str]]:
+def _write_samples(path: Path, spec: MixSpec, infos: dict[str, Json], drawn: list[Rows]) -> Counter[tuple[str, str]]:
     """Write the parts one after the other; returns how many rows came from each source and subset."""
     counts: Counter[tuple[str, str]] = Counter()
     written = 0
-    dictionaries = ["source", "subset", "meta"]
-    with pq.ParquetWriter(path, MIX_SCHEMA, compression="zstd", use_dictionary=dictionaries) as writer:
+    with pq.ParquetWriter(
+        path, MIX_SCHEMA, compression="zstd", use_dictionary=DICTIONARY_COLUMNS, write_statistics=STATISTICS_COLUMNS
+    ) as writer:
         for number, (part, draw) in enumerate(zip(spec.parts, drawn, strict=True)):
-            table = read_rows(infos[part.source], draw.rows)
-            rows = pa.array(np.arange(written, written + len(table)))
-            table = table.set_column(0, MIX_SCHEMA.field("row"), rows)
-            table = table.append_column(MIX_SCHEMA.field("part"), pa.array([number] * len(table), pa.int32()))
-            writer.write_table(table, row_group_size=ROW_GROUP)
-            counts.update((part.source, subset) for subset in table["subset"].to_pylist())
-            written += len(table)
+            for rows in slabs(draw, load_keys(infos[part.source]).chars(draw)):
+                table = read_rows(infos[part.source], rows)
+                order = pa.array(np.arange(written, written + len(table)))
+                table = table.set_column(0, MIX_SCHEMA.field("row"), order)
+                table = table.append_column(MIX_SCHEMA.field("part"), pa.array([number] * len(table), pa.int32()))
+                writer.write_table(table, row_group_size=ROW_GROUP)
+                counts.update((part.source, subset) for subset in table["subset"].to_pylist())
+                written += len(table)
     return counts
+
+
+def slabs(rows: Rows, chars: Rows) -> list[Rows]:
+    """The drawn rows in pieces whose text fits in memory, however long the samples are."""
+    pieces = np.cumsum(chars) // SLAB_CHARS
+    return np.split(rows, np.flatnonzero(np.diff(pieces)) + 1)
 
 
 def strictest_licence(infos: list[Json]) -> Json:
@@ -141,9 +133,3 @@ def strictest_licence(infos: list[Json]) -> Json:
             texts = sorted({info["licence"] or "unknown" for info in infos if info["non_commercial"] is wanted})
             return {"licence": "; ".join(texts), "licence_because_of": bound, "non_commercial": wanted}
     raise AssertionError("a mix has at least one source")
-
-
-def _unknown_subset(source: str, subset: str, known: list[str]) -> str:
-    named = [name for name in known if name]
-    shown = ", ".join(named[:15]) + (f" and {len(named) - 15} more" if len(named) > 15 else "")
-    return f"source {source!r} has no subset {subset!r}; known are {shown or 'none'}"

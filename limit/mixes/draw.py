@@ -1,14 +1,14 @@
 """Draw samples by seeded hash rank: random, nested, independent of file order, and equal on any machine.
 
 Each sample's rank is splitmix64 (Steele et al. 2014, "Fast splittable pseudorandom number generators") of its id and
-the seed; a draw of n takes the n lowest. The key columns are scanned first, the texts of the drawn rows alone after
-that, so memory does not grow with the text of a source.
+the seed; a draw of n takes the n lowest. Only the narrow columns are read here, about 24 bytes a sample; the texts of the
+drawn rows alone are read later, so memory does not grow with the text of a source.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+import functools
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,60 @@ import pyarrow.parquet as pq
 from limit.core import Json, LimitError
 from limit.sources.listing import sample_files
 from limit.sources.samples import Words, ids_as_words
-from limit.specs import MixPart
+from limit.specs import MixPart, MixSpec
 
 CHARS_PER_TOKEN = 4.0  # for estimates before a tokenizer is chosen; English BPE text runs at about 4 to 4.5
+CACHED_SOURCES = 4
 Rows = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+_COLUMNS = ["sample_id", "n_prompt_chars", "n_response_chars", "turns", "subset"]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What a draw needs of one source, one entry a row: ids, lengths in characters, turns, and subset as a code."""
+
+    ids: Words
+    prompt_chars: npt.NDArray[np.int32]
+    response_chars: npt.NDArray[np.int32]
+    turns: npt.NDArray[np.int32]
+    subset: npt.NDArray[np.int32]
+    subsets: list[str]
+
+    def chars(self, rows: Rows) -> Rows:
+        """Characters of prompt and response together."""
+        return self.prompt_chars[rows].astype(np.int64) + self.response_chars[rows]
+
+
+def load_keys(info: Json) -> Keys:
+    """The narrow columns of a source; the last few sources stay in memory."""
+    return _cached_keys(tuple(str(file) for file in sample_files(info)), info["content_sha256"], info["rows"])
+
+
+@functools.lru_cache(maxsize=CACHED_SOURCES)
+def _cached_keys(files: tuple[str, ...], content: str, rows: int) -> Keys:
+    ids = np.empty(rows, np.uint64)
+    prompt, response, turns, subset = (np.empty(rows, np.int32) for _ in range(4))
+    codes: dict[str, int] = {}
+    start = 0
+    for file in files:
+        with pq.ParquetFile(file, read_dictionary=["subset"]) as parquet:
+            for batch in parquet.iter_batches(batch_size=131_072, columns=_COLUMNS, use_threads=False):
+                end = start + len(batch)
+                ids[start:end] = ids_as_words(batch["sample_id"])
+                prompt[start:end] = batch["n_prompt_chars"].to_numpy()
+                response[start:end] = batch["n_response_chars"].to_numpy()
+                turns[start:end] = batch["turns"].to_numpy()
+                subset[start:end] = _coded(batch["subset"], codes)
+                start = end
+    return Keys(ids, prompt, response, turns, subset, list(codes))
+
+
+def _coded(column: pa.DictionaryArray, codes: dict[str, int]) -> npt.NDArray[np.int32]:
+    """A column's values as codes that hold across batches."""
+    values = [codes.setdefault(name, len(codes)) for name in column.dictionary.to_pylist()]
+    coded: npt.NDArray[np.int32] = np.array(values, np.int32)[column.indices.to_numpy()]
+    return coded
 
 
 def splitmix64(values: Words) -> Words:
@@ -40,120 +90,98 @@ def ranks(ids: Words, seed: int) -> Words:
     return splitmix64(ids ^ splitmix64(np.array([seed], np.uint64)))
 
 
-class Candidates:
-    """The samples of one source that a part may draw: row numbers, ids and sizes, in rank order."""
+def draw_parts(infos: dict[str, Json], spec: MixSpec) -> list[Rows]:
+    """The rows of each part in rank order. A sample is drawn once: a later part goes on where an earlier one took it.
 
-    def __init__(self, rows: Rows, ids: Words, chars: Rows) -> None:
-        self.rows, self.ids, self.chars = rows, ids, chars
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def without(self, taken: Words) -> Candidates:
-        keep = ~np.isin(self.ids, taken) if len(taken) else np.ones(len(self), bool)
-        return Candidates(self.rows[keep], self.ids[keep], self.chars[keep])
-
-    def first(self, n: int) -> Candidates:
-        return Candidates(self.rows[:n], self.ids[:n], self.chars[:n])
-
-
-def candidates(info: Json, part: MixPart, seed: int, excluded: Words) -> Candidates:
-    """Every sample of a source that fits the part's filters, lowest rank first."""
-    rows, ids, chars = [np.empty(0, np.int64)], [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
-    for table in _key_tables(info, part):
-        keep = _mask(table, part)
-        kept = table if keep is None else table.filter(keep)
-        rows.append(kept["row"].to_numpy())
-        ids.append(ids_as_words(kept["sample_id"]))
-        both = pc.add(kept["n_prompt_chars"], kept["n_response_chars"])
-        chars.append(both.to_numpy().astype(np.int64))
-    all_rows, all_ids, all_chars = np.concatenate(rows), np.concatenate(ids), np.concatenate(chars)
-    found = Candidates(all_rows, all_ids, all_chars).without(excluded)
-    order = np.lexsort((found.rows, ranks(found.ids, seed)))
-    return Candidates(found.rows[order], found.ids[order], found.chars[order])
+    Raises LimitError when a part asks for a subset that is not there, or for more than there is.
+    """
+    excluded = np.array([int(sample_id, 16) for sample_id in spec.exclude], np.uint64)
+    free: dict[str, Mask] = {}
+    drawn = []
+    for part in spec.parts:
+        info = infos[part.source]
+        if part.subset is not None and part.subset not in info["subsets"]:
+            raise LimitError(_unknown_subset(part.source, part.subset, list(info["subsets"])))
+        keys = load_keys(info)
+        if part.source not in free:
+            free[part.source] = ~np.isin(keys.ids, excluded) if len(excluded) else np.ones(len(keys.ids), bool)
+        rows = _draw(info, keys, part, spec, free[part.source])
+        free[part.source][rows] = False
+        drawn.append(rows)
+    return drawn
 
 
-def take(part: MixPart, found: Candidates, total: int | None, source_rows: int) -> Candidates:
-    """The part's draw from its candidates. Raises LimitError when there are too few."""
+def _draw(info: Json, keys: Keys, part: MixPart, spec: MixSpec, free: Mask) -> Rows:
+    mask = free & part_mask(info, keys, part)
+    fitting = np.flatnonzero(mask)
+    order = ranks(keys.ids[fitting], spec.seed)
     wanted = part.take
     if part.share is not None:
-        wanted = max(1, round(part.share * (total or 0)))
-    name = part.source if part.subset is None else f"{part.source}/{part.subset}"
+        wanted = max(1, round(part.share * (spec.total or 0)))
     if part.tokens is not None:
-        reached = np.cumsum(found.chars)
-        budget = part.tokens * CHARS_PER_TOKEN
-        if len(found) == 0 or reached[-1] < budget:
-            have = int(reached[-1] / CHARS_PER_TOKEN) if len(found) else 0
-            raise LimitError(f"mix part {name!r} asks for {part.tokens:,} tokens but about {have:,} are there; ask for "
-                             "fewer or use 'all'")  # fmt: skip
-        wanted = int(np.searchsorted(reached, budget)) + 1
-    if wanted is None:
-        wanted = len(found)
-    if len(found) < max(wanted, 1):
-        raise LimitError(_too_few(name, wanted, len(found), source_rows))
-    return found.first(wanted)
+        rows = fitting[np.argsort(order)]
+        wanted = _rows_for_tokens(part, keys.chars(rows))
+    wanted = len(fitting) if wanted is None else wanted
+    if len(fitting) < max(wanted, 1):
+        raise LimitError(_too_few(part, wanted, len(fitting), info["rows"]))
+    if wanted < len(fitting):
+        lowest = np.argpartition(order, wanted - 1)[:wanted]
+        fitting, order = fitting[lowest], order[lowest]
+    drawn: Rows = fitting[np.argsort(order)]
+    return drawn
 
 
-def _too_few(name: str, wanted: int, have: int, source_rows: int) -> str:
-    left = "the source has" if have == source_rows else "after filters, exclusions and earlier parts there are"
-    if have == 0:
-        return f"mix part {name!r} has no samples to draw: {left} none; change its filters or leave the part out"
-    return f"mix part {name!r} asks for {wanted:,} samples but {left} {have:,}; ask for {have:,} or use 'all'"
-
-
-def read_rows(info: Json, rows: Rows) -> pa.Table:
-    """The samples at `rows` (in that order), reading only the row groups that hold some of them."""
-    order = np.argsort(rows, kind="stable")
-    sorted_rows = rows[order]
-    pieces, first = [], 0
-    for file in sample_files(info):
-        with pq.ParquetFile(file) as parquet:
-            for group in range(parquet.num_row_groups):
-                size = parquet.metadata.row_group(group).num_rows
-                low, high = np.searchsorted(sorted_rows, [first, first + size])
-                if high > low:
-                    table = parquet.read_row_group(group, use_threads=False)
-                    pieces.append(table.take(pa.array(sorted_rows[low:high] - first)))
-                first += size
-    table = pa.concat_tables(pieces).combine_chunks()
-    inverse = np.empty(len(order), np.int64)
-    inverse[order] = np.arange(len(order))
-    return table.take(pa.array(inverse))
-
-
-def _key_tables(info: Json, part: MixPart) -> Iterator[pa.Table]:
-    columns = ["row", "sample_id", "n_prompt_chars", "n_response_chars"]
+def part_mask(info: Json, keys: Keys, part: MixPart) -> Mask:
+    """Which samples of the source fit the part's filters."""
+    mask = np.ones(len(keys.ids), bool)
     if part.subset is not None:
-        columns.append("subset")
-    if part.turns != "any":
-        columns.append("turns")
-    if part.contains is not None:
-        columns += ["prompt", "response"]
-    for file in sample_files(info):
-        yield from _tables(file, columns)
-
-
-def _tables(file: Path, columns: list[str]) -> Iterator[pa.Table]:
-    with pq.ParquetFile(file) as parquet:
-        groups = list(range(parquet.num_row_groups))
-        for start in range(0, len(groups), 16):
-            yield parquet.read_row_groups(groups[start : start + 16], columns=columns, use_threads=False)
-
-
-def _mask(table: pa.Table, part: MixPart) -> Any:
-    tests = []
-    if part.subset is not None:
-        tests.append(pc.equal(table["subset"], part.subset))
+        mask &= keys.subset == (keys.subsets.index(part.subset) if part.subset in keys.subsets else -1)
     if part.min_chars is not None:
-        tests.append(pc.greater_equal(table["n_response_chars"], part.min_chars))
+        mask &= keys.response_chars >= part.min_chars
     if part.max_chars is not None:
-        tests.append(pc.less_equal(table["n_response_chars"], part.max_chars))
+        mask &= keys.response_chars <= part.max_chars
     if part.turns != "any":
-        tests.append((pc.equal if part.turns == "single" else pc.greater)(table["turns"], 1))
+        mask &= (keys.turns == 1) if part.turns == "single" else (keys.turns > 1)
     if part.contains is not None:
-        found = [pc.match_substring(table[name], part.contains, ignore_case=True) for name in ("prompt", "response")]
-        tests.append(pc.or_(*found))
-    mask = None
-    for test in tests:
-        mask = test if mask is None else pc.and_(mask, test)
+        mask &= _containing(tuple(str(file) for file in sample_files(info)), info["content_sha256"], part.contains)
     return mask
+
+
+@functools.lru_cache(maxsize=CACHED_SOURCES)
+def _containing(files: tuple[str, ...], content: str, text: str) -> Mask:
+    """Which samples hold a text in prompt or response, in any case; a scan of the whole source."""
+    found = []
+    for file in files:
+        with pq.ParquetFile(file) as parquet:
+            for batch in parquet.iter_batches(batch_size=16_384, columns=["prompt", "response"], use_threads=False):
+                hits = [pc.match_substring(batch[name], text, ignore_case=True) for name in ("prompt", "response")]
+                found.append(pc.or_(*hits).to_numpy(zero_copy_only=False))
+    return np.concatenate(found) if found else np.empty(0, bool)
+
+
+def _name(part: MixPart) -> str:
+    return part.source if part.subset is None else f"{part.source}/{part.subset}"
+
+
+def _rows_for_tokens(part: MixPart, chars: Any) -> int:
+    reached = np.cumsum(chars) / CHARS_PER_TOKEN
+    have = int(reached[-1]) if len(reached) else 0
+    if part.tokens is None or have < part.tokens:
+        raise LimitError(
+            f"mix part {_name(part)!r} asks for {part.tokens:,} tokens but about {have:,} are there; ask for fewer or "
+            "use 'all'"
+        )
+    return int(np.searchsorted(reached, part.tokens)) + 1
+
+
+def _too_few(part: MixPart, wanted: int, have: int, source_rows: int) -> str:
+    left = "the source has" if have == source_rows else "after subset, filters, exclusions and earlier parts there are"
+    if have == 0:
+        return f"mix part {_name(part)!r} has no samples to draw: {left} none; change its filters or leave the part out"
+    return f"mix part {_name(part)!r} asks for {wanted:,} samples but {left} {have:,}; ask for {have:,} or use 'all'"
+
+
+def _unknown_subset(source: str, subset: str, known: list[str]) -> str:
+    named = [name for name in known if name]
+    shown = ", ".join(named[:15]) + (f" and {len(named) - 15} more" if len(named) > 15 else "")
+    return f"source {source!r} has no subset {subset!r}; known are {shown or 'none'}"

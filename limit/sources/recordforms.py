@@ -110,9 +110,9 @@ def _alpaca_messages(record: Json) -> Messages:
 def _chat_list(record: Json, role_key: str, text_key: str) -> list[Json] | None:
     for name in ("messages", "conversations", "conversation", "dialog", "dialogue"):
         items = record.get(name)
-        if isinstance(items, list) and items and isinstance(items[0], dict):
-            if role_key in items[0] and text_key in items[0]:
-                return items
+        starts = items[0] if isinstance(items, list) and items else None
+        if isinstance(starts, dict) and role_key in starts and text_key in starts:
+            return items
     return None
 
 

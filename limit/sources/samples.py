@@ -1,7 +1,7 @@
-"""What a sample is: its columns on disk, its content-derived id, and how duplicates within a source are told apart.
+"""What a sample is: its columns on disk, its content-derived id, and how duplicates are told apart.
 
-Notable: `sample_id` depends on content alone, never on file order, file name or machine; two equal samples of one source
-differ in a counter that is part of the hash. `DuplicateCounter` needs 12 bytes a sample, so 15 million fit in memory.
+Notable: `sample_id` depends on content alone, never on file order, file name or machine; two equal samples of one
+source differ in a counter that is part of the hash. `DuplicateCounter` needs 12 bytes a sample, so 15 million fit in memory.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ SCHEMA = pa.schema(
         ("meta", pa.string()),
     ]
 )
-ROW_GROUP = 16_384  # rows; small enough that one page of samples decodes in milliseconds
+ROW_GROUP = 2_048  # rows; so small that the text of one sample decodes in milliseconds
+DICTIONARY_COLUMNS = ["source", "subset", "meta"]
+STATISTICS_COLUMNS = ["row", "subset", "turns", "n_prompt_chars", "n_response_chars"]
 Words = npt.NDArray[np.uint64]
 
 

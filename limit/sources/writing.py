@@ -16,9 +16,20 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from limit.core import Json, explained, file_sha256
-from limit.sources.samples import ROW_GROUP, SCHEMA, DuplicateCounter, Exchange, as_batch, content_hash
+from limit.sources.samples import (
+    DICTIONARY_COLUMNS,
+    ROW_GROUP,
+    SCHEMA,
+    STATISTICS_COLUMNS,
+    DuplicateCounter,
+    Exchange,
+    as_batch,
+    content_hash,
+)
 
-FILE_ROWS = ROW_GROUP * 64  # about a million samples a file
+FILE_ROWS = 1 << 20  # samples a file
+BATCH_ROWS = 16_384  # samples held before they are written,
+BATCH_CHARS = 32_000_000  # or fewer when they are long
 
 
 class SampleWriter:
@@ -28,6 +39,7 @@ class SampleWriter:
         self.folder, self.source, self.rows, self.duplicates = folder, source, 0, 0
         self.subsets: Counter[str] = Counter()
         self._waiting: list[Exchange] = []
+        self._waiting_chars = 0
         self._seen = DuplicateCounter()
         self._digests = array("Q")
         self._files: list[tuple[Path, int]] = []
@@ -44,7 +56,8 @@ class SampleWriter:
     def add(self, exchange: Exchange) -> None:
         """Take one sample. Raises LimitError when the disk is full."""
         self._waiting.append(exchange)
-        if len(self._waiting) >= ROW_GROUP:
+        self._waiting_chars += len(exchange.prompt) + len(exchange.response)
+        if len(self._waiting) >= BATCH_ROWS or self._waiting_chars >= BATCH_CHARS:
             self._flush()
 
     def files(self) -> list[Json]:
@@ -57,7 +70,7 @@ class SampleWriter:
         return hashlib.sha256(digests.astype("<u8").tobytes()).hexdigest()
 
     def _flush(self) -> None:
-        batch, self._waiting = self._waiting, []
+        batch, self._waiting, self._waiting_chars = self._waiting, [], 0
         if not batch:
             return
         contents = [item.content() for item in batch]
@@ -76,7 +89,8 @@ class SampleWriter:
         if self._open is None or self._files[-1][1] >= FILE_ROWS:
             self._close()
             path = self.folder / f"samples-{len(self._files):05d}.parquet"
-            self._open = pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=["source", "subset", "meta"])
+            self._open = pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=DICTIONARY_COLUMNS,
+                                          write_statistics=STATISTICS_COLUMNS)  # fmt: skip
             self._files.append((path, 0))
         self._open.write_batch(batch, row_group_size=ROW_GROUP)
         path, rows = self._files[-1]

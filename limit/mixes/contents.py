@@ -1,0 +1,135 @@
+"""What a mix comes to before anything is trained: rows, tokens, truncation, padding, packing, steps, composition.
+
+`describe_spec` works on the narrow columns alone, so it answers while a slider moves; `describe` reads a built mix and
+can count with the tokenizer itself.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from limit.core import Json
+from limit.mixes.draw import Keys, Rows, draw_parts, load_keys
+from limit.mixes.listing import load_mix, mix_samples
+from limit.mixes.tokens import Counts, TokenCounts, calibrate, count_mix_tokens
+from limit.settings import Workspace
+from limit.sources.listing import source_info
+from limit.specs import MixSpec
+
+EXACT_PACKING_ROWS = 4_000  # beyond, packing is measured on this many rows
+SUBSETS_SHOWN = 12
+
+
+def describe_spec(
+    ws: Workspace,
+    spec: MixSpec,
+    model: str | None = None,
+    template: str = "alpaca",
+    max_seq_len: int = 2048,
+    batch: int = 48,
+    epochs: float = 1.0,
+) -> Json:
+    """What a request would come to, without building it; see `summary` for the fields. Raises LimitError as a build does."""
+    infos = {part.source: source_info(ws, part.source) for part in spec.parts}
+    drawn = draw_parts(infos, spec)
+    keys = [load_keys(infos[part.source]) for part in spec.parts]
+    rates = [calibrate(ws, infos[part.source], model, template) for part in spec.parts]
+    counted = [rate.apply(k, rows) for rate, k, rows in zip(rates, keys, drawn, strict=True)]
+    counts = TokenCounts(np.concatenate([c.total for c in counted]), np.concatenate([c.loss for c in counted]))
+    composition = []
+    for number, (part, k, rows) in enumerate(zip(spec.parts, keys, drawn, strict=True)):
+        composition += _composition(number, part.source, infos[part.source]["rows"], k, rows, counted[number].total)
+    how = "estimate: 4 characters a token" if model is None else f"estimate from {rates[0].counted} samples a source"
+    return {
+        **summary(counts, max_seq_len, batch, epochs),
+        "tokens_from": how,
+        "composition": composition,
+        "parts": [{"source": p.source, "subset": p.subset, "rows": len(r), "of": infos[p.source]["rows"],
+                   "tokens": int(c.total.sum())} for p, r, c in zip(spec.parts, drawn, counted, strict=True)],
+    }  # fmt: skip
+
+
+def describe(
+    ws: Workspace,
+    mix_id: str,
+    model: str | None = None,
+    template: str = "alpaca",
+    max_seq_len: int = 2048,
+    batch: int = 48,
+    epochs: float = 1.0,
+) -> Json:
+    """What a built mix comes to; with `model` every token is counted. Fields as `describe_spec`."""
+    mix = load_mix(ws, mix_id)
+    if model is None:
+        described = describe_spec(ws, MixSpec.from_dict(mix["spec"]), None, template, max_seq_len, batch, epochs)
+        return {**described, "mix_id": mix_id}
+    counts = count_mix_tokens(ws, mix_id, model, template)
+    table = mix_samples(ws, mix_id, ["source", "subset", "part"]).to_pandas()
+    table["tokens"] = counts.total
+    groups = table.groupby(["part", "source", "subset"], sort=True)["tokens"].agg(["size", "sum"]).reset_index()
+    composition = [
+        {"part": int(part), "source": source, "subset": subset, "rows": int(n), "tokens": int(tokens)}
+        for part, source, subset, n, tokens in groups.itertuples(index=False)
+    ]
+    described = {**summary(counts, max_seq_len, batch, epochs), "tokens_from": f"counted with {model}"}
+    return {**described, "mix_id": mix_id, "composition": composition}
+
+
+def summary(counts: TokenCounts, max_seq_len: int, batch: int, epochs: float) -> Json:
+    """{rows, tokens, response_tokens, truncated, truncated_share, lost_tokens, padding_share, packing_fill, packed_rows,
+    steps_per_epoch, steps, longest, median_response_tokens}; lengths in tokens, shares between 0 and 1.
+
+    `padding_share` is what would be padding if batches of `batch` rows were padded to their longest; `packing_fill` the
+    real share of rows of `max_seq_len` filled best-fit. Steps drop no last batch.
+    """
+    from limit.finetune.packing import fill
+
+    kept = np.minimum(counts.total, max_seq_len)
+    truncated = int((counts.total > max_seq_len).sum())
+    shuffled = kept[np.random.default_rng(0).permutation(len(kept))]
+    sample = shuffled[:EXACT_PACKING_ROWS]
+    filled = fill(sample.tolist(), max_seq_len)
+    steps = -(-len(kept) // batch)
+    return {
+        "rows": len(kept),
+        "tokens": int(kept.sum()),
+        "response_tokens": int(np.maximum(counts.loss - np.maximum(counts.total - max_seq_len, 0), 0).sum()),
+        "truncated": truncated,
+        "truncated_share": truncated / len(kept),
+        "lost_tokens": int((counts.total - kept).sum()),
+        "padding_share": _padding_share(shuffled, batch),
+        "packing_fill": filled,
+        "packed_rows": max(1, round(int(kept.sum()) / (filled * max_seq_len))),
+        "steps_per_epoch": steps,
+        "steps": round(steps * epochs),
+        "longest": int(counts.total.max()),
+        "median_response_tokens": int(np.median(counts.loss)),
+    }
+
+
+def _padding_share(shuffled: Counts, batch: int) -> float:
+    """Share of a padded epoch that is padding, with rows in random order."""
+    whole = -(-len(shuffled) // batch) * batch
+    padded = np.zeros(whole, np.int64)
+    padded[: len(shuffled)] = shuffled
+    longest = padded.reshape(-1, batch).max(axis=1)
+    sizes = np.full(len(longest), batch)
+    sizes[-1] = len(shuffled) - batch * (len(longest) - 1)
+    space = int((longest * sizes).sum())
+    return 1 - int(shuffled.sum()) / space if space else 0.0
+
+
+def _composition(part: int, source: str, of: int, keys: Keys, rows: Rows, tokens: Counts) -> list[Json]:
+    """Rows and tokens by subset, the largest first; small ones beyond a dozen are summed."""
+    codes = keys.subset[rows]
+    n = np.bincount(codes, minlength=len(keys.subsets))
+    weight = np.bincount(codes, weights=tokens, minlength=len(keys.subsets))
+    order = [int(code) for code in np.argsort(-n, kind="stable") if n[code]]
+    shown = [{"part": part, "source": source, "subset": keys.subsets[code], "rows": int(n[code]), "of": of,
+              "tokens": int(weight[code])} for code in order[:SUBSETS_SHOWN]]  # fmt: skip
+    rest = order[SUBSETS_SHOWN:]
+    if rest:
+        name = f"{len(rest)} smaller subsets"
+        shown.append({"part": part, "source": source, "subset": name, "rows": int(n[rest].sum()), "of": of,
+                      "tokens": int(weight[rest].sum())})  # fmt: skip
+    return shown

@@ -1,0 +1,92 @@
+"""What mixes are compared with: the items of each Gauntlet category, and the open-ended test prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow.parquet as pq
+
+from limit.core import Json, LimitError
+from limit.settings import SHIPPED, Workspace
+from limit.sources.readers import read_records
+
+NOT_COMPARED = ("safety", "programming")  # no category of the paper's average
+SHIPPED_ITEMS = SHIPPED / "tiny" / "gauntlet"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One thing that a model will be tested on; `group` is a Gauntlet category or a prompt set."""
+
+    kind: Literal["gauntlet", "prompts"]
+    group: str
+    task: str
+    index: int
+    question: str
+    answer: str
+
+    def text(self) -> str:
+        return f"{self.question}\n{self.answer}" if self.answer else self.question
+
+
+def load_references(ws: Workspace, data: str | Path | None = None) -> list[Reference]:
+    """All Gauntlet items of a data folder and the prompts of every prompt set in the workspace.
+
+    Without `data` it is the folder that `gauntlet fetch` fills, else the small Gauntlet that ships with the project.
+    Raises LimitError when the folder named is not there.
+    """
+    folder = Path(data).expanduser() if data else ws.root / "gauntlet"
+    if data and not folder.is_dir():
+        raise LimitError(f"there is no folder of Gauntlet items at {str(data)!r}; name one with a folder per category")
+    if not folder.is_dir():
+        folder = SHIPPED_ITEMS
+    return [*_gauntlet(folder), *_prompt_sets(ws)]
+
+
+def reference_facts(references: list[Reference]) -> list[Json]:
+    """How many references each group holds: [{kind, group, tasks, items}]."""
+    groups: dict[tuple[str, str], list[Reference]] = {}
+    for item in references:
+        groups.setdefault((item.kind, item.group), []).append(item)
+    return [{"kind": kind, "group": group, "tasks": len({item.task for item in items}), "items": len(items)}
+            for (kind, group), items in groups.items()]  # fmt: skip
+
+
+def _gauntlet(folder: Path) -> list[Reference]:
+    found = []
+    for file in sorted(folder.glob("*/*.jsonl")):
+        category = file.parent.name
+        if category in NOT_COMPARED:
+            continue
+        for number, record in enumerate(read_records(file, skip_broken=True)):
+            if isinstance(record.value, dict) and (texts := _item_texts(record.value)):
+                found.append(Reference("gauntlet", category, file.stem, number, *texts))
+    return found
+
+
+def _item_texts(record: Json) -> tuple[str, str] | None:
+    """Question and right answer of an item of any Gauntlet task type."""
+    gold = record.get("gold")
+    options, choices = record.get("context_options"), record.get("choices")
+    if isinstance(options, list) and options:
+        return _picked(options, gold), str(record.get("continuation") or "")
+    question = record.get("query") or record.get("context")
+    if not isinstance(question, str):
+        return None
+    if isinstance(choices, list) and choices:
+        return question, _picked(choices, gold)
+    return question, str(record.get("continuation") or record.get("answer") or "")
+
+
+def _picked(options: list[Any], gold: Any) -> str:
+    return str(options[gold] if isinstance(gold, int) and 0 <= gold < len(options) else options[0])
+
+
+def _prompt_sets(ws: Workspace) -> list[Reference]:
+    found = []
+    for file in sorted(ws.prompts.glob("*/prompts.parquet")):
+        texts = pq.read_table(file, columns=["text"])["text"].to_pylist()
+        found += [Reference("prompts", file.parent.name, file.parent.name, n, text, "") for n, text in enumerate(texts)]
+    return found

@@ -1,0 +1,71 @@
+"""What the responses of a mix teach in style, as shares with intervals: the paper's story is about style.
+
+Each habit is a regular expression over prompt or response, run in RE2; they are rough on purpose and named as such.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from limit.core import Json
+from limit.settings import Workspace
+from limit.sources.browsing import random_samples
+
+SAMPLED = 2_000
+# (key, words for people, column, pattern)
+HABITS = (
+    ("multiple_choice", "multiple choice", "prompt",
+     r"(?im)(?:^|\n)\s*[-*(]?\s*(?:[aA][.):]|\(?[aA]\))\s.*\n\s*[-*(]?\s*(?:[bB][.):]|\(?[bB]\))\s|"
+     r"\b(?:choose|select|pick) (?:one |the (?:best|correct|right) )?.{0,30}(?:from|option|choice|answer)|"
+     r"\b(?:options|choices|possible answers):"),
+    ("one_word", "answers of one or two words", "response", r"^\s*\S+(?:\s+\S+)?\s*$"),
+    ("step_by_step", "step by step", "response",
+     r"(?i)\bstep by step\b|\bstep 1\b|\bfirst(?:ly)?,[\s\S]*\b(?:then|second(?:ly)?|next|finally),|(?:^|\n)\s*1[.)]\s[\s\S]*\n\s*2[.)]\s"),
+    ("lists", "lists", "response", r"(?m)^\s*(?:[-*•]|\d{1,2}[.)])\s+\S"),
+    ("markdown", "Markdown", "response", r"(?m)^#{1,4} |\*\*\S|```|^\|.*\|\s*$"),
+    ("code", "code", "response", r"(?m)```|^\s*(?:def|class|import|public|private|function|#include|SELECT)\b.*[({;:]|</\w+>"),
+    ("refusals", "refusals", "response",
+     r"(?i)^\s*(?:i(?:'m| am) sorry,? (?:but )?|sorry,? (?:but )?|unfortunately,? )?(?:i (?:can(?:no|')t|am (?:unable|not able)|"
+     r"won't|do not feel comfortable)|as an ai\b)"),
+    ("questions_back", "questions back", "response", r"\?\s*$"),
+    ("first_person", "first person", "response", r"\b(?:I|I'm|I'd|I've|my|My)\b"),
+)  # fmt: skip
+
+
+def style_of(table: pa.Table) -> Json:
+    """{n, habits: [{key, name, share, low, high}], response_chars: {p10, p50, p90, mean}} of rows with prompt and response.
+
+    Shares lie between 0 and 1; intervals are Wilson's at 95 %.
+    """
+    n = len(table)
+    habits = []
+    for key, name, column, pattern in HABITS:
+        hits = int(pc.sum(pc.match_substring_regex(table[column], pattern)).as_py() or 0)
+        low, high = wilson(hits, n)
+        habits.append({"key": key, "name": name, "share": hits / n if n else None, "low": low, "high": high})
+    chars = pc.utf8_length(table["response"]).to_numpy()
+    quantiles = np.percentile(chars, [10, 50, 90]) if n else [0, 0, 0]
+    sizes = dict(zip(("p10", "p50", "p90"), (float(q) for q in quantiles), strict=True))
+    return {"n": n, "habits": habits, "response_chars": {**sizes, "mean": float(chars.mean()) if n else 0.0}}
+
+
+def source_style(ws: Workspace, source: str, subset: str | None = None) -> Json:
+    """Style of up to 2,000 random samples of a source."""
+    rows = random_samples(ws, source, SAMPLED, seed=0, subset=subset)
+    return style_of(
+        pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in ("prompt", "response")})
+    )
+
+
+def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's score interval of a share (Wilson 1927)."""
+    if n == 0:
+        return 0.0, 1.0
+    share, spread = hits / n, z * z / n
+    middle = (share + spread / 2) / (1 + spread)
+    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
+    return max(0.0, middle - half), min(1.0, middle + half)

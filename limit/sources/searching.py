@@ -1,0 +1,190 @@
+"""Find samples by words, exact text or regular expression.
+
+Words use a full-text index (SQLite FTS5, contentless, built once by a job) where there is one. Everything else is a scan
+that is bounded in time, says how far it came, and goes on from there. Regular expressions run in RE2, whose time grows
+with the text alone, so no pattern can hang the page.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from limit.core import Json, LimitError, atomic_path
+from limit.jobs.context import JobContext
+from limit.settings import Workspace
+from limit.sources.listing import INDEX_NAME, sample_files, source_info
+from limit.sources.rows import read_rows
+
+Mode = Literal["words", "exact", "regex"]
+MODES: tuple[Mode, ...] = ("words", "exact", "regex")
+INDEX_FROM_ROWS = 200_000  # a smaller source is scanned as fast
+_WORD = re.compile(r"\w+", re.UNICODE)
+
+
+def search(
+    ws: Workspace,
+    source: str,
+    query: str,
+    mode: Mode = "words",
+    limit: int = 50,
+    start_row: int = 0,
+    seconds: float = 2.0,
+    subset: str | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Json:
+    """Samples at or after `start_row` that match, in row order.
+
+    Returns {rows, next_row, complete, scanned, used_index}: with `complete` False, ask again from `next_row` for more.
+    Raises LimitError for an empty query, an unknown mode or a broken pattern.
+    """
+    info = source_info(ws, source)
+    if not query.strip():
+        raise LimitError("the search is empty; type a word, a text or a pattern")
+    if mode not in MODES:
+        raise LimitError(f"search mode {mode!r} is not known; choose one of {', '.join(MODES)}")
+    words = _WORD.findall(query)
+    if mode == "words" and info["indexed"] and words and subset is None:
+        return _indexed(info, words, limit, start_row)
+    return _scan(info, _matcher(query, words, mode), limit, start_row, time.monotonic() + seconds, subset, stop)
+
+
+def count_words(ws: Workspace, source: str, query: str) -> int | None:
+    """How many samples hold all words, by the index; None without one."""
+    info, words = source_info(ws, source), _WORD.findall(query)
+    if not info["indexed"] or not words:
+        return None
+    with _open_index(Path(info["path"]) / INDEX_NAME) as index:
+        found = index.execute("select count(*) from samples where samples match ?", [_match(words)]).fetchone()
+    return int(found[0])
+
+
+def build_index(ws: Workspace, source: str, context: JobContext) -> Json:
+    """Build the full-text index of a source; replaces one that is there. Returns {source, rows, bytes, path}."""
+    info = source_info(ws, source)
+    target = Path(info["path"]) / INDEX_NAME
+    done = 0
+    with atomic_path(target) as temporary:
+        temporary.unlink()
+        with contextlib.closing(sqlite3.connect(temporary)) as index:
+            index.executescript(
+                "pragma journal_mode=off; pragma synchronous=off; pragma cache_size=-65536;"
+                "create virtual table samples using fts5(prompt, response, content='', columnsize=0,"
+                " tokenize='unicode61 remove_diacritics 2');"
+            )
+            for first, table in _text_groups(info, 0):
+                rows = zip(range(first, first + len(table)), *(table[c].to_pylist() for c in ("prompt", "response")),
+                           strict=True)  # fmt: skip
+                index.executemany("insert into samples(rowid, prompt, response) values (?, ?, ?)", rows)
+                done += len(table)
+                context.progress(done, info["rows"])
+                if context.stop_requested():
+                    raise LimitError(f"the index of {source!r} was stopped at row {done:,}; start it again when needed")
+            index.execute("insert into samples(samples) values ('optimize')")
+            index.commit()
+    return {"source": source, "rows": done, "bytes": target.stat().st_size, "path": str(target)}
+
+
+def _indexed(info: Json, words: list[str], limit: int, start_row: int) -> Json:
+    sql = "select rowid from samples where samples match ? and rowid >= ? order by rowid limit ?"
+    with _open_index(Path(info["path"]) / INDEX_NAME) as index:
+        numbers = [row for (row,) in index.execute(sql, [_match(words), start_row, limit + 1])]
+    complete = len(numbers) <= limit
+    rows = read_rows(info, np.array(numbers[:limit], np.int64)).to_pylist()
+    next_row = None if complete else numbers[limit]
+    return {"rows": rows, "next_row": next_row, "complete": complete, "scanned": info["rows"], "used_index": True}
+
+
+def _match(words: list[str]) -> str:
+    """All words, each as the beginning of a word; quoted, so that nothing in them is FTS5 syntax."""
+    return " ".join(f'"{word}"*' for word in words[:32])
+
+
+@contextlib.contextmanager
+def _open_index(path: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as index:
+            yield index
+    except sqlite3.DatabaseError as error:
+        raise LimitError(
+            f"the search index {path} is damaged ({error}); build it again with `sources index`"
+        ) from error
+
+
+def _matcher(query: str, words: list[str], mode: Mode) -> Callable[[pa.Table], Any]:
+    """A function from a table of texts to a mask of its matching rows."""
+    if mode == "words" and words:
+        patterns = [rf"(?i)(?:^|\W){re.escape(word)}" for word in words[:32]]
+    elif mode == "regex":
+        patterns = [query]
+    else:
+        return lambda table: pc.or_(*(pc.match_substring(table[c], query) for c in ("prompt", "response")))
+    try:
+        for pattern in patterns:
+            pc.match_substring_regex(pa.array([""]), pattern)
+    except pa.ArrowInvalid as error:
+        raise LimitError(f"pattern {query!r} cannot be used ({str(error).splitlines()[0]}); mend it, or search for the "
+                         "exact text") from error  # fmt: skip
+
+    def mask(table: pa.Table) -> Any:
+        found = None
+        for pattern in patterns:
+            hit = pc.or_(*(pc.match_substring_regex(table[c], pattern) for c in ("prompt", "response")))
+            found = hit if found is None else pc.and_(found, hit)
+        return found
+
+    return mask
+
+
+def _scan(
+    info: Json,
+    matches: Callable[[pa.Table], Any],
+    limit: int,
+    start_row: int,
+    deadline: float,
+    subset: str | None,
+    stop: Callable[[], bool],
+) -> Json:
+    rows: list[Json] = []
+    next_row, used = start_row, False
+    for first, group in _text_groups(info, start_row):
+        mask = matches(group)
+        if subset is not None:
+            mask = pc.and_(mask, pc.equal(group["subset"], subset))
+        hits = np.flatnonzero(mask.to_numpy(zero_copy_only=False) if isinstance(mask, pa.Array) else mask.to_numpy())
+        hits = hits[hits + first >= start_row]
+        if len(rows) + len(hits) > limit:
+            last = int(hits[limit - len(rows)])
+            rows += group.take(pa.array(hits[: limit - len(rows)])).to_pylist()
+            return {"rows": rows, "next_row": first + last, "complete": False, "scanned": first + last,
+                    "used_index": used}  # fmt: skip
+        rows += group.take(pa.array(hits)).to_pylist() if len(hits) else []
+        next_row = first + len(group)
+        if next_row < info["rows"] and (stop() or time.monotonic() > deadline):
+            return {"rows": rows, "next_row": next_row, "complete": False, "scanned": next_row, "used_index": used}
+    return {"rows": rows, "next_row": None, "complete": True, "scanned": info["rows"], "used_index": used}
+
+
+def _text_groups(info: Json, start_row: int) -> Iterator[tuple[int, pa.Table]]:
+    """Row groups from the one that holds `start_row` on, each with the number of its first row."""
+    first = 0
+    for file, facts in zip(sample_files(info), info["files"], strict=True):
+        if first + facts["rows"] <= start_row:
+            first += facts["rows"]
+            continue
+        with pq.ParquetFile(file) as parquet:
+            for group in range(parquet.num_row_groups):
+                size = parquet.metadata.row_group(group).num_rows
+                if first + size > start_row:
+                    yield first, parquet.read_row_group(group, use_threads=False)
+                first += size
