@@ -42,7 +42,7 @@ def curve_rows(rows: Sequence[Row], measure: str) -> list[Row]:
         is_base = row["samples"] == 0 and row["origin"] != "published"
         out.append(
             {
-                "series": row["series"] if is_base else name,
+                "series": row["series"] if is_base else None if row["origin"] == "published" else name,
                 "point_series": row["series"] if row["origin"] == "published" else None,
                 "label": "base model" if is_base else name,
                 "name": row["label"],

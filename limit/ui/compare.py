@@ -9,6 +9,7 @@ import streamlit as st
 
 from limit import charts
 from limit.claims.sizes import value_of
+from limit.export.report import category_rows
 from limit.formats import accuracy, accuracy_interval, count, percent, percent_interval
 from limit.store import Store
 from limit.store.queries_gauntlet import CORE
@@ -82,19 +83,6 @@ def _table_note(rows: Sequence[Row]) -> None:
         bars="Gauntlet from 0 (guessing) to 1, preference from 0 to 100 %; thin mark at 50 %",
         interval="reading error; bootstrap over prompts" if first["origin"] == "published" else "95 %",
     )
-
-
-def category_rows(rows: Sequence[Row]) -> list[Row]:
-    """Model rows as `charts.gauntlet_panels` takes them, average first."""
-    out = []
-    for row in rows:
-        for category in ("average", *row["categories"]):
-            score, low, high = value_of(row, category)
-            facts = row["categories"].get(category, {})
-            head = {key: row[key] for key in ("group", "series", "label", "key")}
-            interval = {"score": score, "low": low, "high": high, "category": category, "note": row["protocol"]}
-            out.append({**head, **interval, **{key: facts.get(key) for key in ("n", "partial", "missing")}})
-    return out
 
 
 def both_table(rows: Sequence[Row], palette: charts.Palette) -> str:

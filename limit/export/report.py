@@ -1,0 +1,276 @@
+"""What an export holds, collected once: figures, captions, claims and the numbers with where they come from.
+
+Numbers are frozen here; every format writes the same report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from limit import __version__, charts
+from limit.claims.evidence import evaluate, model_index, state
+from limit.claims.ledger import read_claims
+from limit.claims.sizes import curve_rows, value_of
+from limit.core import LimitError
+from limit.settings import Workspace
+from limit.store import Store
+from limit.store.queries_gauntlet import CORE
+from limit.store.queries_models import own_rows, paper_rows
+from limit.store.queries_runs import mixes
+from limit.store.schema import Row
+
+PAPER_STUDY = "paper"
+Kind = Literal["plane", "gauntlet", "preference", "curve", "claim", "text"]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One heading with its figure and caption; `rows` are the plain data behind the figure, for native charts."""
+
+    kind: Kind
+    heading: str
+    caption: str
+    figure: Any = None
+    alt: str = ""
+    rows: tuple[Row, ...] = ()
+    measure: str = "average"
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole export: sections in order, and one table row for each number."""
+
+    title: str
+    study: str
+    created: str
+    version: str
+    sections: tuple[Section, ...]
+    models: tuple[Row, ...]
+    numbers: tuple[Row, ...] = field(default=())
+
+    def provenance(self) -> str:
+        """Date, version and ids in one line."""
+        runs = [run for row in self.models for run in row["run_ids"]]
+        mixes_used = [row["mix_id"] for row in self.models if row["mix_id"]]
+        words = [f"LIMIT {self.version}", self.created, f"study {self.study}"]
+        words += [f"runs {', '.join(runs)}"] if runs else []
+        words += [f"mixes {', '.join(mixes_used)}"] if mixes_used else []
+        return " · ".join(words)
+
+
+def study_names(store: Store) -> list[str]:
+    """Names that an export takes: `paper`, `paper-7B`, `paper-30B`, and each base model."""
+    return [PAPER_STUDY, "paper-7B", "paper-30B", *dict.fromkeys(row["layer"] for row in own_rows(store))]
+
+
+def study_models(store: Store, study: str | None) -> list[Row]:
+    """The models of a study; without a name one's own, else what ships, else the paper's. Raises LimitError."""
+    own = own_rows(store)
+    if study is None:
+        mine = [row for row in own if row["origin"] == "workspace"] or own
+        return mine or paper_rows(store)
+    if study == PAPER_STUDY:
+        return paper_rows(store)
+    if study in ("paper-7B", "paper-30B"):
+        return paper_rows(store, [study.removeprefix("paper-")])
+    found = [row for row in own if study in (row["layer"], row["label"])]
+    found = found or _planned(store, own, study)
+    if not found:
+        raise LimitError(f"there is no study {study!r}; known: {', '.join(study_names(store))}")
+    return found
+
+
+def _planned(store: Store, own: Sequence[Row], study: str) -> list[Row]:
+    """Models whose runs belong to the jobs of a named study."""
+    jobs = store.rows("select distinct run_id from jobs where study = ? and run_id is not null", [study])
+    wanted = {row["run_id"] for row in jobs}
+    return [row for row in own if wanted & set(row["run_ids"])]
+
+
+def build_report(
+    store: Store,
+    ws: Workspace,
+    study: str | None = None,
+    palette: charts.Palette | None = None,
+    now: datetime | None = None,
+) -> Report:
+    """Collect a study's report. Raises LimitError for an unknown study."""
+    models = study_models(store, study)
+    palette = palette or charts.Palette.light().with_mixes(mix["series"] for mix in mixes(store))
+    name = study or (models[0]["layer"] if models else PAPER_STUDY)
+    sections = [*_claims(store, ws, models, palette), *_figures(models, palette)]
+    created = (now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC")
+    return Report(
+        title="Which small mix is good under both evaluation paradigms?",
+        study=name,
+        created=created,
+        version=__version__,
+        sections=tuple(sections),
+        models=tuple(models),
+        numbers=tuple(number_rows(models, name, created)),
+    )
+
+
+def _figures(models: Sequence[Row], palette: charts.Palette) -> list[Section]:
+    rows = [{**row, "hover": [charts.composition_text(row["parts"])] if row["parts"] else []} for row in models]
+    bars, pairs = category_rows(models), preference_rows(models)
+    sections = [
+        Section("plane", "Both paradigms", plane_caption(models), charts.plane(rows, palette, height=480),
+                charts.plane_alt(rows), tuple(rows)),
+        Section("gauntlet", "Eval Gauntlet by category", gauntlet_caption(models),
+                charts.gauntlet_panels(bars, palette), charts.panels_alt(bars), tuple(bars)),
+        Section("preference", "Preference", preference_caption(models), charts.preference_bars(pairs, palette),
+                charts.preference_alt(pairs), tuple(pairs)),
+    ]  # fmt: skip
+    for measure in ("average", "preference"):
+        drawn = [row for row in curve_rows(models, measure) if row["score"] is not None]
+        if len({row["size"] for row in drawn}) > 1:
+            title = "preferred over the baseline (%)" if measure == "preference" else "Gauntlet average"
+            figure = charts.limit_curve(drawn, palette, y_title=title)
+            caption = f"{title} by number of samples in the mix; {gauntlet_caption(models)}"
+            sections.append(Section("curve", f"How much is enough: {title}", caption, figure,
+                                    charts.curve_alt(drawn, title), tuple(drawn), measure))  # fmt: skip
+    return sections
+
+
+def category_rows(models: Sequence[Row]) -> list[Row]:
+    """Model rows as `charts.gauntlet_panels` takes them, average first."""
+    out = []
+    for row in models:
+        for category in ("average", *row["categories"]):
+            score, low, high = value_of(row, category)
+            facts = row["categories"].get(category, {})
+            head = {key: row[key] for key in ("group", "series", "label", "key")}
+            interval = {"score": score, "low": low, "high": high, "category": category, "note": row["protocol"]}
+            out.append({**head, **interval, **{key: facts.get(key) for key in ("n", "partial", "missing")}})
+    return out
+
+
+def preference_rows(models: Sequence[Row]) -> list[Row]:
+    """Model rows as `charts.preference_bars` takes them; the baseline itself is left out."""
+    baselines = {row["layer"]: row for row in models if row["is_baseline"]}
+    out = []
+    for row in models:
+        if row["is_baseline"] or row["y"] is None:
+            continue
+        baseline = baselines.get(row["layer"])
+        against = baseline["label"] if baseline else "the baseline"
+        out.append(
+            {
+                "label": f"{row['label']} vs {against}",
+                "candidate_series": row["series"],
+                "baseline_series": baseline["series"] if baseline else None,
+                "preference_pct": row["y"],
+                "low": row["y_low"],
+                "high": row["y_high"],
+                "seeds": [seed["y"] for seed in row["seeds"] if seed["y"] is not None],
+                "n_prompts": row["n_prompts"],
+                "invalid": row["invalid"],
+                "note": f"judge {row['judge']}" if row["judge"] else None,
+                "key": row["key"],
+            }
+        )
+    return out
+
+
+def _first(models: Sequence[Row], key: str) -> Any:
+    return next((row[key] for row in models if row[key]), None)
+
+
+def gauntlet_caption(models: Sequence[Row]) -> str:
+    """Protocol and what the intervals are."""
+    paper = any(row["origin"] == "published" for row in models)
+    kind = "error bars are the reading error of the figure" if paper else "intervals 95 %"
+    protocol = next((row["protocol"] for row in models if row["x"] is not None), None) or "no evaluation yet"
+    return f"Score above chance, 0 is guessing · {protocol} · {kind}"
+
+
+def preference_caption(models: Sequence[Row]) -> str:
+    """Judge, prompts, n, rule and what the interval is."""
+    n = max((row["n_prompts"] or 0 for row in models), default=0)
+    words = [f"judge {_first(models, 'judge') or 'none yet'}", f"{_first(models, 'prompt_set') or 'no'} prompts"]
+    rule = "wins over wins and losses in each seed, mean over seeds"
+    return " · ".join([*words, f"n up to {n:,} prompts", rule, "95 % bootstrap over prompts"])
+
+
+def plane_caption(models: Sequence[Row]) -> str:
+    """Both axes' facts and the models that are missing."""
+    missing = [row["label"] for row in models if row["x"] is None or row["y"] is None]
+    gap = f" · not drawn: {', '.join(missing)}" if missing else ""
+    return f"{gauntlet_caption(models)} · {preference_caption(models)}{gap}"
+
+
+def claim_figure(
+    models: Mapping[str, Row], test: Mapping[str, Any], palette: charts.Palette
+) -> tuple[Any, str, list[Row]]:
+    """The chart behind a claim: bars of its two models, or the preference bar of its one; with alt text and rows."""
+    chosen = [models[key] for key in (str(test["a"]), str(test.get("b"))) if key in models]
+    if test["measure"] == "preference" or len(chosen) < 2:
+        layer = {row["layer"] for row in chosen}
+        peers = [row for row in models.values() if row["layer"] in layer and (row["is_baseline"] or row in chosen)]
+        rows = preference_rows(peers)
+        return charts.preference_bars(rows, palette), charts.preference_alt(rows), rows
+    rows = [row for row in category_rows(chosen) if row["category"] == test["measure"]]
+    return charts.gauntlet_panels(rows, palette, columns=1, height=420), charts.panels_alt(rows), rows
+
+
+def _claims(store: Store, ws: Workspace, shown: Sequence[Row], palette: charts.Palette) -> list[Section]:
+    """Claims about models of this study, in the order they are told, each with its state."""
+    keys = {row["key"] for row in shown}
+    models = {**model_index(store), **{row["key"]: row for row in shown}}
+    sections = []
+    for claim in read_claims(ws):
+        if claim["test"]["a"] not in keys:
+            continue
+        evidence = evaluate(store, claim["test"], models)
+        figure, alt, rows = claim_figure(models, claim["test"], palette)
+        mark = state(evidence, claim["bound"])
+        sections.append(
+            Section(
+                "claim", claim["sentence"], evidence.caption, figure, alt, tuple(rows), claim["test"]["measure"], mark
+            )
+        )
+    return sections
+
+
+def number_rows(models: Sequence[Row], study: str, created: str) -> list[Row]:
+    """One row for each number: model, measure, value, interval, n and everything that it depends on."""
+    out = []
+    for row in models:
+        for measure in ("average", *CORE, *sorted(set(row["categories"]) - set(CORE)), "preference"):
+            value, low, high = value_of(row, measure)
+            preference = measure == "preference"
+            facts = row["categories"].get(measure, {})
+            out.append(
+                {
+                    "study": study,
+                    "model": row["label"],
+                    "base_model": row["group"],
+                    "mix_id": row["mix_id"],
+                    "composition": row["composition"] or charts.composition_text(row["parts"]),
+                    "samples": row["samples"],
+                    "measure": measure,
+                    "unit": "per cent" if preference else "score above chance",
+                    "value": value,
+                    "low": low,
+                    "high": high,
+                    "n": row["n_prompts"] if preference else facts.get("n"),
+                    "invalid": row["invalid"] if preference else None,
+                    "partial": bool(facts.get("partial")),
+                    "seeds": row["n_seeds"],
+                    "protocol": row["protocol"] if not preference else None,
+                    "judge": row["judge"] if preference else None,
+                    "prompt_set": row["prompt_set"] if preference else None,
+                    "run_ids": " ".join(row["run_ids"]),
+                    "eval_ids": " ".join(row["eval_ids"]),
+                    "comparison_ids": " ".join(row["comparison_ids"]),
+                    "origin": row["origin"],
+                    "exported": created,
+                    "limit_version": __version__,
+                }
+            )
+    return out
