@@ -1,4 +1,4 @@
-"""AlpacaEval annotation files in and out, with every quirk of LIMIT's 36 files.
+"""AlpacaEval annotation files in, with every quirk of LIMIT's 36 files.
 
 Baseline, candidate, prompt set and seed come from the paper's file names, `[instructv3_]A_vs_B_seedN.json`, or from
 options. The seeds of one pair make one comparison. An import of several files is all or nothing, and importing a file
@@ -87,8 +87,8 @@ def parse_file(
     seed: int | None = None,
 ) -> ParsedFile:
     """Read and check one annotation file. Raises LimitError naming the file, the row and what is wrong."""
-    data = _read_bytes(path)
-    rows = _parse_array(path, data)
+    data = read_bytes(path)
+    rows = parse_array(path, data)
     named = PAPER_NAME.fullmatch(path.name)
     for index, row in enumerate(rows):
         _check_row(path, index, row)
@@ -104,7 +104,8 @@ def parse_file(
     return ParsedFile(path, hashlib.sha256(data).hexdigest(), comparison, seed, judgments)
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """A file's contents. Raises LimitError when it is missing, a folder, unreadable or beyond 2 GB."""
     if path.is_dir():
         raise LimitError(f"{path} is a folder; name the annotation files inside it")
     try:
@@ -117,7 +118,8 @@ def _read_bytes(path: Path) -> bytes:
         raise LimitError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _parse_array(path: Path, data: bytes) -> list[Json]:
+def parse_array(path: Path, data: bytes) -> list[Json]:
+    """The rows of a JSON array, cleaned of what cannot be stored. Raises LimitError naming file and place."""
     try:
         value = json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:

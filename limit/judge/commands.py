@@ -20,6 +20,9 @@ def add_parser(verbs: Verbs) -> None:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_import(commands)
     _add_run(commands)
+    agree = command(commands, "agree", run_agree, "agreement of two judges on the pairs both judged", text=agree_text)
+    agree.add_argument("first", metavar="A", help="comparison id")
+    agree.add_argument("second", metavar="B", help="comparison id")
     command(commands, "summary", run_summary, "wins, losses, ties and preference of each comparison", text=summary_text)
 
 
@@ -158,3 +161,19 @@ def _summary_line(row: dict[str, Any]) -> str:
         f"{count(row['wins'])} won, {count(row['losses'])} lost, {count(row['ties'])} tied, "
         f"{count(row['invalid'])} invalid, {count(row['n_prompts'])} prompts, judge {row['judge']}"
     )
+
+
+def run_agree(options: argparse.Namespace) -> Json:
+    """Agreement of two comparisons."""
+    from limit.judge.quality import agree
+
+    return agree(workspace().make(), options.first, options.second)
+
+
+def agree_text(value: Json) -> str:
+    """One sentence."""
+    if not value["n"]:
+        return "the two comparisons share no judged pair"
+    kappa = f"kappa {value['kappa']:.2f}" if value["kappa"] is not None else str(value["why"])
+    rate = percent_interval(value["agree_pct"], value["ci_low"], value["ci_high"])
+    return f"{' and '.join(value['judges'])} agree on {rate} of {count(value['n'])} pairs; {kappa}"

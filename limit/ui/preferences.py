@@ -1,0 +1,151 @@
+"""The Preferences page: bars of the paper and of one's own comparisons, with what stands behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from limit import charts
+from limit.core import read_jsonl
+from limit.formats import count, percent, percent_interval
+from limit.judge.judgments import unique_rows
+from limit.store import Store
+from limit.store.queries_preferences import comparisons
+from limit.store.queries_published import paper_preferences
+from limit.store.schema import Row
+from limit.ui.overview import palette_for
+from limit.ui.preferences_detail import show_comparison
+from limit.ui.preferences_forms import show_forms
+from limit.ui.shell import chart, errors_in_words, note_line, open_store, page_head, plain
+
+PAPER, OWN = "The paper", "Your comparisons"
+PROMPT_SETS = {"LIMA's test prompts": "lima", "Instruct-v3's test prompts": "instruct-v3"}
+
+
+def show() -> None:
+    """The whole page."""
+    page_head("Preferences", "Which answers do readers prefer, and how sure can we be?")
+    with errors_in_words():
+        store = open_store()
+        own = comparisons(store)
+        view = st.segmented_control(
+            "Show",
+            (PAPER, OWN),
+            default=OWN if own else PAPER,
+            required=True,
+            key="view",
+            bind="query-params",
+            label_visibility="collapsed",
+        )
+        if view == OWN:
+            _own(store, own)
+        else:
+            _paper(store)
+        show_forms(store)
+
+
+def _paper(store: Store) -> None:
+    """Figures 4 and 5B: every candidate against LIMA of its size."""
+    name = st.segmented_control(
+        "Prompts", list(PROMPT_SETS), default="LIMA's test prompts", required=True, key="prompts", bind="query-params"
+    )
+    rows = paper_preferences(store, PROMPT_SETS[name or "LIMA's test prompts"])
+    chart(charts.preference_bars(rows, palette_for(store)), charts.preference_alt(rows), key="paper-bars")
+    if not rows:
+        return
+    note_line(
+        n=f"{count(sum(row['rows'] for row in rows))} verdicts on {name}, three seeds a pair (ticks)",
+        rule="wins over wins and losses in each seed, invalid left out, mean over seeds",
+        whisker="95 % bootstrap over prompts",
+        judge=rows[0]["judge"],
+        source=rows[0]["source"],
+    )
+    for row in rows:
+        st.markdown(f"- {plain(paper_sentence(row))}")
+    with st.expander("Numbers, seeds and lengths"):
+        st.dataframe([_paper_numbers(row) for row in rows], hide_index=True, lazy=False, alt="The paper's preferences")
+        st.caption(
+            "The longer answer wins most verdicts in every file, so part of each preference is length; the paper's "
+            "answers are not shipped, so a length-controlled rate needs the annotation files: import them below."
+        )
+
+
+def paper_sentence(row: Row) -> str:
+    """What one bar says, as the interval allows."""
+    low, high = row["low"], row["high"]
+    if low is None or high is None:
+        finding = "has no interval"
+    elif low > 50:
+        finding = "is preferred to LIMA"
+    else:
+        finding = "loses to LIMA" if high < 50 else "cannot be told from LIMA"
+    rate = percent_interval(row["preference_pct"], low, high)
+    printed = f", printed as {percent(row['published_pct'])}" if row["published_pct"] is not None else ""
+    longer = row["longer_wins_pct"]
+    return (
+        f"{row['label'].removesuffix(' vs LIMA')} {finding}: {rate}{printed}; "
+        f"the longer answer won {min(longer):.0f} to {max(longer):.0f} % of its verdicts."
+    )
+
+
+def _paper_numbers(row: Row) -> Row:
+    return {
+        "candidate": row["label"].removesuffix(" vs LIMA"),
+        "preferred": percent_interval(row["preference_pct"], row["low"], row["high"]),
+        "interval over 3 seeds": f"[{row['seed_low']:.1f}, {row['seed_high']:.1f}]" if row["seed_low"] else "n/a",
+        "seeds": ", ".join(f"{seed:.1f}" for seed in row["seeds"]),
+        "printed": percent(row["published_pct"]) if row["published_pct"] is not None else "not published",
+        "won": count(row["wins"]),
+        "lost": count(row["losses"]),
+        "tied": count(row["ties"]),
+        "invalid": count(row["invalid"]),
+        "longer won": ", ".join(f"{share:.0f} %" for share in row["longer_wins_pct"]),
+    }
+
+
+def _own(store: Store, rows: Sequence[Row]) -> None:
+    """Bars of the comparisons in the workspace and of those that ship, then one of them in full."""
+    if not rows:
+        st.info("No comparisons yet: import verdicts or run a judge below.", icon=":material/arrow_downward:")
+        return
+    sets = sorted({row["prompt_set"] or "unnamed" for row in rows})
+    chosen = st.selectbox("Prompts", ["all", *sets], key="set", bind="query-params") if len(sets) > 1 else "all"
+    rows = [row for row in rows if chosen in ("all", row["prompt_set"] or "unnamed")]
+    chart(charts.preference_bars(rows, palette_for(store)), charts.preference_alt(rows), key="own-bars")
+    note_line(
+        rule="wins over wins and losses in each seed, ties and invalid left out, mean over seeds; "
+        "judged in both orders, a win needs both",
+        whisker="95 % bootstrap over distinct prompts",
+        dotted="50 %: no preference",
+    )
+    by_id = {row["comparison_id"]: row for row in rows}
+    names = {id_: f"{row['label']} · {row['prompt_set']} · {row['judge']}" for id_, row in by_id.items()}
+    id_ = st.selectbox(
+        "Look into", list(names), format_func=lambda key: names[key], key="comparison", bind="query-params"
+    )
+    if id_ is None:
+        return
+    row = by_id[id_]
+    show_comparison(store, row, load_rows(store, row["file"]) if row.get("file") else _rows_of(store, id_))
+
+
+def _rows_of(store: Store, comparison_id: str) -> list[Row]:
+    found = store.rows("select file from comparisons where comparison_id = ?", [comparison_id])
+    return load_rows(store, found[0]["file"]) if found else []
+
+
+def load_rows(store: Store, file: str) -> list[Row]:
+    """The judgments beside a comparison.json, read again only when the journal changed."""
+    path = store.path_of(file).with_name("judgments.jsonl")
+    if not path.is_file():
+        return []
+    facts = path.stat()
+    return _read_rows(str(path), facts.st_mtime_ns, facts.st_size)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _read_rows(path: str, changed_ns: int, size: int) -> list[Row]:
+    del changed_ns, size  # part of the cache key only
+    return list(unique_rows(read_jsonl(Path(path))))

@@ -1,0 +1,5 @@
+"""What do readers like?"""
+
+from limit.ui.preferences import show
+
+show()

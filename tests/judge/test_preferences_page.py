@@ -1,0 +1,92 @@
+"""The Preferences page: the paper's bars, one's own comparisons, the pair reader, hostile texts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from limit.judge.annotations import import_files
+from limit.settings import PROJECT, Workspace
+from limit.ui.preferences_pairs import FILTERS, group_pairs, is_kind, verdict_words
+
+
+def open_page(name: str, **query: str) -> Any:
+    import streamlit as st
+    from streamlit.testing.v1 import AppTest
+
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    app = AppTest.from_file(str(PROJECT / "app.py"), default_timeout=60)
+    for key, value in query.items():
+        app.query_params[key] = value
+    app.run()
+    return app.switch_page(f"pages/{name}.py").run()
+
+
+def words_of(app: Any) -> str:
+    assert [error.value for error in app.exception] == []
+    return " ".join(str(b.value).replace("\\", "") for b in [*app.markdown, *app.caption, *app.subheader, *app.code])
+
+
+@pytest.fixture
+def imported(ws: Workspace, tmp_path: Path) -> str:
+    rows = [
+        {
+            "instruction": f"Question {n} <script>alert(1)</script> $x^2$?",
+            "output_1": f"**Short** {n}",
+            "output_2": f"A longer answer {n} " * 3,
+            "annotator": "gpt",
+            "preference": None if n == 4 else 1 + (n % 3 > 0),
+        }
+        for n in range(45)
+    ]
+    path = tmp_path / "7b_lima_vs_7b_instructv1_seed1.json"
+    path.write_text(json.dumps(rows))
+    return import_files(ws, [path])["comparisons"][0]
+
+
+def test_paper_first_with_its_four_figures(ws: Workspace) -> None:
+    words = words_of(open_page("preferences"))
+    assert "7B Instruct subset + LIMA is preferred to LIMA: 65.1" in words
+    assert "30B Instruct subset + LIMA cannot be told from LIMA: 46.7" in words
+    assert "printed as 45.3" in words and "printed as 39.3" in words and "the longer answer won" in words
+
+
+def test_other_prompt_set_by_link(ws: Workspace) -> None:
+    words = words_of(open_page("preferences", prompts="Instruct-v3's test prompts"))
+    assert "30B Instruct subset loses to LIMA: 14.9" in words and "printed" not in words.split("rule:")[0]
+
+
+def test_own_comparison_with_answer_figures_and_pairs(imported: str) -> None:
+    app = open_page("preferences", comparison=imported, pair="2")
+    words = words_of(app)
+    assert "The candidate's answers are preferred." in words
+    assert "29 won, 15 lost, 0 tied, 1 without a verdict" in words
+    assert "Pair 2 of 45" in words and "Question 1 <script>" in words
+    assert [metric.label for metric in app.metric][:2] == ["Raw rate", "At equal length"]
+    assert app.metric[1].value == "n/a"  # fewer than 100 decided verdicts
+
+
+def test_filters_and_places_beyond_the_end_do_no_harm(imported: str) -> None:
+    for kind in FILTERS:
+        words_of(open_page("preferences", view="Your comparisons", pairs=kind, pair="999999"))
+
+
+def test_filters_sort_pairs_by_what_happened() -> None:
+    def pair(*verdicts: str | None, one: str = "ab", two: str = "abcd") -> list[dict[str, Any]]:
+        return [{"verdict": v, "text_1": one, "text_2": two, "order": o} for v, o in zip(verdicts, "ab", strict=False)]
+
+    assert is_kind(pair("1", "2"), "orders disagree") and not is_kind(pair("1", "1"), "orders disagree")
+    assert is_kind(pair("1", "1"), "longer answer lost") and not is_kind(pair("2", "2"), "longer answer lost")
+    assert is_kind(pair(None, "1"), "without a verdict") and is_kind(pair("2"), "candidate much longer")
+    rows = [{**row, "prompt_id": "p", "seed": 1} for row in pair("1", "2")]
+    assert len(group_pairs(rows)) == 1 and len(group_pairs([{**row, "order": None} for row in rows])) == 2
+
+
+def test_verdicts_in_words() -> None:
+    row = {"verdict": "2", "first_response": 1, "seed": 3, "score": 0.81, "reason": "it is right"}
+    assert verdict_words(row) == "seed 3, baseline shown first: candidate won, candidate's share 0.81. it is right"
+    assert verdict_words({"status": "refused"}) == "order not recorded: no verdict (refused)"
