@@ -6,12 +6,13 @@ leaves the other's file whole. Run by hand, without a job folder, the same worke
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from limit.core import Json, append_jsonl, utc_now
+from limit.core import Json, LimitError, append_jsonl, utc_now
 
 STOP_POLL_S = 0.2
 
@@ -40,7 +41,8 @@ class JobContext:
         self._last_progress = now
         if eta_s is None and total and step > 0:
             eta_s = (now - self._started) / step * (total - step)
-        self.event("progress", step=step, total=total, eta_s=None if eta_s is None else round(eta_s, 1), **values)
+        with contextlib.suppress(LimitError):  # a disk that is full for a moment costs a report, not hours of work
+            self.event("progress", step=step, total=total, eta_s=None if eta_s is None else round(eta_s, 1), **values)
         if self.folder is None and sys.stderr.isatty():
             print(f"\r{step}/{total or '?'}", end="" if step != total else "\n", file=sys.stderr)
 

@@ -23,6 +23,7 @@ from limit.jobs.rundir import (
     ACTIVE,
     ENDED,
     QUEUED,
+    RESUMABLE,
     JobRequest,
     job_folders,
     load_job,
@@ -36,7 +37,7 @@ from limit.jobs.slots import check_size
 from limit.settings import Workspace, safe_name
 
 Place = Literal["top", "up", "down", "bottom"]
-RESUMABLE = ("stopped", "failed", "lost")
+LEFTOVER_S = 3600.0
 
 
 def start(ws: Workspace, request: JobRequest) -> str:
@@ -66,6 +67,7 @@ def _create(ws: Workspace, job: Json) -> bool:
     ws.make()
     with explained(ws.jobs):
         ws.jobs.mkdir(exist_ok=True)
+    _sweep(ws)
     draft = ws.jobs / f".new-{uuid.uuid4().hex}"
     try:
         with explained(draft):
@@ -83,6 +85,14 @@ def _create(ws: Workspace, job: Json) -> bool:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return True
+
+
+def _sweep(ws: Workspace) -> None:
+    """Remove folders that a process left half made or half removed when it was killed."""
+    for path in (*ws.jobs.glob(".new-*"), *ws.jobs.glob(".gone-*")):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > LEFTOVER_S:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _advance(ws: Workspace) -> None:

@@ -116,7 +116,9 @@ def _settle(ws: Workspace, job: Json, status: Json) -> bool:
 
 
 def _close_books(folder: Path, status: Json) -> None:
-    """The last word on a job that ended while nobody watched."""
+    """The last word on a job that ended while nobody watched; children it left behind end with it."""
+    if status["token"]:
+        processes.kill_all(status["token"])
     status["ended"] = utc_now()
     if result_of(folder, status) is not None:
         note = "it finished while its supervisor was gone, so nobody saw its exit code"

@@ -28,6 +28,7 @@ class Reason:
         return {"cause": self.cause, "reason": self.text, "what_to_do": self.what_to_do or None}
 
 
+_OWN = re.compile(r"(?:\[rank\d+\]: ?)?(?:limit|limit\.core\.LimitError): (.+)")
 _LESS_GPU = (
     "lower micro_batch_size or max_seq_len, switch activation_checkpointing on, take the recipe lora or qlora, "
     "or ask for more GPUs"
@@ -110,16 +111,17 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Reason], ...] = tuple(
 def explain(lines: list[str], exit_code: int | None, kernel_kill: bool, asked: bool = False) -> Reason:
     """Name why a worker ended badly. `exit_code` is negative for a signal; `asked` means that we sent it."""
     recent = lines[-LAST_LINES:]
-    own = next((line for line in reversed(recent) if line.startswith("limit: ")), None)
+    own = next(filter(None, map(_OWN.match, reversed(recent))), None)
     if own is not None and exit_code != -signal.SIGKILL:
-        return _refine(own.removeprefix("limit: ").strip())
+        return _refine(own[1].strip())
     if exit_code is not None and exit_code < 0 and not asked:
         by_signal = _explain_signal(-exit_code, kernel_kill)
         if by_signal is not None:
             return by_signal
     if kernel_kill and re.search(r"SIGKILL|[Ss]ignal:? 9|exitcode\s*: -9|Killed", "\n".join(recent)):
         return Reason("host-memory", "out of host memory: the kernel killed a process of this job", _LESS_HOST)
-    return _match("\n".join(_last_error(recent))) or _match("\n".join(recent)) or _last_resort(recent, exit_code)
+    # A named exception is the reason; without one any line may hold it. Warnings before an exception do not count.
+    return _match("\n".join(_last_error(recent) or recent)) or _last_resort(recent, exit_code)
 
 
 def _refine(sentence: str) -> Reason:
@@ -149,9 +151,10 @@ def _explain_signal(number: int, kernel_kill: bool) -> Reason | None:
 
 
 def _last_error(lines: list[str]) -> list[str]:
-    """The last line that looks like an exception's, and what follows it."""
+    """The last line that names an exception, and what follows it; torchrun's summary of its ranks does not count."""
+    named = re.compile(r"(?:\[rank\d+\]:\s*)?[\w.]*(?:Error|Exception|Interrupt|Exit)\b(?<!ChildFailedError)")
     for index in range(len(lines) - 1, -1, -1):
-        if re.match(r"(?:\[rank\d+\]:\s*)?[\w.]*(?:Error|Exception|Interrupt|Exit)\b", lines[index]):
+        if named.match(lines[index]):
             return lines[index:]
     return []
 

@@ -22,6 +22,7 @@ from limit.settings import Workspace, safe_name
 QUEUED = "queued"
 ACTIVE = ("starting", "running", "stopping")
 ENDED = ("finished", "stopped", "failed", "lost")
+RESUMABLE = ("stopped", "failed", "lost")
 STATES = (QUEUED, *ACTIVE, *ENDED)
 SILENT_S = 60.0
 TAIL_BYTES = 64 * 1024

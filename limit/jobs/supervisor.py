@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from limit.core import Json, LimitError, utc_now
+from limit.core import Json, LimitError, utc_now, write_json
 from limit.jobs import processes, reasons
 from limit.jobs.control import discard_outputs, read_cancel
 from limit.jobs.launch import (
@@ -161,6 +161,8 @@ class Supervisor:
         wish = read_cancel(self.folder)
         if self.terminated and wish is None:
             wish = {"discard": False}
+            with contextlib.suppress(LimitError):
+                write_json(self.folder / "cancel", {**wish, "time": utc_now()})
         if wish is None:
             return
         plan = self.status["stopping"]
@@ -212,7 +214,8 @@ class Supervisor:
             write_status(self.folder, self.status)
         except LimitError as error:
             self._dirty = True
-            print(f"status not written: {error}", file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError):  # the log may lie on the same full disk
+                print(f"status not written: {error}", file=sys.stderr, flush=True)
 
     def finish(self, exit_code: int | None) -> None:
         """Write the outcome, however long the disk stays full; free the places first."""

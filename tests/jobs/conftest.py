@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def end_everything(ws: Workspace) -> None:
     jobs.pause(ws)
     statuses = [stored_status(folder) for folder in job_folders(ws)]
     for status in statuses:
-        if supervisor_alive(status):
+        if supervisor_alive(status) and status["supervisor_pid"] != os.getpid():
             psutil.Process(status["supervisor_pid"]).kill()
     for status in statuses:
         if status["token"]:

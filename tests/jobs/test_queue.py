@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -25,7 +26,7 @@ def test_one_slot_runs_one_heavy_job_at_a_time_in_order(ws: Workspace, ask: Ask)
     ids = [jobs.start(ws, ask(name, "--steps", "2")) for name in "abc"]
     ended = [jobs.wait(ws, job_id) for job_id in ids]
     assert [status["state"] for status in ended] == ["finished"] * 3
-    for before, after in zip(ended, ended[1:], strict=False):
+    for before, after in itertools.pairwise(ended):
         assert before["ended"] <= after["started"]
 
 
@@ -157,7 +158,7 @@ def written(ws: Workspace, ask: Ask, **changes: object) -> str:
     jobs.pause(ws)
     job_id = jobs.start(ws, ask("a"))
     base = {
-        **new_status(1, 0.0), "state": "running", "pid": 2**22 - 1, "create_time": 1.0, "pgid": 2**22 - 1, "token": "t0",
+        **new_status(1, 0.0), "state": "running", "pid": 2**22 - 1, "create_time": 1.0, "token": "t0",
         "supervisor_pid": 2**22 - 2, "supervisor_create_time": 1.0, "host": processes.host(),
         "boot_id": processes.boot_id(), "launched": True,
     }  # fmt: skip
