@@ -1,0 +1,130 @@
+"""`limit study`: run, show, list and stop grids of mixes, models and seeds."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import Any
+
+from limit.cli import Verbs, command
+from limit.core import Json, LimitError
+from limit.settings import workspace
+
+PAPER_STUDIES = ("paper-7b", "paper-30b")
+POLL_S = 2.0
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Add the verb and its commands."""
+    parser = verbs.add_parser("study", help="run and show a grid of mixes, sizes and seeds")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    run = command(commands, "run", run_run, "start a study, go on with it, or add seeds to it", text=run_text)
+    run.add_argument("name", help="mini, paper, paper-7b, paper-30b, size-curve, ratio-sweep, or a YAML file")
+    run.add_argument("--seeds", type=_seeds, default=(), metavar="S,...", help="seeds, added to those it has")
+    run.add_argument("--model", help="base model in place of the preset's: tiny, a folder or a hub id")
+    run.add_argument("--budget", type=float, metavar="USD", help="most that each comparison may cost")
+    run.add_argument("--wait", action="store_true", help="return only when every job has ended")
+    show = command(commands, "show", run_show, "runs with mix, seed, Gauntlet and preference", text=show_text)
+    show.add_argument("name", help="a study that was started, or paper for the published numbers")
+    plan = command(commands, "plan", run_plan, "what a study would run, before it is started")
+    plan.add_argument("name", help="a preset or a YAML file")
+    command(commands, "list", run_list, "studies that were started, and the built-in ones")
+    stop = command(commands, "stop", run_stop, "stop what waits or runs; finished runs stay")
+    stop.add_argument("name", help="a study that was started")
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in text.split(",") if word.strip())
+    except ValueError:
+        raise LimitError(f"--seeds {text!r} is not a list of whole numbers; for example --seeds 17,18") from None
+
+
+def run_run(options: argparse.Namespace) -> Json:
+    """Start the study's jobs; with --wait return its results."""
+    from limit.studies.launch import run_study
+
+    ws = workspace().make()
+    names = PAPER_STUDIES if options.name == "paper" else (options.name,)
+    started = [
+        run_study(ws, name, seeds=options.seeds, model=options.model, budget_usd=options.budget) for name in names
+    ]
+    if options.wait:
+        started = [_waited(ws, study) for study in started]
+    return started[0] if len(started) == 1 else {"study": "paper", "studies": started}
+
+
+def _waited(ws: Any, started: Json) -> Json:
+    from limit import jobs
+    from limit.studies.launch import load_record
+    from limit.studies.show import progress, show_study
+
+    record = load_record(ws, started["study"])
+    while True:
+        jobs.schedule(ws)
+        done = progress(ws, record)
+        if sys.stderr.isatty():
+            print(f"\r{done['done']}/{done['total']} jobs  ", end="", file=sys.stderr, flush=True)
+        if done["done"] + done["stopped"] + done["failed"] == done["total"]:
+            break
+        time.sleep(POLL_S)
+    if done["failed"] or done["stopped"]:
+        why = "; ".join(f"{row['job_id']}: {row['reason']}" for row in done["reasons"][:3])
+        raise LimitError(
+            f"{done['failed']} jobs of study {started['study']} failed, {done['stopped']} stopped: {why or 'stopped'}; "
+            f"`limit study run {started['study']}` resumes it"
+        )
+    return show_study(ws, started["study"])
+
+
+def run_text(value: Json) -> str:
+    """One sentence, or the table of a study that was waited for."""
+    if "studies" in value:
+        return "\n".join(run_text(study) for study in value["studies"])
+    if isinstance(value["runs"], list):
+        return show_text(value)
+    return f"{value['title']}: {value['runs']} runs, {len(value['jobs'])} jobs; `limit study show {value['study']}`"
+
+
+def run_show(options: argparse.Namespace) -> Json:
+    """State and results of a study."""
+    from limit.studies.show import show_study
+
+    return show_study(workspace(), options.name)
+
+
+def show_text(value: Json) -> str:
+    """The table of a study."""
+    from limit.studies.show import study_text
+
+    return study_text(value)
+
+
+def run_plan(options: argparse.Namespace) -> Json:
+    """Runs and their number, with nothing started."""
+    from limit.studies.launch import grid
+    from limit.studies.spec import load_study
+
+    study, spec = load_study(workspace(), options.name)
+    runs = [
+        {"model": m, "seed": seed, "mix": mix.label, "parts": list(mix.parts)}
+        for m in spec.models
+        for seed, mix in grid(spec)
+    ]
+    return {"study": study, "title": spec.title, "finetunes": len(runs), "runs": runs, "spec": spec.to_dict()}
+
+
+def run_list(options: argparse.Namespace) -> Json:
+    """What was started and what can be."""
+    from limit.studies.show import list_studies
+    from limit.studies.spec import preset_names
+
+    return {"started": list_studies(workspace()), "presets": ["paper", *preset_names()]}
+
+
+def run_stop(options: argparse.Namespace) -> Json:
+    """Stop a study."""
+    from limit.studies.launch import stop_study
+
+    return stop_study(workspace(), options.name)

@@ -1,0 +1,121 @@
+"""What a study is: a grid of mixes, models and seeds with what is measured, as one frozen request.
+
+Presets are data: one YAML file each in `data/studies/`. A study of your own is such a file, given by its path.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+
+import yaml
+
+from limit.core import Json, LimitError, read_json
+from limit.judge.requests import parse_judge
+from limit.recipes import load_recipe
+from limit.settings import SHIPPED, Workspace, safe_name
+from limit.specs.base import Spec, option
+from limit.specs.gauntlet import Version
+from limit.specs.mix import MixPart
+from limit.specs.run import Recipe
+
+PRESETS = SHIPPED / "studies"
+
+
+class StudyMix(Spec):
+    """One row of the grid: a mix, and the seeds it is made with if they differ from the study's."""
+
+    label: str = option("short name in charts and tables")
+    parts: tuple[str, ...] = option("the parts, each SOURCE[/SUBSET]:N")
+    seeds: tuple[int, ...] = option("only these seeds; empty: all of the study", default=())
+
+    def check(self) -> None:
+        for part in self.parts:
+            MixPart.parse(part)
+        if not self.label.strip() or not self.parts:
+            raise LimitError(f"a study's mix needs a label and at least one part, not {self.label!r} of {self.parts!r}")
+
+
+class StudySpec(Spec):
+    """A grid of mixes, models and seeds, and what is measured on every run of it."""
+
+    title: str = option("one line for people")
+    models: tuple[str, ...] = option("base models, each with every mix")
+    mixes: tuple[StudyMix, ...] = option("the mixes, in the order in which they are started")
+    seeds: tuple[int, ...] = option("seed of draw, order and training; one run of every mix for each", default=(17,))
+    include_base: bool = option("measure the base models as well", default=True)
+    recipe: str = option("recipe of every finetune", default="full")
+    settings: tuple[str, ...] = option("changes to the recipe, each KEY=VALUE", default=())
+    gauntlet: Version | None = option("Gauntlet version; empty: no Gauntlet", default="v0")
+    gauntlet_limit: int | None = option("score the first N records of each task", default=None, ge=1)
+    prompts: tuple[str, ...] = option("prompt sets that every run answers", default=())
+    max_new_tokens: int = option("longest answer in tokens", default=512, ge=1)
+    judge: str | None = option("who compares the answers; empty: nobody", default=None)
+    other_judges: tuple[str, ...] = option("further judges of the same answers", default=())
+    baseline: str | None = option("label of the mix that answers are compared with", default=None)
+
+    def check(self) -> None:
+        labels = [mix.label for mix in self.mixes]
+        doubled = sorted({label for label in labels if labels.count(label) > 1})
+        if doubled:
+            raise LimitError(f"two mixes of the study are called {doubled[0]!r}; give each its own label")
+        if not self.models or not self.seeds or not (self.mixes or self.include_base):
+            raise LimitError("a study needs at least one model, one seed, and mixes or the base model")
+        if self.judge is not None and (not self.prompts or self.baseline not in labels):
+            raise LimitError(
+                f"a judged study needs prompts and a baseline among its mixes ({', '.join(labels)}), "
+                f"not {self.baseline!r}"
+            )
+        for judge in self.judges():
+            parse_judge(judge)
+        self.full_recipe()
+
+    def full_recipe(self) -> Recipe:
+        """The recipe with the study's settings."""
+        return load_recipe(self.recipe).with_settings(self.settings)
+
+    def judges(self) -> list[str]:
+        """All judges, the main one first."""
+        return [*([self.judge] if self.judge else []), *self.other_judges]
+
+
+def preset_names() -> list[str]:
+    """The built-in studies."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load_study(ws: Workspace, name: str) -> tuple[str, StudySpec]:
+    """(study name, spec) of a study that was started, a preset, or a YAML file. Raises LimitError."""
+    path = Path(name).expanduser()
+    if path.suffix in (".yaml", ".yml"):
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-.") or "study"
+        return safe_name(stem, "study"), _read_spec(path)
+    stored = ws.studies / safe_name(name, "study") / "study.json"
+    if stored.is_file():
+        return name, StudySpec.from_dict(read_json(stored)["spec"])
+    if name not in preset_names():
+        close = difflib.get_close_matches(name, preset_names(), n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"built in are {', '.join(preset_names())}"
+        raise LimitError(f"there is no study {name!r}; {hint}; or give a YAML file")
+    return name, _read_spec(PRESETS / f"{name}.yaml")
+
+
+def _read_spec(path: Path) -> StudySpec:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LimitError(f"there is no study file {path}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise LimitError(f"study file {path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise LimitError(f"study file {path} needs `title`, `models` and `mixes`")
+    return StudySpec.from_dict(_as_request(data, path))
+
+
+def _as_request(data: Json, path: Path) -> Json:
+    """YAML lists of mappings as the spec reads them."""
+    mixes = data.get("mixes") or []
+    if not isinstance(mixes, list) or not all(isinstance(mix, dict) for mix in mixes):
+        raise LimitError(f"study file {path}: `mixes` must be a list of label and parts")
+    return {**data, "mixes": [StudyMix.from_dict(mix) for mix in mixes]}
