@@ -11,15 +11,17 @@ from limit.charts.palette import Palette
 from limit.charts.style import empty, literal, series_label, styled
 
 Row = dict[str, Any]
+ROW_PX, GAP = 66, 0.5  # of a row, and the share of it above and below its bar
 
 
-def preference_bars(rows: Sequence[Row], palette: Palette, *, height: int | None = None) -> go.Figure:
+def preference_bars(rows: Sequence[Row], palette: Palette, *, scale: float = 1.0) -> go.Figure:
     """Candidate's share, grey ties, baseline's share, in per cent.
 
-    Each row: `label` (left of the bar), `candidate_series`, `baseline_series`, `preference_pct` (wins over wins and
+    Each row: `label` (above the bar), `candidate_series`, `baseline_series`, `preference_pct` (wins over wins and
     losses, mean over seeds; None is drawn as a gap), `low`, `high` (per cent or None), `wins`, `losses`, `ties`,
     `invalid`, and optionally `seeds` (list of per cent, drawn as ticks), `n_prompts`, `published_pct`, `note`, `key`.
-    The tie segment lies between the two shares, in proportion to all valid verdicts.
+    The tie segment lies between the two shares, in proportion to all valid verdicts. Labels stand above the bars, so
+    that the figure is readable on a phone; `scale` enlarges bars and text for a room.
     """
     if not rows:
         return empty(palette, "No judged comparisons yet")
@@ -28,14 +30,12 @@ def preference_bars(rows: Sequence[Row], palette: Palette, *, height: int | None
     for segment in ("candidate", "tie", "baseline"):
         figure.add_trace(_segment(segment, rows, names, palette))
     for row, name in zip(rows, names, strict=True):
-        _annotate(figure, row, name, palette)
+        _annotate(figure, row, name, palette, scale)
     figure.add_vline(x=50, line={"color": palette.muted, "width": 1, "dash": "dot"})
-    figure.update_xaxes(range=[0, 100], title_text="preferred by the judge (% of decided verdicts)", ticksuffix="")
-    figure.update_yaxes(autorange="reversed", showgrid=False, automargin=True)
-    margin = {"l": 20, "r": 150, "t": 16, "b": 48}
-    return styled(
-        figure, palette, height or 96 + 52 * len(rows), barmode="stack", showlegend=False, margin=margin, bargap=0.35
-    )
+    figure.update_xaxes(range=[0, 100], title_text="preferred by the judge (% of decided verdicts)")
+    figure.update_yaxes(autorange="reversed", showgrid=False, showticklabels=False)
+    styled(figure, palette, round(64 + ROW_PX * scale * len(rows)), barmode="stack", showlegend=False, bargap=GAP)
+    return figure.update_layout(margin={"l": 8, "r": 12, "t": 16, "b": 48}, font={"size": round(13 * scale)})
 
 
 def shares(row: Row) -> tuple[float, float, float]:
@@ -63,7 +63,8 @@ def _segment(segment: str, rows: Sequence[Row], names: list[str], palette: Palet
         text=[""] * len(rows) if segment == "tie" else texts,
         textposition="inside",
         insidetextanchor="start" if segment == "candidate" else "end",
-        textfont={"color": [palette.text_on(colour) for colour in colours], "size": 13},
+        textfont={"color": [palette.text_on(colour) for colour in colours]},
+        textangle=0,
         marker={"color": colours, "line": {"color": palette.edge, "width": 1}},
         customdata=[[str(row.get("key") or "")] for row in rows],
         hovertext=[_hover(row) for row in rows],
@@ -71,31 +72,27 @@ def _segment(segment: str, rows: Sequence[Row], names: list[str], palette: Palet
     )
 
 
-def _annotate(figure: go.Figure, row: Row, name: str, palette: Palette) -> None:
-    """Whisker on the boundary, a tick for each seed, n and invalid at the right."""
-    candidate, tie, _ = shares(row)
+def _annotate(figure: go.Figure, row: Row, name: str, palette: Palette, scale: float) -> None:
+    """Label, n and invalid above the bar; the whisker on the boundary; a tick for each seed."""
+    above = {"y": name, "xref": "paper", "yshift": round((1 - GAP) * ROW_PX * scale / 2), "yanchor": "bottom"}
+    n = row.get("n_prompts")
+    facts = [f"n = {n:,}" if n else "", f"{row['invalid']:,} invalid" if row.get("invalid") is not None else ""]
     if row.get("preference_pct") is None:
-        figure.add_annotation(x=1, y=name, text="not published", showarrow=False, xanchor="left")
+        facts = ["not published"]
+    muted = {"size": round(11 * scale), "color": palette.muted}
+    figure.add_annotation(x=0, xanchor="left", text=name, showarrow=False, font={"size": round(13 * scale)}, **above)
+    words = " · ".join(fact for fact in facts if fact)
+    figure.add_annotation(x=1, xanchor="right", text=words, showarrow=False, font=muted, **above)
+    if row.get("preference_pct") is None:
         return
-    scale = 1 - tie / 100
+    candidate, tie, _ = shares(row)
+    share = 1 - tie / 100
     if row.get("low") is not None:
-        error = {"array": [row["high"] * scale - candidate], "arrayminus": [candidate - row["low"] * scale]}
+        error = {"array": [row["high"] * share - candidate], "arrayminus": [candidate - row["low"] * share]}
         figure.add_trace(_mark([candidate], name, palette, symbol="line-ns", size=1, error_x=error))
-    seeds = [seed * scale for seed in row.get("seeds") or []]
+    seeds = [seed * share for seed in row.get("seeds") or []]
     if seeds:
         figure.add_trace(_mark(seeds, name, palette, symbol="line-ns", size=9, error_x=None))
-    n = row.get("n_prompts")
-    facts = [f"n = {n:,}" if n else "", f"{row.get('invalid') or 0:,} invalid"]
-    figure.add_annotation(
-        x=1,
-        xref="paper",
-        xanchor="left",
-        xshift=8,
-        y=name,
-        text=" · ".join(fact for fact in facts if fact),
-        showarrow=False,
-        font={"size": 11, "color": palette.muted},
-    )
 
 
 def _mark(

@@ -43,7 +43,7 @@ def add_claim(ws: Workspace, sentence: str, test: Json, evidence: Evidence) -> s
     require("analyst", "write claims")
     check_test(test)
     text = checked(sentence)
-    claim_id = content_id(test)
+    claim_id = name_of(test)
     with _changing(ws) as claims:
         if all(claim["claim_id"] != claim_id for claim in claims):
             now = utc_now()
@@ -51,6 +51,11 @@ def add_claim(ws: Workspace, sentence: str, test: Json, evidence: Evidence) -> s
             entry = {"claim_id": claim_id, "sentence": text, "test": test, "bound": bound}
             claims.append({**entry, "created": now, "edited": now})
     return claim_id
+
+
+def name_of(test: Json) -> str:
+    """The id of the claim that makes this test."""
+    return content_id(test)
 
 
 def edit_claim(ws: Workspace, claim_id: str, sentence: str) -> None:

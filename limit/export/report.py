@@ -205,7 +205,7 @@ def plane_caption(models: Sequence[Row]) -> str:
 
 
 def claim_figure(
-    models: Mapping[str, Row], test: Mapping[str, Any], palette: charts.Palette
+    models: Mapping[str, Row], test: Mapping[str, Any], palette: charts.Palette, scale: float = 1.0
 ) -> tuple[Any, str, list[Row]]:
     """The chart behind a claim: bars of its two models, or the preference bar of its one; with alt text and rows."""
     chosen = [models[key] for key in (str(test["a"]), str(test.get("b"))) if key in models]
@@ -213,9 +213,10 @@ def claim_figure(
         layer = {row["layer"] for row in chosen}
         peers = [row for row in models.values() if row["layer"] in layer and (row["is_baseline"] or row in chosen)]
         rows = preference_rows(peers)
-        return charts.preference_bars(rows, palette), charts.preference_alt(rows), rows
+        return charts.preference_bars(rows, palette, scale=scale), charts.preference_alt(rows), rows
     rows = [row for row in category_rows(chosen) if row["category"] == test["measure"]]
-    return charts.gauntlet_panels(rows, palette, columns=1, height=420), charts.panels_alt(rows), rows
+    figure = charts.gauntlet_panels(rows, palette, columns=1, height=round(300 * scale))
+    return figure.update_layout(font={"size": round(13 * scale)}), charts.panels_alt(rows), rows
 
 
 def _claims(store: Store, ws: Workspace, shown: Sequence[Row], palette: charts.Palette) -> list[Section]:

@@ -24,8 +24,8 @@ from limit.ui.shell import chart, errors_in_words, next_step, note_line, open_st
 VIEWS = ("both paradigms", "limit curve", "is it real?", "drill down")
 CELL_STYLE = """
 <style>
-.limit-both table th, .limit-both table td { padding: 5px 6px; font-size: 0.85rem; }
-.limit-both table td:first-child { min-width: 150px; }
+.limit-both table th, .limit-both table td { padding: 5px 6px; font-size: 0.8rem; }
+.limit-both table td:first-child { min-width: 130px; }
 .limit-cell { position: relative; height: 7px; border-radius: 2px; min-width: 44px;
   background: rgba(128,128,128,0.18); }
 .limit-cell i { position: absolute; left: 0; top: 0; bottom: 0; border-radius: 2px; }
@@ -58,7 +58,7 @@ def show() -> None:
 def _both(store: Store, rows: Sequence[Row]) -> None:
     palette = palette_for(store)
     own = any(row["origin"] != "published" for row in rows)
-    left, right = st.columns([3, 2], gap="medium")
+    left, right = st.columns([2, 1], gap="small")
     with left:
         st.html(TABLE_STYLE + CELL_STYLE + both_table(rows, palette))
         _table_note(rows)
@@ -98,7 +98,7 @@ def _both_row(row: Row, palette: charts.Palette) -> str:
     colour = palette.colour(row["series"])
     bar = charts.composition_html(row["parts"], palette) if row["parts"] else ""
     name = html.escape(row["label"][:80])
-    small = f"<small>{html.escape(composition(row)[:120])} · {count(row['samples'])}</small>"
+    small = f"<small><br>{html.escape(composition(row)[:120])}; {count(row['samples'])} samples</small>"
     cells = [f'<td><span class="limit-dot" style="background:{colour}"></span>{name}{bar}{small}</td>']
     unknown = "not published" if row["origin"] == "published" else "n/a"
     for measure in ("average", *CORE):

@@ -146,12 +146,22 @@ def _embedded(store: Store) -> None:
 
 
 def plane_rows(rows: Sequence[Row]) -> list[Row]:
-    """Model rows as `charts.plane` takes them, with the mix and the protocol on hover."""
-    return [{**row, "hover": [composition(row), *(_facts(row))]} for row in rows]
+    """Model rows as `charts.plane` takes them: short names, the mix and the protocol on hover."""
+    several = len({row["layer"] for row in rows}) > 1
+    return [{**row, "label": _short(row, several), "hover": [composition(row), *_facts(row)]} for row in rows]
+
+
+def _short(row: Row, several: bool) -> str:
+    if row["origin"] != "published":
+        return str(row["label"])
+    name = charts.series_label(row["series"])
+    return f"{row['group']} {name}" if several else name
 
 
 def composition(row: Row) -> str:
     """What a model was finetuned on, in words."""
+    if row["samples"] == 0:
+        return "not finetuned"
     return row["composition"] or charts.composition_text(row["parts"])
 
 

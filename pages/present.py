@@ -1,0 +1,5 @@
+"""Tell the room."""
+
+from limit.ui.present import show
+
+show()
