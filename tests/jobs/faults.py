@@ -59,10 +59,15 @@ def play(root: Path, seed: int) -> str:
     )
     try:
         await_phase(ws, root, phase, dice)
-        hit = kill(ws, app, target)
+        hit = 0
+        until = time.monotonic() + 10
+        while not hit and time.monotonic() < until:  # the kind of process may not be there at this very moment
+            hit = kill(ws, app, target)
     finally:
         app.kill()
         app.wait()
+    if not hit:
+        raise Damage(f"nothing to kill in {phase}/{target}")
     settle(ws)
     check(ws, root)
     return f"seed {seed}: {phase}/{target}, {hit} killed"
