@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from limit.charts.palette import Palette
-from limit.charts.style import empty, literal, styled
+from limit.charts.style import below_above, empty, literal, styled
 
 Row = dict[str, Any]
 
@@ -59,9 +59,9 @@ def limit_curve(
 ) -> go.Figure:
     """Score by number of samples on a log axis, with a band over seeds.
 
-    Each row: `series`, `label`, `size` (samples; 0 is drawn left of the axis as the base model), `score` or None,
-    `low`, `high` (band, may be None), and optionally `n_seeds`, `point_series` (colour of the mark where it differs
-    from its line's), `name` (of the point).
+    Each row: `series` (None: marks with error bars and no line), `label`, `size` (samples; 0 is drawn left of the axis
+    as the base model), `score` or None, `low`, `high` (band, may be None), and optionally `n_seeds`, `point_series`
+    (colour of the mark where it differs from its line's) and `name` (of the point).
     `reference` ({label, score, low, high}) is the full set, drawn as a line; `sufficient` marks the smallest size that
     cannot be told from it.
     """
@@ -75,7 +75,8 @@ def limit_curve(
         line = sorted(
             (r for r in drawn if (r["series"], r["label"]) == (key, label)), key=lambda row: float(row["size"])
         )
-        _band(figure, line, palette, key, place)
+        if key is not None:
+            _band(figure, line, palette, key, place)
         figure.add_trace(_line(line, palette, key, label, place))
     if reference is not None and reference.get("score") is not None:
         _reference(figure, reference, palette)
@@ -121,6 +122,7 @@ def _band(figure: go.Figure, line: Sequence[Row], palette: Palette, key: str, pl
         go.Scatter(
             x=[*x, *reversed(x)],
             y=[*[row["high"] for row in known], *[row["low"] for row in reversed(known)]],
+            mode="lines",
             fill="toself",
             fillcolor=palette.tint(palette.colour(key), 0.18 if palette.mode == "light" else 0.3),
             line={"width": 0},
@@ -130,19 +132,22 @@ def _band(figure: go.Figure, line: Sequence[Row], palette: Palette, key: str, pl
     )
 
 
-def _line(line: Sequence[Row], palette: Palette, key: str, label: str, place: dict[int, float]) -> go.Scatter:
+def _line(line: Sequence[Row], palette: Palette, key: str | None, label: str, place: dict[int, float]) -> go.Scatter:
+    spans = [below_above(row["score"], row.get("low"), row.get("high")) for row in line]
+    bars = {"array": [above for _, above in spans], "arrayminus": [below for below, _ in spans]}
     return go.Scatter(
         x=[place.get(row["size"], row["size"]) for row in line],
         y=[row["score"] for row in line],
-        mode="lines+markers",
+        mode="markers" if key is None else "lines+markers",
         name=literal(label),
         line={"color": palette.colour(key), "width": 2.5},
         marker={
-            "size": 10,
+            "size": 11,
             "color": [palette.colour(row.get("point_series") or key) for row in line],
             "symbol": [palette.symbol(row.get("point_series") or key) for row in line],
             "line": {"color": palette.edge, "width": 1},
         },
+        error_y={"type": "data", "symmetric": False, "color": palette.muted, **bars} if key is None else None,
         hovertext=[_hover(row) for row in line],
         hovertemplate="%{hovertext}<extra></extra>",
     )

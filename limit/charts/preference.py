@@ -11,7 +11,7 @@ from limit.charts.palette import Palette
 from limit.charts.style import empty, literal, series_label, styled
 
 Row = dict[str, Any]
-ROW_PX, GAP = 66, 0.5  # of a row, and the share of it above and below its bar
+ROW_PX, BAR = 66, 0.5  # height of a row, and the share of it that its bar takes
 
 
 def preference_bars(rows: Sequence[Row], palette: Palette, *, scale: float = 1.0) -> go.Figure:
@@ -26,16 +26,40 @@ def preference_bars(rows: Sequence[Row], palette: Palette, *, scale: float = 1.0
     if not rows:
         return empty(palette, "No judged comparisons yet")
     figure = go.Figure()
-    names = _unique([literal(row["label"], 60) for row in rows])
     for segment in ("candidate", "tie", "baseline"):
-        figure.add_trace(_segment(segment, rows, names, palette))
-    for row, name in zip(rows, names, strict=True):
-        _annotate(figure, row, name, palette, scale)
+        figure.add_trace(_segment(segment, rows, palette))
+    for place, row in enumerate(rows):
+        _annotate(figure, row, place, palette)
+    figure.add_trace(_texts(rows, [literal(row["label"], 60) for row in rows], 0, palette.ink, 13 * scale))
+    figure.add_trace(_texts(rows, [_facts(row) for row in rows], 100, palette.muted, 11 * scale))
     figure.add_vline(x=50, line={"color": palette.muted, "width": 1, "dash": "dot"})
-    figure.update_xaxes(range=[0, 100], title_text="preferred by the judge (% of decided verdicts)")
-    figure.update_yaxes(autorange="reversed", showgrid=False, showticklabels=False)
-    styled(figure, palette, round(64 + ROW_PX * scale * len(rows)), barmode="stack", showlegend=False, bargap=GAP)
-    return figure.update_layout(margin={"l": 8, "r": 12, "t": 16, "b": 48}, font={"size": round(13 * scale)})
+    size = {"title_font_size": round(13 * scale), "automargin": True}
+    figure.update_xaxes(range=[0, 100], title_text="preferred by the judge (% of decided verdicts)", **size)
+    figure.update_yaxes(range=[len(rows) - 0.5, -0.8], showgrid=False, zeroline=False, visible=False)
+    styled(figure, palette, round(72 + ROW_PX * scale * len(rows)), barmode="stack", showlegend=False)
+    return figure.update_layout(margin={"l": 8, "r": 20, "t": 8, "b": 48}, font={"size": round(13 * scale)})
+
+
+def _texts(rows: Sequence[Row], words: list[str], x: float, colour: str, size: float) -> go.Scatter:
+    """Words above the bars, from the left edge (x = 0) or up to the right one (x = 100)."""
+    return go.Scatter(
+        x=[x] * len(rows),
+        y=[place - BAR / 2 - 0.03 for place in range(len(rows))],
+        mode="text",
+        text=words,
+        textposition="top right" if x == 0 else "top left",
+        textfont={"size": round(size), "color": colour},
+        hoverinfo="skip",
+        cliponaxis=False,
+    )
+
+
+def _facts(row: Row) -> str:
+    if row.get("preference_pct") is None:
+        return "not published"
+    n, invalid = row.get("n_prompts"), row.get("invalid")
+    facts = [f"n = {n:,}" if n else "", "" if invalid is None else f"{invalid:,} invalid"]
+    return " · ".join(fact for fact in facts if fact)
 
 
 def shares(row: Row) -> tuple[float, float, float]:
@@ -49,7 +73,7 @@ def shares(row: Row) -> tuple[float, float, float]:
     return rate * (1 - tie / 100), tie, (100 - rate) * (1 - tie / 100)
 
 
-def _segment(segment: str, rows: Sequence[Row], names: list[str], palette: Palette) -> go.Bar:
+def _segment(segment: str, rows: Sequence[Row], palette: Palette) -> go.Bar:
     index = ("candidate", "tie", "baseline").index(segment)
     widths = [shares(row)[index] for row in rows]
     colours = [palette.tie if segment == "tie" else palette.colour(row[f"{segment}_series"]) for row in rows]
@@ -58,7 +82,8 @@ def _segment(segment: str, rows: Sequence[Row], names: list[str], palette: Palet
     return go.Bar(
         name=segment,
         orientation="h",
-        y=names,
+        y=list(range(len(rows))),
+        width=BAR,
         x=widths,
         text=[""] * len(rows) if segment == "tie" else texts,
         textposition="inside",
@@ -72,52 +97,33 @@ def _segment(segment: str, rows: Sequence[Row], names: list[str], palette: Palet
     )
 
 
-def _annotate(figure: go.Figure, row: Row, name: str, palette: Palette, scale: float) -> None:
-    """Label, n and invalid above the bar; the whisker on the boundary; a tick for each seed."""
-    above = {"y": name, "xref": "paper", "yshift": round((1 - GAP) * ROW_PX * scale / 2), "yanchor": "bottom"}
-    n = row.get("n_prompts")
-    facts = [f"n = {n:,}" if n else "", f"{row['invalid']:,} invalid" if row.get("invalid") is not None else ""]
-    if row.get("preference_pct") is None:
-        facts = ["not published"]
-    muted = {"size": round(11 * scale), "color": palette.muted}
-    figure.add_annotation(x=0, xanchor="left", text=name, showarrow=False, font={"size": round(13 * scale)}, **above)
-    words = " · ".join(fact for fact in facts if fact)
-    figure.add_annotation(x=1, xanchor="right", text=words, showarrow=False, font=muted, **above)
+def _annotate(figure: go.Figure, row: Row, place: int, palette: Palette) -> None:
+    """The whisker on the boundary and a tick for each seed."""
     if row.get("preference_pct") is None:
         return
     candidate, tie, _ = shares(row)
     share = 1 - tie / 100
     if row.get("low") is not None:
         error = {"array": [row["high"] * share - candidate], "arrayminus": [candidate - row["low"] * share]}
-        figure.add_trace(_mark([candidate], name, palette, symbol="line-ns", size=1, error_x=error))
+        figure.add_trace(_mark([candidate], place, palette, symbol="line-ns", size=1, error_x=error))
     seeds = [seed * share for seed in row.get("seeds") or []]
     if seeds:
-        figure.add_trace(_mark(seeds, name, palette, symbol="line-ns", size=9, error_x=None))
+        figure.add_trace(_mark(seeds, place, palette, symbol="line-ns", size=9, error_x=None))
 
 
 def _mark(
-    x: list[float], name: str, palette: Palette, symbol: str, size: int, error_x: dict[str, Any] | None
+    x: list[float], place: int, palette: Palette, symbol: str, size: int, error_x: dict[str, Any] | None
 ) -> go.Scatter:
     shared = {"type": "data", "symmetric": False, "color": palette.ink, "thickness": 2, "width": 6}
     return go.Scatter(
         x=x,
-        y=[name] * len(x),
+        y=[place] * len(x),
         mode="markers",
         marker={"symbol": symbol, "size": size, "color": palette.ink, "line": {"color": palette.ink, "width": 1.5}},
         error_x=None if error_x is None else {**shared, **error_x},
         hoverinfo="skip",
         cliponaxis=False,
     )
-
-
-def _unique(names: list[str]) -> list[str]:
-    """Equal labels get invisible endings, so that two bars do not fall into one."""
-    seen: dict[str, int] = {}
-    out = []
-    for name in names:
-        seen[name] = seen.get(name, -1) + 1
-        out.append(name + "\u200b" * seen[name])
-    return out
 
 
 def _hover(row: Row) -> str:

@@ -39,12 +39,13 @@ def curve_rows(rows: Sequence[Row], measure: str) -> list[Row]:
             continue
         score, low, high = value_of(row, measure)
         name = family(row)
-        is_base = row["samples"] == 0 and row["origin"] != "published"
+        published = row["origin"] == "published"
+        is_base = row["samples"] == 0 and not published
         out.append(
             {
-                "series": row["series"] if is_base else None if row["origin"] == "published" else name,
-                "point_series": row["series"] if row["origin"] == "published" else None,
-                "label": "base model" if is_base else name,
+                "series": row["series"] if is_base else None if published else name,
+                "point_series": row["series"] if published else None,
+                "label": "base model" if is_base else row["label"] if published else name,
                 "name": row["label"],
                 "size": row["samples"],
                 "score": score,

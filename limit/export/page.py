@@ -69,7 +69,7 @@ def _section(section: Section, number: int) -> str:
             full_html=False,
             include_plotlyjs=False,
             div_id=f"figure-{number}",
-            config={"displaylogo": False, "responsive": True},
+            config={"displayModeBar": False, "responsive": True},
         )
         figure = f'<div role="img" aria-label="{_text(section.alt)}">{body}</div>'
     mark = f' <span class="state {section.mark}">{STATE_WORDS[section.mark]}</span>' if section.mark else ""

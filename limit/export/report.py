@@ -145,6 +145,8 @@ def category_rows(models: Sequence[Row]) -> list[Row]:
             score, low, high = value_of(row, category)
             facts = row["categories"].get(category, {})
             head = {key: row[key] for key in ("group", "series", "label", "key")}
+            if row["origin"] == "published":
+                head["label"] = charts.series_label(row["series"])
             interval = {"score": score, "low": low, "high": high, "category": category, "note": row["protocol"]}
             out.append({**head, **interval, **{key: facts.get(key) for key in ("n", "partial", "missing")}})
     return out
@@ -216,6 +218,7 @@ def claim_figure(
         return charts.preference_bars(rows, palette, scale=scale), charts.preference_alt(rows), rows
     rows = [row for row in category_rows(chosen) if row["category"] == test["measure"]]
     figure = charts.gauntlet_panels(rows, palette, columns=1, height=round(300 * scale))
+    figure.update_yaxes(automargin=True, title_font_size=round(13 * scale))
     return figure.update_layout(font={"size": round(13 * scale)}), charts.panels_alt(rows), rows
 
 

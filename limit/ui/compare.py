@@ -26,6 +26,7 @@ CELL_STYLE = """
 <style>
 .limit-both table th, .limit-both table td { padding: 5px 6px; font-size: 0.8rem; }
 .limit-both table td:first-child { min-width: 130px; }
+.limit-both small { display: block; }
 .limit-cell { position: relative; height: 7px; border-radius: 2px; min-width: 44px;
   background: rgba(128,128,128,0.18); }
 .limit-cell i { position: absolute; left: 0; top: 0; bottom: 0; border-radius: 2px; }
@@ -98,7 +99,7 @@ def _both_row(row: Row, palette: charts.Palette) -> str:
     colour = palette.colour(row["series"])
     bar = charts.composition_html(row["parts"], palette) if row["parts"] else ""
     name = html.escape(row["label"][:80])
-    small = f"<small><br>{html.escape(composition(row)[:120])}; {count(row['samples'])} samples</small>"
+    small = f"<small>{html.escape(composition(row)[:120])}; {count(row['samples'])} samples</small>"
     cells = [f'<td><span class="limit-dot" style="background:{colour}"></span>{name}{bar}{small}</td>']
     unknown = "not published" if row["origin"] == "published" else "n/a"
     for measure in ("average", *CORE):

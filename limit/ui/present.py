@@ -29,6 +29,7 @@ CHIPS: dict[State, str] = {
     "red": ":red-badge[the data deny it]",
     "grey": ":gray-badge[no data here]",
 }
+SLIDE_SCALE = 1.8  # of a chart in the room against one on a page
 SLIDE_STYLE = """
 <style>
 [data-testid="stSidebar"], [data-testid="stSidebarCollapsedControl"], [data-testid="stExpandSidebarButton"],
@@ -190,7 +191,7 @@ def _slides(store: Store) -> None:
     claim, models = claims[number - 1], model_index(store)
     evidence = _evidence(store, claim, models)
     st.html(f'<h1 class="limit-claim">{html.escape(claim["sentence"])}</h1>')
-    _figure(store, claim, models, key=f"slide_{number}", scale=1.7)
+    _figure(store, claim, models, key=f"slide_{number}", scale=SLIDE_SCALE)
     st.html(f'<p class="limit-caption">{html.escape(evidence.caption)}</p>')
     st.markdown(CHIPS[state(evidence, claim["bound"])])
     _turn(number, len(claims))
