@@ -31,7 +31,7 @@ from limit.core import (
 )
 from limit.settings import Workspace
 
-Status = Literal["ok", "tie_identical", "invalid", "refused", "error", "skipped_budget"]
+Status = Literal["ok", "tie_identical", "invalid", "refused", "error", "skipped_budget", "skipped", "revealed"]
 JOURNAL = "judgments.jsonl"
 
 COLUMNS: tuple[str, ...] = (

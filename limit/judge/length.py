@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special
+from scipy import special
 
 from limit.core import Json
 
@@ -26,6 +26,7 @@ MIN_DECIDED = 100
 MAX_MEAN_SHIFT = 1.5  # mean length difference in standard deviations beyond which equal length is extrapolation
 GAMED_WEIGHT = 0.1
 _CLAMP = 30.0
+_MAX_STEPS, _MAX_CHANGE = 60, 2.0  # short steps, so that a one-sided resample cannot throw the fit off
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def length_controlled(
         return LengthControl(None, reason=reason)
     weight, intercept = fit_minimal(y, delta)
     rates = _refits(y, delta, prompts, draws)
-    low, high = (float(v) for v in np.quantile(rates, [0.025, 0.975])) if len(rates) else (None, None)
+    low, high = np.quantile(rates, [0.025, 0.975]).tolist()
     return LengthControl(100 * float(special.expit(intercept)), low, high, weight)
 
 
@@ -74,39 +75,42 @@ def _unfit(y: Array, delta: Array) -> str | None:
 
 def fit_minimal(scores: Array, delta: Array) -> tuple[float, float]:
     """Weights (a, k) of the minimal model by unregularised maximum likelihood on soft outcomes in [0, 1]."""
-    feature = np.tanh(delta / delta.std(ddof=1))
-    design = np.column_stack([feature, np.ones_like(feature)])
-    a, k = _logistic(design, scores, np.ones_like(scores)).tolist()
+    a, k = _newton(_length_feature(delta), scores, np.ones((1, len(scores))))[0].tolist()
     return a, k
 
 
-def _logistic(design: Array, y: Array, weights: Array, ridge: float = 1e-9) -> Array:
-    """Maximum-likelihood weights of a logistic model with soft outcomes."""
-
-    def loss(beta: Array) -> tuple[float, Array]:
-        z = design @ beta
-        value = (weights * (np.logaddexp(0, z) - y * z)).sum() + ridge * (beta @ beta)
-        return float(value), design.T @ (weights * (special.expit(z) - y)) + 2 * ridge * beta
-
-    bounds = [(-_CLAMP, _CLAMP)] * design.shape[1]
-    start = np.zeros(design.shape[1])
-    options = {"ftol": 1e-14, "gtol": 1e-9, "maxiter": 500}
-    found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    return np.asarray(found.x)
+def _length_feature(delta: Array) -> Array:
+    return np.tanh(delta / delta.std(ddof=1))
 
 
-def _refits(y: Array, delta: Array, prompts: Sequence[Any], draws: int) -> list[float]:
+def _newton(feature: Array, y: Array, weights: Array, ridge: float = 1e-9) -> Array:
+    """Maximum-likelihood (a, k) of `a * feature + k` for many weightings of the rows at once.
+
+    `weights` is [fits, rows], the result [fits, 2]. Weights are kept within +-30, where the likelihood is flat.
+    """
+    beta = np.zeros((len(weights), 2))
+    for _ in range(_MAX_STEPS):
+        p = special.expit(beta[:, :1] * feature + beta[:, 1:])
+        residual, spread = weights * (y - p), weights * p * (1 - p)
+        gradient = np.stack([residual @ feature, residual.sum(axis=1)], axis=1) - 2 * ridge * beta
+        aa, ak = spread @ feature**2 + 2 * ridge, spread @ feature
+        kk = spread.sum(axis=1) + 2 * ridge
+        det = np.maximum(aa * kk - ak**2, 1e-300)
+        step = np.stack([kk * gradient[:, 0] - ak * gradient[:, 1], aa * gradient[:, 1] - ak * gradient[:, 0]], axis=1)
+        change = np.clip(step / det[:, None], -_MAX_CHANGE, _MAX_CHANGE)
+        beta = np.clip(beta + change, -_CLAMP, _CLAMP)
+        if np.abs(change).max() < 1e-10:
+            break
+    return beta
+
+
+def _refits(y: Array, delta: Array, prompts: Sequence[Any], draws: int) -> Array:
     """Rates in per cent of the model refitted on resampled prompts."""
     numbers: dict[Any, int] = {}
     cluster = np.array([numbers.setdefault(prompt, len(numbers)) for prompt in prompts])
-    feature = np.tanh(delta / delta.std(ddof=1))
-    design = np.column_stack([feature, np.ones_like(feature)])
     rng = np.random.default_rng(17)
-    rates = []
-    for _ in range(draws):
-        weights = rng.multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)))[cluster].astype(float)
-        rates.append(100 * float(special.expit(_logistic(design, y, weights)[1])))
-    return rates
+    weights = rng.multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), size=draws)[:, cluster]
+    return 100 * special.expit(_newton(_length_feature(delta), y, weights.astype(float))[:, 1])
 
 
 def full_length_control(

@@ -122,13 +122,21 @@ def _own(store: Store, rows: Sequence[Row]) -> None:
     )
     by_id = {row["comparison_id"]: row for row in rows}
     names = {id_: f"{row['label']} · {row['prompt_set']} · {row['judge']}" for id_, row in by_id.items()}
-    id_ = st.selectbox(
-        "Look into", list(names), format_func=lambda key: names[key], key="comparison", bind="query-params"
-    )
-    if id_ is None:
-        return
+    id_ = _choose(names)
     row = by_id[id_]
     show_comparison(store, row, load_rows(store, row["file"]) if row.get("file") else _rows_of(store, id_))
+
+
+def _choose(names: dict[str, str]) -> str:
+    """The comparison to look into; its id, not its label, is in the URL."""
+    ids = list(names)
+    linked = st.query_params.get("comparison")
+    start = ids.index(linked) if linked in ids else 0
+    chosen = st.selectbox("Look into", ids, index=start, format_func=lambda id_: names[id_]) or ids[start]
+    if chosen != ids[start]:
+        st.query_params.pop("pair", None)
+        st.query_params["comparison"] = chosen
+    return chosen
 
 
 def _rows_of(store: Store, comparison_id: str) -> list[Row]:

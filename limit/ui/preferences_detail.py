@@ -29,7 +29,7 @@ def show_comparison(store: Store, row: Row, rows: list[Row]) -> None:
     if not rows:
         st.info("This comparison has no verdicts yet.", icon=":material/hourglass_empty:")
         return
-    comparison = _comparison(row)
+    comparison = comparison_of(row)
     with st.spinner("Counting verdicts", show_time=True):
         facts = _facts(row["comparison_id"], len(rows), comparison, rows)
     _answer(row, facts)
@@ -45,7 +45,8 @@ def show_comparison(store: Store, row: Row, rows: list[Row]) -> None:
         _downloads(comparison, rows)
 
 
-def _comparison(row: Row) -> Comparison:
+def comparison_of(row: Row) -> Comparison:
+    """The comparison behind a row of the store."""
     return Comparison(
         comparison_id=row["comparison_id"],
         kind=row.get("kind") or "imported",

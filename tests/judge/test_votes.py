@@ -1,0 +1,189 @@
+"""Voting: blind, resumable, counted once, and compared with other voters and with the judge."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from limit.access import set_role_provider
+from limit.core import LimitError, append_jsonl, read_jsonl
+from limit.judge.annotations import import_files
+from limit.judge.judgments import Comparison, list_comparisons, read_judgments
+from limit.judge.runner import Pair
+from limit.judge.summary import summarise
+from limit.judge.votes import (
+    Ballot,
+    ballot_of_pairs,
+    cast,
+    left_side,
+    make_ballot,
+    next_turn,
+    outcome,
+    reveal,
+    voter_name,
+    votes_path,
+)
+from limit.settings import Workspace
+from tests.judge.conftest import make_comparison, make_pairs
+from tests.judge.test_preferences_page import open_page, words_of
+
+
+@pytest.fixture
+def ballot() -> Ballot:
+    return ballot_of_pairs(make_comparison(), make_pairs(40))
+
+
+def vote_all(ws: Workspace, ballot: Ballot, voter: str, taste: Any) -> None:
+    while (turn := next_turn(ws, ballot, voter)) is not None:
+        better = taste(turn.pair)
+        cast(ws, ballot, voter, turn.pair, "left" if better == turn.first else "right")
+
+
+def test_votes_are_judgments_whichever_side_they_stood_on(ws: Workspace, ballot: Ballot) -> None:
+    vote_all(ws, ballot, "Ada", lambda pair: 2)
+    comparison = next(c for c in list_comparisons(ws) if c.kind == "votes")
+    rows = read_judgments(ws, comparison.comparison_id)
+    assert {row["verdict"] for row in rows} == {"2"} and {row["first_response"] for row in rows} == {1, 2}
+    assert summarise(comparison, rows)["preference_pct"] == 100.0 and comparison.judge == "people"
+
+
+def test_everyone_meets_the_same_pairs_in_the_same_order_on_their_own_sides(ws: Workspace, ballot: Ballot) -> None:
+    first, second = next_turn(ws, ballot, "Ada"), next_turn(ws, ballot, "Bo")
+    assert first and second and first.pair == second.pair and first.total == 40
+    sides = {voter: [left_side(voter, pair) for pair in ballot.pairs] for voter in ("Ada", "Bo")}
+    assert sides["Ada"] != sides["Bo"] and 8 < sum(side == 1 for side in sides["Ada"]) < 32
+
+
+def test_a_second_press_changes_nothing_and_the_ballot_resumes(ws: Workspace, ballot: Ballot) -> None:
+    turn = next_turn(ws, ballot, "Ada")
+    assert turn
+    for choice in ("left", "right", "tie", "skip"):
+        cast(ws, ballot, "Ada", turn.pair, choice)
+    path = votes_path(ws, "test")
+    assert [row["verdict"] for row in read_jsonl(path)] == [str(turn.first)]
+    later = next_turn(ws, ballot, "Ada")
+    assert later and later.number == 2 and later.pair != turn.pair
+
+
+def test_skips_are_kept_out_of_the_counts(ws: Workspace, ballot: Ballot) -> None:
+    turn = next_turn(ws, ballot, "Ada")
+    assert turn
+    cast(ws, ballot, "Ada", turn.pair, "skip")
+    assert list_comparisons(ws) == []
+    assert next(iter(read_jsonl(votes_path(ws, "test"))))["status"] == "skipped"
+
+
+def test_no_vote_after_the_names_were_shown(ws: Workspace, ballot: Ballot) -> None:
+    turn = next_turn(ws, ballot, "Ada")
+    assert turn
+    cast(ws, ballot, "Ada", turn.pair, "tie")
+    reveal(ws, ballot, "Ada")
+    assert next_turn(ws, ballot, "Ada") is None and next_turn(ws, ballot, "Bo") is not None
+    with pytest.raises(LimitError, match="would not be blind"):
+        cast(ws, ballot, "Ada", ballot.pairs[5], "left")
+
+
+def test_a_lost_comparison_is_made_again_from_the_votes(ws: Workspace, ballot: Ballot) -> None:
+    for _ in range(2):
+        turn = next_turn(ws, ballot, "Ada")
+        assert turn
+        cast(ws, ballot, "Ada", turn.pair, "left")
+        folder = ws.comparison(ballot.comparison.comparison_id)
+        rows = read_judgments(ws, folder.name)
+        (folder / "judgments.jsonl").unlink()
+        (folder / "comparison.json").unlink()
+    assert len(rows) == 2
+
+
+def test_agreement_between_voters_and_with_the_judge(ws: Workspace) -> None:
+    pairs = make_pairs(60)
+    ballot = ballot_of_pairs(make_comparison(), pairs)
+    rng = random.Random(1)
+    taste = {pair.prompt_id: rng.choice([1, 2]) for pair in pairs}
+    vote_all(ws, ballot, "Ada", lambda pair: taste[pair.prompt_id])
+    vote_all(ws, ballot, "Bo", lambda pair: taste[pair.prompt_id] if pair.prompt_id < "c" else 1)
+    judged = [{**pair.__dict__, "verdict": str(taste[pair.prompt_id]), "order": None} for pair in pairs]
+    facts = outcome(ws, ballot, "Ada", judged)
+    assert facts["with_judge"]["agree_pct"] == 100 and facts["with_judge"]["kappa"] == pytest.approx(1)
+    assert 60 < facts["with_voters"]["agree_pct"] < 100 and 0 < facts["fleiss_kappa"] < 1
+    assert facts["voters"] == 2 and facts["all"]["wins"] + facts["all"]["losses"] == 120
+
+
+def test_who_may_vote_and_under_which_name(ws: Workspace, ballot: Ballot) -> None:
+    assert voter_name("  Ada \n Lovelace ") == "Ada Lovelace"
+    for bad in ("", "   ", "x" * 61, "a\x00b", "\u202eada"):
+        with pytest.raises(LimitError, match="voter name"):
+            voter_name(bad)
+    set_role_provider(lambda: "viewer")
+    try:
+        with pytest.raises(LimitError, match="viewer may not vote"):
+            cast(ws, ballot, "Ada", ballot.pairs[0], "left")
+    finally:
+        set_role_provider(None)
+
+
+def test_nothing_to_vote_on_is_said() -> None:
+    same = [Pair("p", "Q?", "x", "x")]
+    with pytest.raises(LimitError, match="nothing to vote on"):
+        ballot_of_pairs(make_comparison(), same)
+    with pytest.raises(LimitError, match="nothing to vote on"):
+        make_ballot(make_comparison(), [{"prompt_id": "p", "verdict": "1"}])
+
+
+def test_a_prompt_set_name_cannot_lead_out_of_the_folder(ws: Workspace) -> None:
+    for name in ("../../etc/passwd", "", "a/b", "lima"):
+        assert votes_path(ws, name).parent == ws.votes
+
+
+def test_torn_votes_are_skipped(ws: Workspace, ballot: Ballot) -> None:
+    votes_path(ws, "test").parent.mkdir(parents=True)
+    votes_path(ws, "test").write_text('{"judgement_key": "x", "comparison_')
+    turn = next_turn(ws, ballot, "Ada")
+    assert turn
+    cast(ws, ballot, "Ada", turn.pair, "left")
+    append_jsonl(votes_path(ws, "test"), [{"no": "key"}])
+    later = next_turn(ws, ballot, "Ada")
+    assert later and later.number == 2
+
+
+def test_the_page_from_start_to_outcome(ws: Workspace, tmp_path: Path) -> None:
+    texts = ("**Secret baseline text**", "candidate $text$ <b>")
+    rows = [
+        {
+            "instruction": f"Q{n}?",
+            "output_1": texts[0],
+            "output_2": f"{texts[1]} {n}",
+            "annotator": "g",
+            "preference": 2,
+        }
+        for n in range(12)
+    ]
+    path = tmp_path / "alpha_vs_beta_seed1.json"
+    path.write_text(json.dumps(rows))
+    (id_,) = import_files(ws, [path])["comparisons"]
+    app = open_page("vote")
+    app.text_input[0].set_value("Ada")
+    app.button[0].click().run()
+    app = open_page("vote", voter="Ada", on=id_, n="10")
+    for step in range(10):
+        words = words_of(app)
+        assert "alpha" not in words and "beta" not in words, "names must stay hidden"
+        key = "vote-left" if step % 2 else "vote-tie"
+        app.button(key=key).click().run()
+    words = words_of(app)
+    assert "What it came to" in words and "alpha" in words and "You agree with the judge on" in words
+
+
+def test_the_page_without_pairs_and_with_a_wrong_link(ws: Workspace) -> None:
+    words_of(open_page("vote"))
+    words_of(open_page("vote", voter="\x00", on="../..", n="-1"))
+
+
+def test_comparison_ids_of_ballots_do_not_depend_on_the_judge() -> None:
+    names = [Comparison(f"id{n}", "imported", "a", "b", "lima", f"judge {n}") for n in (1, 2)]
+    ids = {ballot_of_pairs(name, make_pairs(3)).comparison.comparison_id for name in names}
+    assert len(ids) == 1
