@@ -41,11 +41,12 @@ class Attempt(Protocol):
 
 def worker_command(job: Json, folder: Path, python: str = sys.executable) -> list[str]:
     """The command that a person could type; with several GPUs the same under torchrun, one rank a GPU."""
-    module = ["-m", job.get("module") or "limit", *job["arguments"], "--job", str(folder)]
+    module = [job.get("module") or "limit", *job["arguments"], "--job", str(folder)]
     ranks = gpus_needed(job)
     if ranks < 2:
-        return [python, *module]
-    return [python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), *module]
+        return [python, "-m", *module]
+    # "--" because torchrun would take our `--run` for an abbreviation of its own `--run-path`
+    return [python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m", "--", *module]
 
 
 def worker_environment(ws: Workspace, job: Json, token: str, attempt: int) -> dict[str, str]:
