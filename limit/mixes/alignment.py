@@ -1,8 +1,8 @@
 """The alignment meter: which tests the prompts of a mix look like. LIMIT's finding is that the mix must match them.
 
 Measure: a logistic regression on TF-IDF of words, word pairs and punctuation marks learns to tell the groups of
-references apart (each Gauntlet category, each open-ended prompt set; templates stripped, groups weighted equally, tasks within a
-category capped equally). A mix's share of a group is the mean probability that its prompts are given; the shares sum
+references apart (each Gauntlet category, each open-ended prompt set; templates stripped, groups weighted equally,
+tasks within a category capped equally). A mix's share of a group is the mean probability that its prompts are given; the shares sum
 to 1. Intervals are bootstrap percentiles over the mix's samples. The classifier's accuracy on held-out references
 stands beside them: with accuracy near 1/groups the meter means nothing.
 Limits: it sees wording and form of prompts, not whether answers are right, and a prompt unlike every group still adds

@@ -6,7 +6,6 @@ name, no path. The human part (name, note) lies beside them in `label.json`.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections import Counter
@@ -16,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from limit.access import require
 from limit.core import Json, LimitError, content_id, explained, read_json, sync_folder, utc_now, write_json
 from limit.mixes.draw import CHARS_PER_TOKEN, Rows, draw_parts, load_keys
 from limit.settings import Workspace
@@ -33,10 +33,11 @@ def build_mix(
 ) -> Json:
     """Draw and write a mix; building the same one again changes nothing but its name.
 
-    Returns {mix_id, rows, tokens, tokens_from, path, name, spec, counts, ...}. `tokens` is counted with `tokenizer` where
-    one is given, else estimated at four characters a token; `tokens_from` says which. Raises LimitError when a source
+    Returns {mix_id, rows, tokens, tokens_from, path, name, spec, counts, ...}. `tokens` is counted with `tokenizer`
+    where one is given, else estimated at four characters a token; `tokens_from` says which. Raises LimitError when a source
     is missing or too small.
     """
+    require("analyst", "build mixes")
     infos = {part.source: source_info(ws, part.source) for part in spec.parts}
     hashes = {source: info["content_sha256"] for source, info in sorted(infos.items())}
     mix_id = content_id({"spec": spec.to_dict(), "sources": hashes})
@@ -91,7 +92,7 @@ def _write(
             write_json(folder / "mix.json", manifest)
             folder.chmod(0o755)
             try:
-                os.rename(folder, target)
+                folder.rename(target)
             except OSError:
                 if not (target / "mix.json").is_file():  # not the other builder of the same mix, who was faster
                     raise

@@ -26,8 +26,8 @@ SHOWN = 100
 def check(ws: Workspace, mix_id: str, data: str | Path | None = None, context: JobContext | None = None) -> Json:
     """Every check of a mix; the result is also kept as `check.json` in the mix's folder.
 
-    Returns {mix_id, rows, duplicates, leaks, responses, licence, style, alignment, compared_with, data}. `data` is a folder of
-    Gauntlet items; without it the fetched or the shipped ones are used. Raises LimitError for an unknown mix or folder.
+    Returns {mix_id, rows, duplicates, leaks, responses, licence, style, alignment, compared_with, data}. `data` is a folder
+    of Gauntlet items; without it the fetched or the shipped ones are used. Raises LimitError for an unknown mix or folder.
     """
     context = context or JobContext(None)
     mix = load_mix(ws, mix_id)
@@ -57,7 +57,7 @@ def kept_check(ws: Workspace, mix_id: str) -> Json | None:
 
 
 def odd_responses(table: pa.Table) -> Json:
-    """{empty, over_long, long_chars, rows: [...]}: responses without a letter or digit, and those that fill a context alone."""
+    """{empty, over_long, long_chars, rows}: responses without letter or digit, and those that fill a context alone."""
     empty = pc.invert(pc.match_substring_regex(table["response"], r"[\pL\pN]"))
     long = pc.greater(table["n_response_chars"], LONG_CHARS)
     rows = table.filter(pc.or_(empty, long)).slice(0, SHOWN)
@@ -67,7 +67,7 @@ def odd_responses(table: pa.Table) -> Json:
 
 
 def without(ws: Workspace, mix_id: str, sample_ids: list[str]) -> Json:
-    """Build the same mix with these samples excluded; freed places are filled by the next in rank. Returns the new mix."""
+    """Build the same mix with these samples excluded; freed places go to the next in rank. Returns the new mix."""
     mix = load_mix(ws, mix_id)
     spec = MixSpec.from_dict(mix["spec"])
     changed = spec.replace(exclude=sorted({*spec.exclude, *sample_ids}))

@@ -37,7 +37,7 @@ def add_parser(verbs: Verbs) -> None:
 def _add_build(commands: Verbs) -> None:
     parser = command(commands, "build", run_build, "draw a mix from sources", built_text)
     parser.add_argument("--part", action="append", default=[], metavar="SOURCE[/SUBSET]:N",
-                        help="a part; N is rows, 'all', a share such as 25%% (with --total), or tokens such as 200000t")  # fmt: skip
+                        help="a part; N: rows, 'all', a share as 25%% (with --total), or tokens as 200000t")  # fmt: skip
     parser.add_argument("--preset", metavar="ID", help="a mix of the paper instead of --part")
     parser.add_argument("--seed", type=int, help="seed of the draw (default 17)")
     parser.add_argument("--total", type=int, help="rows of the whole mix, for parts given as shares")

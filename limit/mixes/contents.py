@@ -29,7 +29,7 @@ def describe_spec(
     batch: int = 48,
     epochs: float = 1.0,
 ) -> Json:
-    """What a request would come to, without building it; see `summary` for the fields. Raises LimitError as a build does."""
+    """What a request would come to, unbuilt; see `summary` for the fields. Raises LimitError as a build does."""
     infos = {part.source: source_info(ws, part.source) for part in spec.parts}
     drawn = draw_parts(infos, spec)
     keys = [load_keys(infos[part.source]) for part in spec.parts]
@@ -76,9 +76,10 @@ def describe(
 
 
 def summary(counts: TokenCounts, max_seq_len: int, batch: int, epochs: float) -> Json:
-    """{rows, tokens, response_tokens, truncated, truncated_share, lost_tokens, padding_share, packing_fill, packed_rows,
-    steps_per_epoch, steps, longest, median_response_tokens}; lengths in tokens, shares between 0 and 1.
+    """The figures of a mix; lengths in tokens, shares between 0 and 1.
 
+    Returns {rows, tokens, response_tokens, truncated, truncated_share, lost_tokens, padding_share, packing_fill,
+    packed_rows, steps_per_epoch, steps, longest, median_response_tokens}.
     `padding_share` is what would be padding if batches of `batch` rows were padded to their longest; `packing_fill` the
     real share of rows of `max_seq_len` filled best-fit. Steps drop no last batch.
     """

@@ -1,8 +1,8 @@
 """Draw samples by seeded hash rank: random, nested, independent of file order, and equal on any machine.
 
 Each sample's rank is splitmix64 (Steele et al. 2014, "Fast splittable pseudorandom number generators") of its id and
-the seed; a draw of n takes the n lowest. Only the narrow columns are read here, about 24 bytes a sample; the texts of the
-drawn rows alone are read later, so memory does not grow with the text of a source.
+the seed; a draw of n takes the n lowest. Only the narrow columns are read here, about 24 bytes a sample; the
+texts of the drawn rows alone are read later, so memory does not grow with the text of a source.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Exact and near duplicates within and across the parts of a mix.
 
-Exact: equal texts after folding case and white space. Near: Jaccard similarity of 3-word shingles of prompt and response
-of at least 0.8, found by MinHash LSH (datasketch) and confirmed on the shingles themselves, so the hash makes no false
+Exact: equal texts after folding case and white space. Near: Jaccard similarity of 3-word shingles of prompt and
+response of at least 0.8, found by MinHash LSH (datasketch) and confirmed on the shingles themselves, so the hash makes no false
 pair. Of each group the sample drawn first is kept.
 """
 
@@ -26,23 +26,25 @@ SHOWN = 200
 def find_duplicates(samples: list[Json], context: JobContext) -> Json:
     """Groups of duplicates among samples (with sample_id, source, subset, part, prompt, response).
 
-    Returns {exact, near, across, drop: [sample_id], groups: [{kind, similarity, samples: [...]}], threshold}: `exact` and
-    `near` count the samples beyond the first of each group, `across` those whose first lies in another part.
+    Returns {exact, near, across, drop: [sample_id], groups: [{kind, similarity, samples: [...]}], threshold}: `exact`
+    and `near` count the samples beyond the first of each group, `across` those whose first lies in another part.
     """
     groups = _Groups(len(samples))
     exact = _exact(samples, groups)
     shingles = _shingles(samples)
     similarity = _near(shingles, groups, context)
     found = groups.members()
-    drop, listed, across = [], [], 0
+    drop: list[str] = []
+    listed: list[Json] = []
+    across = 0
     for members in found:
         drop += [samples[i]["sample_id"] for i in members[1:]]
         across += sum(samples[i]["part"] != samples[members[0]]["part"] for i in members[1:])
         kind = "exact" if all(i in exact for i in members[1:]) else "near"
         closest = min((similarity.get((members[0], i), 1.0) for i in members[1:]), default=1.0)
-        listed.append({"kind": kind, "similarity": round(closest, 3), "samples": [_short(samples[i]) for i in members[:8]],
-                       "size": len(members)})  # fmt: skip
-    listed.sort(key=lambda group: -group["size"])
+        shown = [_short(samples[i]) for i in members[:8]]
+        listed.append({"kind": kind, "similarity": round(closest, 3), "samples": shown, "size": len(members)})
+    listed.sort(key=lambda group: -int(group["size"]))
     return {"exact": len(exact), "near": len(drop) - len(exact), "across": across, "drop": sorted(drop),
             "groups": listed[:SHOWN], "group_count": len(listed), "threshold": THRESHOLD}  # fmt: skip
 

@@ -1,8 +1,8 @@
 """Leaks: samples that share long word runs with what the model will be tested on.
 
 An item of 13 or more words leaks into a sample that holds one of its 13-word runs (the window of Brown et al. 2020,
-appendix C); an item of 6 to 12 words leaks where all its words stand in the sample as one run. Shorter items cannot be told
-from ordinary language and are counted as not checked. Runs that stand in more than 10 items are the wording of a task,
+appendix C); an item of 6 to 12 words leaks where all its words stand in the sample as one run. Shorter items cannot
+be told from ordinary language and are counted as not checked. Runs that stand in more than 10 items are the wording of a task,
 not its content, and do not count. `overlap` is the share of an item's runs that the sample holds.
 """
 

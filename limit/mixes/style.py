@@ -24,20 +24,22 @@ HABITS = (
      r"\b(?:options|choices|possible answers):"),
     ("one_word", "answers of one or two words", "response", r"^\s*\S+(?:\s+\S+)?\s*$"),
     ("step_by_step", "step by step", "response",
-     r"(?i)\bstep by step\b|\bstep 1\b|\bfirst(?:ly)?,[\s\S]*\b(?:then|second(?:ly)?|next|finally),|(?:^|\n)\s*1[.)]\s[\s\S]*\n\s*2[.)]\s"),
+     r"(?i)\bstep by step\b|\bstep 1\b|\bfirst(?:ly)?,[\s\S]*\b(?:then|second(?:ly)?|next|finally),|"
+     r"(?:^|\n)\s*1[.)]\s[\s\S]*\n\s*2[.)]\s"),
     ("lists", "lists", "response", r"(?m)^\s*(?:[-*•]|\d{1,2}[.)])\s+\S"),
     ("markdown", "Markdown", "response", r"(?m)^#{1,4} |\*\*\S|```|^\|.*\|\s*$"),
-    ("code", "code", "response", r"(?m)```|^\s*(?:def|class|import|public|private|function|#include|SELECT)\b.*[({;:]|</\w+>"),
+    ("code", "code", "response", 
+     r"(?m)```|^\s*(?:def|class|import|public|private|function|#include|SELECT)\b.*[({;:]|</\w+>"),
     ("refusals", "refusals", "response",
-     r"(?i)^\s*(?:i(?:'m| am) sorry,? (?:but )?|sorry,? (?:but )?|unfortunately,? )?(?:i (?:can(?:no|')t|am (?:unable|not able)|"
-     r"won't|do not feel comfortable)|as an ai\b)"),
+     r"(?i)^\s*(?:i(?:'m| am) sorry,? (?:but )?|sorry,? (?:but )?|unfortunately,? )?"
+     r"(?:i (?:can(?:no|')t|am (?:unable|not able)|won't|do not feel comfortable)|as an ai\b)"),
     ("questions_back", "questions back", "response", r"\?\s*$"),
     ("first_person", "first person", "response", r"\b(?:I|I'm|I'd|I've|my|My)\b"),
 )  # fmt: skip
 
 
 def style_of(table: pa.Table) -> Json:
-    """{n, habits: [{key, name, share, low, high}], response_chars: {p10, p50, p90, mean}} of rows with prompt and response.
+    """{n, habits: [{key, name, share, low, high}], response_chars: {p10, p50, p90, mean}} of prompts and responses.
 
     Shares lie between 0 and 1; intervals are Wilson's at 95 %.
     """

@@ -1,7 +1,7 @@
 """How many tokens samples have: counted by the code that trains, or estimated from characters.
 
-Counting runs `limit.finetune.template`, so template, end token and loss mask are those of training. For the live panel a
-few hundred samples per source are counted and the rest is estimated by a line through them.
+Counting runs `limit.finetune.template`, so template, end token and loss mask are those of training. For the live panel
+a few hundred samples per source are counted and the rest is estimated by a line through them.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 import psutil
 
+from limit.access import require
 from limit.core import Json, LimitError, explained, sync_folder, utc_now, write_json
 from limit.settings import Workspace, safe_name
 from limit.sources.catalog import facts_for, is_non_commercial
@@ -61,9 +62,10 @@ def add_source(
 ) -> Json:
     """Read JSON, JSONL (also gz, zst), CSV, Parquet or a folder of these into `sources/<name>/`.
 
-    Returns the report: `source.json` plus duplicates, the form, rejects by reason, and the path. Adding the same content
-    again changes nothing. Raises LimitError for input that cannot be used, and when another source has the name.
+    Returns the report: `source.json` plus duplicates, rejects by reason, and the path. Adding the same content again
+    changes nothing. Raises LimitError for input that cannot be used, and when another source has the name.
     """
+    require("operator", "add sources")
     safe_name(name, "source")
     path = Path(path).expanduser()
     files = data_files(path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from limit.access import require
 from limit.core import Json, LimitError, append_jsonl, read_jsonl, utc_now
 from limit.settings import Workspace
 from limit.sources.listing import source_info
@@ -18,6 +19,7 @@ KINDS: tuple[Kind, ...] = ("flag", "exclude", "note")
 
 def mark(ws: Workspace, source: str, sample_ids: list[str], kind: Kind, value: bool | str, by: str = "") -> None:
     """Set a flag or an exclusion (True or False) or a note (text, empty to remove) on samples. Raises LimitError."""
+    require("analyst", "mark samples")
     if kind not in KINDS:
         raise LimitError(f"mark {kind!r} is not known; choose one of {', '.join(KINDS)}")
     path = Path(source_info(ws, source)["path"]) / "marks.jsonl"

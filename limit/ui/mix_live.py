@@ -1,0 +1,126 @@
+"""What the mix on the screen comes to: figures, composition, style, and which tests its prompts look like."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import streamlit as st
+
+from limit import formats
+from limit.charts.composition import composition_html
+from limit.core import Json
+from limit.mixes.alignment import align
+from limit.mixes.contents import describe_spec
+from limit.mixes.draw import draw_parts
+from limit.mixes.style import style_of
+from limit.settings import Workspace
+from limit.sources.listing import source_info
+from limit.sources.rows import read_rows
+from limit.specs import MixSpec
+from limit.ui.mix_charts import alignment_figure
+from limit.ui.samples_charts import style_figure
+from limit.ui.samples_words import palette
+from limit.ui.shell import chart, note_line, plain, printable
+
+LENGTHS = (512, 1_024, 2_048, 4_096, 8_192)
+LOOKED_AT = 1_000  # samples of the draft whose text is read for style and alignment
+
+
+def live_panel(ws: Workspace, spec: MixSpec) -> Json:
+    """Figures that follow every change; returns them. Raises LimitError when the draw is not possible."""
+    left, middle, right = st.columns(3)
+    model = left.text_input("Count tokens as", "", key="mix-tokenizer", placeholder="4 characters a token",
+                            help="tiny, a folder, a hub id or a run: tokens are then measured with its tokenizer")  # fmt: skip
+    length = middle.select_slider("Cut samples at (tokens)", LENGTHS, 2_048, key="mix-length")
+    batch = right.number_input("Samples in a step", 1, 4_096, 48, key="mix-batch")
+    found = describe_spec(ws, spec, (model or "").strip() or None, max_seq_len=int(length), batch=int(batch))
+    figures = (
+        ("samples", formats.count(found["rows"]), None),
+        ("tokens", formats.tokens(found["tokens"]), found["tokens_from"]),
+        ("tokens with loss", formats.tokens(found["response_tokens"]), "response tokens and the end token"),
+        (
+            "truncated",
+            f"{100 * found['truncated_share']:.1f} %",
+            f"{found['truncated']:,} samples are longer than {length:,}",
+        ),
+        ("steps an epoch", formats.count(found["steps_per_epoch"]), f"at {batch} samples a step"),
+        ("rows when packed", formats.count(found["packed_rows"]), f"{100 * found['packing_fill']:.1f} % full"),
+        ("padding, unpacked", f"{100 * found['padding_share']:.0f} %", "of an epoch in random order"),
+    )
+    for column, (name, value, help) in zip(st.columns(len(figures)), figures, strict=True):
+        column.metric(name, value, help=help)
+    _composition(found)
+    return found
+
+
+def _composition(found: Json) -> None:
+    colours = palette().with_mixes(sorted({part["source"] for part in found["parts"]}))
+    bar = [
+        {"source": row["source"], "subset": printable(row["subset"]), "rows": row["rows"]}
+        for row in found["composition"]
+    ]
+    st.html(composition_html(bar, colours))
+    words = []
+    for part in found["parts"]:
+        name = part["source"] if part["subset"] is None else f"{part['source']}/{printable(part['subset'])}"
+        share = 100 * part["rows"] / found["rows"]
+        tokens = 100 * part["tokens"] / max(1, sum(p["tokens"] for p in found["parts"]))
+        words.append({"part": name, "samples": part["rows"], "of": part["of"], "% of samples": round(share, 1),
+                      "% of tokens": round(tokens, 1), "tokens": part["tokens"],
+                      "seen a step": round(part["rows"] / found["steps_per_epoch"], 1)})  # fmt: skip
+    st.dataframe(words, hide_index=True, height="content", alt="parts of the mix", lazy=False)
+    note_line(tokens=found["tokens_from"], steps="every sample once an epoch; no last batch is dropped")
+
+
+def look_panel(ws: Workspace, spec: MixSpec, described: Json) -> None:
+    """Style and alignment of a random thousand of the draft's samples, when asked for."""
+    if not st.toggle("Look at style and alignment", key="mix-look", help="reads up to 1,000 samples of the draw"):
+        return
+    with st.spinner("Reading samples", show_time=True):
+        looked = _look(ws, spec, spec.id(), tuple(sorted(_hashes(ws, spec).items())))
+    left, right = st.columns(2)
+    with left:
+        st.subheader("What style does it teach?", anchor=False)
+        chart(style_figure({"this mix": looked["style"]}, palette()), "style shares of the mix", "mix-style")
+        sizes = looked["style"]["response_chars"]
+        note_line(n=f"{looked['style']['n']:,}", interval="Wilson 95 %",
+                  response_characters_p10_p50_p90=" · ".join(f"{sizes[k]:,.0f}" for k in ("p10", "p50", "p90")))  # fmt: skip
+    with right:
+        st.subheader("Which tests do its prompts look like?", anchor=False)
+        show_alignment(looked["alignment"], "mix-alignment")
+
+
+def show_alignment(alignment: Json, key: str) -> None:
+    """The alignment meter with what it is worth."""
+    if not alignment["groups"]:
+        st.caption("Nothing to compare with: fetch the Gauntlet's items or import a prompt set.")
+        return
+    chart(alignment_figure(alignment, palette()), "share of prompts that look like each test", key)
+    total = alignment["gauntlet"]
+    st.caption(plain(f"Gauntlet together: {100 * total['share']:.1f} % [{100 * total['low']:.1f}, {100 * total['high']:.1f}]; "
+                     "the rest looks like open-ended prompts."))  # fmt: skip
+    note_line(n=f"{alignment['n']:,} prompts", interval="bootstrap 95 % over prompts",
+              measure="mean probability by a classifier on words",
+              held_out_accuracy=f"{100 * alignment['accuracy']:.0f} %")  # fmt: skip
+
+
+def _hashes(ws: Workspace, spec: MixSpec) -> dict[str, str]:
+    return {part.source: source_info(ws, part.source)["content_sha256"] for part in spec.parts}
+
+
+@st.cache_data(show_spinner=False, max_entries=20)
+def _look(_ws: Workspace, _spec: MixSpec, spec_id: str, hashes: tuple[tuple[str, str], ...]) -> Json:
+    table = sample_of(_ws, _spec, LOOKED_AT)
+    return {"style": style_of(table), "alignment": align(_ws, table)}
+
+
+def sample_of(ws: Workspace, spec: MixSpec, most: int) -> pa.Table:
+    """Prompts and responses of up to `most` samples of a draw, each part in proportion."""
+    infos = {part.source: source_info(ws, part.source) for part in spec.parts}
+    drawn = draw_parts(infos, spec)
+    total = sum(len(rows) for rows in drawn)
+    share = min(1.0, most / total)
+    pieces = [
+        read_rows(infos[part.source], rows[: max(1, round(share * len(rows)))], ["prompt", "response"])
+        for part, rows in zip(spec.parts, drawn, strict=True)
+    ]
+    return pa.concat_tables(pieces)

@@ -1,0 +1,126 @@
+"""The editor of a mix's parts: source, subset, how much, filters; then seed and exclusions."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from limit import formats
+from limit.core import Json
+from limit.settings import Workspace
+from limit.sources.marks import excluded_ids
+from limit.ui.mix_state import UNITS, add_part, draft
+from limit.ui.samples_words import licence_words
+from limit.ui.shell import plain, printable
+
+ALL_SUBSETS = "all subsets"
+UNIT_WORDS = {"rows": "rows", "all": "all", "share": "% of mix", "tokens": "tokens"}
+
+
+def parts_editor(ws: Workspace, sources: dict[str, Json]) -> None:
+    """Rows of widgets, one a part; the draft in the session follows them."""
+    held = draft()
+    for part in list(held["parts"]):
+        if part["source"] not in sources:
+            held["parts"].remove(part)
+            st.warning(plain(f"source {part['source']} is gone, so its part was left out"))
+            continue
+        with st.container(border=True):
+            _part(part, held, sources)
+    left, middle, right = st.columns([2, 1, 2], vertical_alignment="bottom")
+    with left.popover("Add a part", icon=":material/add:", width="stretch"):
+        for name, source in sources.items():
+            words = f"{name} · {formats.count(source['rows'])} samples · {licence_words(source)}"
+            if st.button(plain(words), key=f"add-{name}", width="stretch"):
+                add_part(name, source["rows"])
+                st.rerun()
+    held["seed"] = middle.number_input("Seed", 0, 2**31 - 1, int(held["seed"]), key=f"seed-{held['version']}")
+    with right:
+        _exclusions(ws, held)
+    if any(part["unit"] == "share" for part in held["parts"]):
+        held["total"] = st.number_input(
+            "Rows of the whole mix", 1, None, int(held["total"]), key=f"total-{held['version']}"
+        )
+
+
+def _part(part: Json, held: Json, sources: dict[str, Json]) -> None:
+    key = f"{held['version']}-{part['key']}"
+    names = list(sources)
+    where, size, amount, rest = st.columns([3, 3, 4, 1], vertical_alignment="bottom")
+    part["source"] = where.selectbox(
+        "Source", names, names.index(part["source"]), key=f"source-{key}",
+        format_func=lambda name: f"{name} · {formats.count(sources[name]['rows'])}",
+    )  # fmt: skip
+    source = sources[part["source"]]
+    subsets = sorted((name for name in source["subsets"] if name), key=lambda name: -source["subsets"][name])
+    with where:
+        part["subset"] = _subset(part, source, subsets, f"subset-{key}-{part['source']}") if subsets else None
+    available = source["subsets"].get(part["subset"], source["rows"]) if part["subset"] else source["rows"]
+    part["unit"] = size.segmented_control(
+        "Take", UNITS, default=part["unit"], required=True, format_func=lambda unit: UNIT_WORDS[unit], key=f"unit-{key}"
+    )
+    with amount:
+        _amount(part, available, key)
+    with rest.popover("", icon=":material/tune:", help="filters of this part"):
+        _filters(part, key)
+        if st.button("Remove this part", key=f"remove-{key}", icon=":material/delete:"):
+            held["parts"].remove(part)
+            st.rerun()
+
+
+def _subset(part: Json, source: Json, subsets: list[str], key: str) -> str | None:
+    options = [ALL_SUBSETS, *subsets]
+    present = options.index(part["subset"]) if part["subset"] in options else 0
+    chosen = st.selectbox(
+        "Subset", options, present, key=key,
+        format_func=lambda name: name if name == ALL_SUBSETS else f"{printable(name)} · {source['subsets'][name]:,}",
+    )  # fmt: skip
+    return None if chosen == ALL_SUBSETS else chosen
+
+
+def _amount(part: Json, available: int, key: str) -> None:
+    unit = part["unit"]
+    if unit == "rows":
+        value = min(max(1, int(part["amount"]) or min(1_000, available)), available)
+        if available > 1:
+            step = max(1, available // 1_000)
+            part["amount"] = st.slider("rows", 1, available, value, step, key=f"rows-{key}-{available}",
+                                       label_visibility="collapsed")  # fmt: skip
+            exact = st.number_input("exactly", 1, available, int(part["amount"]), key=f"exact-{key}-{part['amount']}",
+                                    label_visibility="collapsed")  # fmt: skip
+            part["amount"] = exact
+        else:
+            part["amount"] = 1
+    elif unit == "share":
+        share = part["amount"] if 0 < part["amount"] <= 1 else 0.5
+        part["amount"] = st.slider("share", 1, 100, round(100 * share), format="%d %%", key=f"share-{key}",
+                                   label_visibility="collapsed") / 100  # fmt: skip
+    elif unit == "tokens":
+        value = int(part["amount"]) if part["amount"] > 1_000 else 100_000
+        part["amount"] = st.number_input("tokens (estimated)", 1, None, value, 10_000, key=f"tokens-{key}")
+    else:
+        st.caption(f"all {available:,} samples")
+
+
+def _filters(part: Json, key: str) -> None:
+    part["min_chars"] = st.number_input("Responses of at least (characters)", 0, None, part["min_chars"] or 0,
+                                        key=f"min-{key}") or None  # fmt: skip
+    part["max_chars"] = st.number_input("Responses of at most (0 for no limit)", 0, None, part["max_chars"] or 0,
+                                        key=f"max-{key}") or None  # fmt: skip
+    part["turns"] = st.segmented_control("Turns", ("any", "single", "multi"), default=part["turns"], required=True,
+                                         key=f"turns-{key}")  # fmt: skip
+    part["contains"] = st.text_input("Only samples that contain", part["contains"] or "", key=f"contains-{key}") or None
+
+
+def _exclusions(ws: Workspace, held: Json) -> None:
+    """Samples that people excluded on the Samples page, and what was excluded by checks."""
+    marked = excluded_ids(ws, [part["source"] for part in held["parts"]])
+    others = [sample_id for sample_id in held["exclude"] if sample_id not in marked]
+    if marked:
+        use = st.toggle(f"Leave out {len(marked):,} samples marked 'exclude'", bool(set(marked) & set(held["exclude"])),
+                        key=f"marked-{held['version']}")  # fmt: skip
+        held["exclude"] = sorted([*others, *marked]) if use else others
+    if others:
+        st.caption(f"{len(others):,} samples left out by checks")
+        if st.button("Take them back"):
+            held["exclude"] = [sample_id for sample_id in held["exclude"] if sample_id in marked]
+            st.rerun()

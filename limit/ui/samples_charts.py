@@ -1,0 +1,78 @@
+"""Figures of sources: how long responses are, what style they have, where topics lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+
+from limit.charts.palette import Palette
+from limit.charts.style import literal, styled
+from limit.core import Json
+
+TOPIC_COLOURS = ("#3B7DD8", "#E4572E", "#009E73", "#AA4499", "#C9B458", "#6CC5D9", "#882255", "#117733", "#7F3C8D",
+                 "#997700", "#44AA99", "#5D4E37")  # fmt: skip
+
+
+def length_figure(lengths: Mapping[str, Json], palette: Palette, height: int = 220) -> go.Figure:
+    """Share of samples by response length, one line a source; lengths as `browsing.lengths` gives them."""
+    figure = go.Figure()
+    for name, facts in lengths.items():
+        total = sum(facts["counts"]) or 1
+        figure.add_scatter(
+            x=facts["edges"],
+            y=[100 * count / total for count in facts["counts"]],
+            name=literal(name, 40),
+            mode="lines",
+            line={"shape": "hvh", "width": 2, "color": palette.colour(name)},
+            hovertemplate="from %{x:,.0f} characters: %{y:.1f} %<extra></extra>",
+        )
+    figure.update_xaxes(type="log", title="response length, characters (log scale)")
+    figure.update_yaxes(title="share of samples, %", rangemode="tozero")
+    return styled(figure, palette, height)
+
+
+def style_figure(styles: Mapping[str, Json], palette: Palette) -> go.Figure:
+    """Style shares with their 95 % intervals, one colour a source; styles as `style.style_of` gives them."""
+    figure = go.Figure()
+    for name, facts in styles.items():
+        habits = facts["habits"]
+        shares = [100 * (habit["share"] or 0) for habit in habits]
+        figure.add_bar(
+            y=[habit["name"] for habit in habits],
+            x=shares,
+            orientation="h",
+            name=literal(name, 40),
+            marker={"color": palette.colour(name), "line": {"color": palette.edge, "width": 1}},
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [100 * habit["high"] - share for habit, share in zip(habits, shares, strict=True)],
+                "arrayminus": [share - 100 * habit["low"] for habit, share in zip(habits, shares, strict=True)],
+                "thickness": 1,
+                "color": palette.muted,
+            },
+            hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
+        )
+    figure.update_yaxes(autorange="reversed")
+    figure.update_xaxes(title="share of samples, %", rangemode="tozero")
+    return styled(figure, palette, 130 + 22 * len(next(iter(styles.values()))["habits"]) * max(1, len(styles)) // 1)
+
+
+def topic_figure(topics: Sequence[Json], points: Sequence[Json], palette: Palette) -> go.Figure:
+    """The map of topics; each point carries its topic and row."""
+    figure = go.Figure()
+    for place, topic in enumerate(topics):
+        mine = [point for point in points if point["topic"] == topic["topic"]]
+        figure.add_scattergl(
+            x=[point["x"] for point in mine],
+            y=[point["y"] for point in mine],
+            customdata=[[topic["topic"], point["row"]] for point in mine],
+            name=literal(topic["name"], 40),
+            mode="markers",
+            marker={"size": 5, "opacity": 0.75, "color": TOPIC_COLOURS[place % len(TOPIC_COLOURS)]},
+            hovertemplate=literal(topic["name"], 60) + "<extra></extra>",
+        )
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    return styled(figure, palette, 440)

@@ -1,0 +1,98 @@
+"""Two or three sources side by side, and the topics of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from limit import formats
+from limit.core import Json
+from limit.mixes.style import source_style
+from limit.settings import Workspace
+from limit.sources.browsing import lengths, random_samples
+from limit.sources.launch import launch_work
+from limit.sources.topics import load_topics
+from limit.ui.samples_charts import length_figure, style_figure, topic_figure
+from limit.ui.samples_words import first_line, licence_words, palette
+from limit.ui.shell import chart, next_step, note_line, plain, printable, show_text
+
+MOST = 3
+EXAMPLES = 5
+
+
+def compare_view(ws: Workspace, sources: list[Json]) -> None:
+    """Length and style distributions together, then random samples in columns."""
+    names = [source["source"] for source in sources]
+    chosen = st.multiselect("Sources", names, names[:2], max_selections=MOST, key="compare", bind="query-params")
+    if not chosen:
+        st.info("Choose two or three sources to see them side by side.")
+        return
+    by_name = {source["source"]: source for source in sources}
+    facts = {name: _lengths(str(ws.root), name, by_name[name]["content_sha256"]) for name in chosen}
+    styles = {name: _style(str(ws.root), name, by_name[name]["content_sha256"]) for name in chosen}
+    colours = palette().with_mixes(chosen)
+    left, right = st.columns(2)
+    with left:
+        st.subheader("How long are the responses?", anchor=False)
+        chart(length_figure(facts, colours, 360), "response lengths of the chosen sources", "compare-lengths")
+        medians = ", ".join(f"{name} {value['p50']:,.0f}" for name, value in facts.items())
+        note_line(median_characters=medians, n=", ".join(formats.count(value["n"]) for value in facts.values()))
+    with right:
+        st.subheader("What style do they teach?", anchor=False)
+        chart(style_figure(styles, colours), "style shares of the chosen sources", "compare-style")
+        drawn = ", ".join(f"{name} {value['n']:,}" for name, value in styles.items())
+        note_line(n=drawn, interval="Wilson 95 %", measure="patterns over prompt or response")
+    seed = st.session_state.setdefault("examples", 0)
+    if st.button(f"Another {EXAMPLES} of each", icon=":material/casino:"):
+        seed = st.session_state["examples"] = seed + 1
+    for column, name in zip(st.columns(len(chosen)), chosen, strict=True):
+        with column:
+            st.caption(
+                plain(f"{name} · {formats.count(by_name[name]['rows'])} samples · {licence_words(by_name[name])}")
+            )
+            for sample in random_samples(ws, name, EXAMPLES, seed):
+                with st.expander(plain(first_line(sample["prompt"])[:90] or "…")):
+                    show_text(sample["prompt"], 3_000)
+                    show_text(sample["response"], 3_000)
+
+
+@st.cache_data(show_spinner=False, max_entries=50)
+def _lengths(root: str, source: str, content: str) -> Json:
+    return lengths(Workspace(Path(root)), source)
+
+
+@st.cache_data(show_spinner="Looking at the style of the responses", max_entries=50)
+def _style(root: str, source: str, content: str) -> Json:
+    return source_style(Workspace(Path(root)), source)
+
+
+def topics_view(ws: Workspace, source: Json) -> None:
+    """The map of a source, and its topics as a list that filters the samples."""
+    topics = load_topics(ws, source["source"])
+    if topics is None:
+        st.info("Topics of this source have not been made yet; it takes a minute for ten thousand samples.")
+        if st.button("Find topics", icon=":material/hub:", type="primary"):
+            started = launch_work(ws, "topics", source["source"])
+            next_step("Topics are being found.", "pages/runs.py", "Follow it", {"job": started["job_id"]})
+        return
+    left, right = st.columns([3, 2])
+    with left:
+        figure = topic_figure(topics["topics"], topics["points"], palette())
+        figure.update_layout(showlegend=False)
+        event = chart(figure, "map of topics", "topic-map", on_select="rerun", selection_mode="points")
+        note_line(n=f"{topics['samples']:,} samples, {len(topics['points']):,} on the map",
+                  method="TF-IDF, SVD, k-means; t-SNE map: only neighbourhoods mean something")  # fmt: skip
+    with right:
+        picked = _picked_topic(event)
+        for topic in topics["topics"]:
+            label = f"{printable(topic['name'])} · {topic['rows']:,}"
+            mark = "▸ " if picked == topic["topic"] else ""
+            st.page_link("pages/samples.py", label=plain(mark + label),
+                         query_params={"source": source["source"], "topic": str(topic["topic"])})  # fmt: skip
+
+
+def _picked_topic(event: object) -> int | None:
+    points = getattr(getattr(event, "selection", None), "points", None) or []
+    data = points[0].get("customdata") if points else None
+    return int(data[0]) if data else None

@@ -1,0 +1,53 @@
+"""Small things that the parts of the Samples and Mix pages share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import streamlit as st
+
+from limit.charts.palette import Palette
+from limit.core import Json
+from limit.ui.shell import is_dark, printable
+
+FIRST_LINE = 160
+
+
+def palette() -> Palette:
+    """The colours for the reader's ground."""
+    return Palette.dark() if is_dark() else Palette.light()
+
+
+def licence_words(source: Json) -> str:
+    """What may be done with a source, in a few words."""
+    licence = source["licence"] or "licence unknown"
+    return f"{licence} · non-commercial" if source["non_commercial"] and "non-commercial" not in licence else licence
+
+
+def first_line(text: str) -> str:
+    """The beginning of a text on one line, safe to show in a table."""
+    return printable(" ".join(text[:400].split()))[:FIRST_LINE]
+
+
+def linked_choice(
+    label: str, options: Sequence[str], param: str, format_func: Callable[[str], str], resets: Sequence[str] = ()
+) -> str:
+    """A select box whose value stands in the URL under its plain name, whatever it is called on the screen.
+
+    A choice made by hand also removes the parameters `resets` from the URL and from the page's state.
+    """
+    key, seen = f"choice-{param}", f"seen-{param}"
+    wanted = st.query_params.get(param)
+    if wanted in options and st.session_state.get(seen) != wanted:
+        st.session_state[key] = wanted
+    elif st.session_state.get(key) not in options:
+        st.session_state.pop(key, None)
+    value = str(st.selectbox(label, list(options), format_func=format_func, key=key))
+    if wanted is not None and wanted != value:
+        for other in resets:
+            st.query_params.pop(other, None)
+            st.session_state.pop(other, None)
+    st.session_state[seen] = value
+    if wanted != value:
+        st.query_params[param] = value
+    return value

@@ -1,0 +1,5 @@
+"""What will I train on?"""
+
+from limit.ui.mix import show
+
+show()

@@ -1,0 +1,5 @@
+"""What is in the data?"""
+
+from limit.ui.samples import show
+
+show()
