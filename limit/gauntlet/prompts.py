@@ -251,7 +251,7 @@ class _Builder:
         return _reasoned(self.task, record, record["answer"], self.reasoned)
 
     def _prompt(self, ids: tuple[int, ...]) -> tuple[int, ...]:
-        """The end of a prompt, with room for the answer; left whole, as upstream, where answers alone fill the limit."""
+        """The end of a prompt, with room for the answer; whole where answers alone fill the limit (as upstream)."""
         room = self.max_seq_len - self.answer_tokens
         return ids if room <= 0 or len(ids) <= room else ids[len(ids) - room :]
 
