@@ -45,7 +45,10 @@ SYMBOLS: tuple[str, ...] = ("circle", "square", "diamond", "cross", "triangle-up
 
 @dataclass(frozen=True)
 class Palette:
-    """Ground, ink and the colours of series; made with `Palette.light()` or `Palette.dark()`."""
+    """Ground, ink and the colours of series; made with `Palette.light()` or `Palette.dark()`.
+
+    `edge` outlines marks, `halo` stands behind thin lines that cross them.
+    """
 
     mode: Mode
     ink: str
@@ -53,17 +56,22 @@ class Palette:
     grid: str
     tie: str
     edge: str
+    halo: str
     own: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def light(cls) -> Palette:
         """Dark ink for a white ground."""
-        return cls("light", ink="#1A1C2B", muted="#5B6070", grid="#E3E5EA", tie="#B9BDC7", edge="#FFFFFF")
+        return cls(
+            "light", ink="#1A1C2B", muted="#5B6070", grid="#E3E5EA", tie="#B9BDC7", edge="#FFFFFF", halo="#FFFFFF"
+        )
 
     @classmethod
     def dark(cls) -> Palette:
         """Light ink for a near-black ground; marks get a light edge."""
-        return cls("dark", ink="#ECEDF2", muted="#A6ABBA", grid="#33374A", tie="#6B7080", edge="#D5DAF0")
+        return cls(
+            "dark", ink="#ECEDF2", muted="#A6ABBA", grid="#33374A", tie="#6B7080", edge="#D5DAF0", halo="#0F1218"
+        )
 
     @classmethod
     def of(cls, mode: Mode) -> Palette:

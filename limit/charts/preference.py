@@ -33,10 +33,10 @@ def preference_bars(rows: Sequence[Row], palette: Palette, *, scale: float = 1.0
     figure.add_trace(_texts(rows, [literal(row["label"], 60) for row in rows], 0, palette.ink, 13 * scale))
     figure.add_trace(_texts(rows, [_facts(row) for row in rows], 100, palette.muted, 11 * scale))
     figure.add_vline(x=50, line={"color": palette.muted, "width": 1, "dash": "dot"})
-    size = {"title_font_size": round(13 * scale), "automargin": True}
-    figure.update_xaxes(range=[0, 100], title_text="preferred by the judge (% of decided verdicts)", **size)
+    figure.update_xaxes(range=[0, 100], title_text="preferred by the judge (% of decided verdicts)", automargin=True)
     figure.update_yaxes(range=[len(rows) - 0.5, -0.8], showgrid=False, zeroline=False, visible=False)
     styled(figure, palette, round(72 + ROW_PX * scale * len(rows)), barmode="stack", showlegend=False)
+    figure.update_xaxes(title_font_size=round(13 * scale))
     return figure.update_layout(margin={"l": 8, "r": 20, "t": 8, "b": 48}, font={"size": round(13 * scale)})
 
 
@@ -105,7 +105,9 @@ def _annotate(figure: go.Figure, row: Row, place: int, palette: Palette) -> None
     share = 1 - tie / 100
     if row.get("low") is not None:
         error = {"array": [row["high"] * share - candidate], "arrayminus": [candidate - row["low"] * share]}
-        figure.add_trace(_mark([candidate], place, palette, symbol="line-ns", size=1, error_x=error))
+        halo = {**error, "color": palette.halo, "thickness": 5, "width": 7}
+        for bar in (halo, error):
+            figure.add_trace(_mark([candidate], place, palette, symbol="line-ns", size=1, error_x=bar))
     seeds = [seed * share for seed in row.get("seeds") or []]
     if seeds:
         figure.add_trace(_mark(seeds, place, palette, symbol="line-ns", size=9, error_x=None))

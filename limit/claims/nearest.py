@@ -18,6 +18,7 @@ class Nearest:
 
     def __init__(self, ws: Workspace, mix_id: str) -> None:
         """Read the mix and weigh its words. Raises LimitError when its samples are not on this machine."""
+        import numpy as np
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         path = ws.mix(mix_id) / "samples.parquet"
@@ -28,7 +29,7 @@ class Nearest:
         table = pq.read_table(path, columns=["sample_id", "source", "subset", "prompt", "response"])
         self.rows: list[Row] = table.to_pylist()
         texts = [f"{_cut(row['prompt'])} {_cut(row['response'])}" for row in self.rows]
-        self._words = TfidfVectorizer(sublinear_tf=True, dtype="float32", token_pattern=r"\w+", max_features=200_000)
+        self._words = TfidfVectorizer(sublinear_tf=True, dtype=np.float32, token_pattern=r"\w+", max_features=200_000)
         try:
             self._matrix: Any = self._words.fit_transform(texts)
         except ValueError:  # no words at all

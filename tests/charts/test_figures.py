@@ -1,0 +1,183 @@
+"""Figures say what the rows say: no invented bar, intervals where they are known, text that stays text."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from limit import charts
+from limit.charts.palette import Palette
+from tests.hostile import TEXTS
+
+UNSEEN = ("customdata", "legendgroup", "offsetgroup")  # keys for clicks and grouping, never shown
+LIGHT, DARK = Palette.light(), Palette.dark()
+
+
+def bar(category: str, series: str, score: float | None, **more: Any) -> dict[str, Any]:
+    spread = {"low": None if score is None else score - 0.02, "high": None if score is None else score + 0.03}
+    return {"category": category, "group": "7B", "series": series, "label": series, "score": score, **spread, **more}
+
+
+PANEL_ROWS = [bar(category, series, None if series == "base" else 0.4)
+              for category in charts.PANELS for series in ("base", "lima")]  # fmt: skip
+
+
+def pair(rate: float | None, **more: Any) -> dict[str, Any]:
+    head = {"label": "a vs b", "candidate_series": "full", "baseline_series": "lima", "preference_pct": rate}
+    counts = {"wins": 40, "losses": 40, "ties": 20, "invalid": 3, "low": 30.0, "high": 50.0, "n_prompts": 100}
+    return {**head, **counts, **more}
+
+
+def test_six_panels_with_errors_and_gaps() -> None:
+    figure = charts.gauntlet_panels(PANEL_ROWS, LIGHT)
+    assert len(figure.data) == 12
+    lima = next(trace for trace in figure.data if trace.name == "lima")
+    assert list(lima.y) == [0.4]
+    assert lima.error_y.array[0] == pytest.approx(0.03)
+    assert lima.error_y.arrayminus[0] == pytest.approx(0.02)
+    base = next(trace for trace in figure.data if trace.name == "base")
+    assert list(base.y) == [None]
+    gaps = [note for note in figure.layout.annotations if note.text == "not published"]
+    assert len(gaps) == 6
+
+
+def test_zero_is_always_on_the_axis_of_bars() -> None:
+    figure = charts.gauntlet_panels(PANEL_ROWS, LIGHT)
+    assert {figure.layout[name].rangemode for name in figure.layout if name.startswith("yaxis")} == {"tozero"}
+
+
+def test_a_partial_category_is_hatched_and_names_what_is_missing() -> None:
+    figure = charts.gauntlet_panels([bar("average", "lima", 0.3, partial=True, missing=["mmlu"])], LIGHT)
+    assert list(figure.data[0].marker.pattern.shape) == ["/"]
+    assert "without mmlu" in figure.data[0].hovertext[0]
+
+
+def test_a_series_has_one_colour_in_every_chart() -> None:
+    panels = charts.gauntlet_panels([bar("average", "full", 0.3)], LIGHT)
+    bars = charts.preference_bars([pair(40.0)], LIGHT)
+    point = {"label": "x", "series": "full", "x": 0.4, "y": 50.0}
+    marks = charts.plane([point], LIGHT)
+    assert panels.data[0].marker.color == "#E4572E"
+    assert bars.data[0].marker.color[0] == "#E4572E"
+    assert marks.data[0].marker.color == "#E4572E"
+
+
+def test_win_tie_and_loss_fill_the_bar() -> None:
+    figure = charts.preference_bars([pair(40.0)], LIGHT)
+    candidate, tie, baseline = (trace.x[0] for trace in figure.data[:3])
+    assert candidate + tie + baseline == pytest.approx(100)
+    assert tie == pytest.approx(20)
+    assert candidate / (candidate + baseline) == pytest.approx(0.4)
+
+
+def test_the_whisker_stands_on_the_boundary() -> None:
+    figure = charts.preference_bars([pair(40.0, ties=0)], LIGHT)
+    whisker = [trace for trace in figure.data if trace.type == "scatter" and trace.error_x.array is not None][-1]
+    assert whisker.x[0] == 40.0
+    assert (whisker.x[0] - whisker.error_x.arrayminus[0], whisker.x[0] + whisker.error_x.array[0]) == (30.0, 50.0)
+
+
+def test_an_unknown_rate_is_a_gap_with_words() -> None:
+    figure = charts.preference_bars([pair(None)], LIGHT)
+    assert [trace.x[0] for trace in figure.data[:3]] == [0.0, 0.0, 0.0]
+    assert "not published" in [trace.text[0] for trace in figure.data if trace.type == "scatter"]
+
+
+def test_the_front_leaves_out_what_is_beaten_on_both() -> None:
+    rows = [{"x": 0.3, "y": 60.0}, {"x": 0.4, "y": 50.0}, {"x": 0.2, "y": 40.0}, {"x": 0.4, "y": 50.0},
+            {"x": None, "y": 99.0}]  # fmt: skip
+    assert charts.pareto_front(rows) == [0, 1, 3]
+    assert charts.pareto_front([]) == []
+
+
+def test_models_without_both_scores_are_not_drawn() -> None:
+    rows = [
+        {"label": "a", "series": "base", "x": 0.4, "y": None},
+        {"label": "b", "series": "full", "x": 0.5, "y": 60.0},
+    ]
+    figure = charts.plane(rows, LIGHT)
+    assert [trace.name for trace in figure.data] == ["b"]
+    assert "No model has both" in charts.plane(rows[:1], LIGHT).layout.annotations[0].text
+
+
+def test_dominated_models_are_pale() -> None:
+    rows = [
+        {"label": "a", "series": "base", "x": 0.4, "y": 40.0},
+        {"label": "b", "series": "full", "x": 0.5, "y": 60.0},
+    ]
+    marks = {trace.name: trace.marker.opacity for trace in charts.plane(rows, LIGHT).data}
+    assert marks["a"] < marks["b"] == 1.0
+
+
+def test_the_limit_curve_has_a_log_axis_a_band_and_the_base_at_its_left() -> None:
+    rows = [{"series": "subset", "label": "instruct", "size": size, "score": size / 1e4, "low": 0.0, "high": 1.0}
+            for size in (200, 1000, 4000)]  # fmt: skip
+    rows.append({"series": "base", "label": "base", "size": 0, "score": 0.1, "low": None, "high": None})
+    figure = charts.limit_curve(rows, LIGHT, y_title="average", sufficient=1000)
+    assert figure.layout.xaxis.type == "log"
+    assert "base" in figure.layout.xaxis.ticktext
+    assert any(trace.fill == "toself" for trace in figure.data)
+    base = next(trace for trace in figure.data if trace.name == "base")
+    assert 0 < base.x[0] < 200
+    assert any("1,000 samples suffice" in note.text for note in figure.layout.annotations)
+
+
+def test_loss_curves_tell_held_out_sources_apart() -> None:
+    rows = [{"step": s, "loss": 1 / s, "label": "run", "series": "lima"} for s in (1, 2, 3)]
+    rows += [{"step": 3, "loss": 0.5, "label": "run", "series": "lima", "source": "tiny"}]
+    figure = charts.loss_curves([*rows, {"step": 4, "loss": None, "label": "run", "series": "lima"}], DARK)
+    assert [trace.line.dash for trace in figure.data] == ["solid", "dash"]
+    assert charts.loss_curves([], DARK).layout.annotations
+
+
+def test_task_dots_have_intervals() -> None:
+    rows = [{"task": "copa", "series": "lima", "label": "LIMA", "score": 0.3, "low": 0.2, "high": 0.5, "n": 100,
+             "accuracy": 0.65, "baseline": 0.5}]  # fmt: skip
+    figure = charts.task_dots(rows, LIGHT)
+    assert figure.data[0].error_x.array[0] == pytest.approx(0.2)
+    assert "accuracy 0.650" in figure.data[0].hovertext[0]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("palette", [LIGHT, DARK])
+def test_hostile_names_stay_text(text: str, palette: Palette) -> None:
+    rows = [bar("average", text, 0.4, missing=[text], partial=True) | {"label": text, "group": text}]
+    point = {"label": text, "series": text, "x": 0.4, "y": 50.0, "layer": text, "hover": [text]}
+    curve = {"series": text, "label": text, "size": 10, "score": 0.5, "low": None, "high": None}
+    figures = [
+        charts.gauntlet_panels(rows, palette),
+        charts.preference_bars([pair(40.0, label=text, note=text)], palette),
+        charts.plane([point], palette),
+        charts.limit_curve([curve], palette, y_title=text),
+        charts.loss_curves([{"step": 1, "loss": 1.0, "label": text, "series": text, "source": text}], palette),
+        charts.task_dots(
+            [{"task": text, "series": text, "label": text, "score": 0.1, "low": None, "high": None}], palette
+        ),
+    ]
+    for figure in figures:
+        data = json.dumps(
+            [{k: v for k, v in t.items() if k not in UNSEEN} for t in json.loads(figure.to_json())["data"]]
+        )
+        assert "<script" not in data and "<img" not in data and "$\\\\frac" not in data
+
+
+@pytest.mark.parametrize("draw", [charts.gauntlet_panels, charts.preference_bars, charts.plane, charts.task_dots])
+def test_nothing_to_draw_is_said(draw: Any) -> None:
+    assert draw([], LIGHT).layout.annotations[0].text
+
+
+def test_a_composition_bar_is_escaped_and_in_proportion() -> None:
+    parts = [{"source": "<b>x</b>", "subset": None, "rows": 300}, {"source": "lima", "subset": "s", "rows": 100}]
+    text = charts.composition_html(parts, LIGHT)
+    assert "<b>" not in text and "width:75.00%" in text and "width:25.00%" in text
+    assert charts.composition_text([]) == "no samples"
+    assert charts.composition_html([{"source": "a", "subset": None, "rows": None}], LIGHT)
+
+
+def test_alternative_texts_name_the_values() -> None:
+    assert "lima 7B 0.400" in charts.panels_alt(PANEL_ROWS)
+    assert "not published" in charts.panels_alt(PANEL_ROWS)
+    assert "40.0 per cent" in charts.preference_alt([pair(40.0)])
+    assert "0.400" in charts.plane_alt([{"label": "a", "x": 0.4, "y": 50.0}])

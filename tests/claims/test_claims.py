@@ -1,0 +1,279 @@
+"""What may be said: differences, sufficient sizes, claims that turn amber and red."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from limit import access
+from limit.claims import ledger
+from limit.claims.difference import compare_models, paired_scores
+from limit.claims.evidence import Evidence, check_test, evaluate, model_index, moved, state
+from limit.claims.nearest import Nearest
+from limit.claims.sizes import curve_rows, smallest_sufficient
+from limit.claims.suggest import suggestions
+from limit.core import LimitError
+from limit.settings import Workspace
+from limit.store import Store
+from limit.store.queries_models import own_rows, paper_rows
+from tests.store import study
+from tests.store.study import nothing, write_comparison, write_eval, write_mix, write_run, write_study
+
+
+@pytest.fixture
+def store(ws: Workspace, tmp_path: Path) -> Iterator[Store]:
+    write_study(ws, seeds=2, items=150, prompts=60)
+    with Store.open(ws, shipped=nothing(tmp_path)) as opened:
+        yield opened
+
+
+def model(store: Store, label: str) -> dict[str, object]:
+    return next(row for row in own_rows(store) if row["label"] == label)
+
+
+def test_a_real_difference_is_told_and_its_mirror_is_worse(store: Store) -> None:
+    a, b = model(store, "lima 300 + instruct 1000"), model(store, "lima 300")
+    there, back = compare_models(store, a, b), compare_models(store, b, a)
+    average = {line["measure"]: line for line in there}["average"]
+    assert (average["verdict"], average["n"], average["unit"]) == ("better", 750, "items")
+    mirrored = {line["measure"]: line for line in back}["average"]
+    assert mirrored["verdict"] == "worse"
+    assert mirrored["estimate"] == pytest.approx(-average["estimate"])
+
+
+def test_the_difference_is_that_of_the_scores_shown(store: Store) -> None:
+    a, b = model(store, "lima 300 + instruct 1000"), model(store, "lima 300")
+    lines = {line["measure"]: line for line in compare_models(store, a, b)}
+    assert lines["average"]["estimate"] == pytest.approx(a["x"] - b["x"])  # type: ignore[operator]
+    for category, facts in a["categories"].items():  # type: ignore[attr-defined]
+        expected = facts["score"] - b["categories"][category]["score"]  # type: ignore[index]
+        assert lines[category]["estimate"] == pytest.approx(expected)
+
+
+def test_a_chance_difference_cannot_be_told_and_says_how_much_more_would(ws: Workspace, tmp_path: Path) -> None:
+    write_study(ws, seeds=1, items=20, prompts=20)
+    with Store.open(ws, shipped=nothing(tmp_path)) as store:
+        rows = own_rows(store)
+        lines = compare_models(store, rows[0], rows[1])
+    unsure = [line for line in lines if line["verdict"] == "cannot tell" and line["estimate"]]
+    assert unsure
+    assert any("more items would settle" in line["sentence"] for line in unsure)
+
+
+def test_many_lines_raise_the_bar(store: Store) -> None:
+    lines = compare_models(store, model(store, "lima 300 + instruct 1000"), model(store, "lima 300"))
+    assert all(line["p_adjusted"] >= line["p_value"] for line in lines)
+    assert max(line["p_adjusted"] / line["p_value"] for line in lines if line["p_value"] > 0) > 1
+
+
+def test_preference_between_two_candidates_goes_through_their_baseline(store: Store) -> None:
+    lines = compare_models(store, model(store, "lima 300 + instruct 1000"), model(store, "instruct 1000"))
+    preference = lines[-1]
+    assert (preference["measure"], preference["verdict"], preference["basis"]) == ("preference", "better", "paired")
+
+
+def test_a_direct_comparison_is_read_from_both_sides(store: Store) -> None:
+    a, b = model(store, "instruct 1000"), model(store, "lima 300")
+    direct, mirrored = compare_models(store, a, b)[-1], compare_models(store, b, a)[-1]
+    assert direct["estimate"] == pytest.approx(-mirrored["estimate"])
+    assert (direct["verdict"], mirrored["verdict"]) == ("worse", "better")
+
+
+def test_published_models_are_compared_by_their_reading_error_only(store: Store) -> None:
+    rows = {row["key"]: row for row in paper_rows(store)}
+    lines = compare_models(store, rows["paper:7B:full"], rows["paper:7B:lima"])
+    assert {line["basis"] for line in lines[:-1]} == {"reading error"}
+    assert lines[0]["verdict"] == "better"
+    unknown = compare_models(store, rows["paper:7B:full"], rows["paper:7B:base"])
+    assert all(line["estimate"] is None and line["verdict"] == "cannot tell" for line in unknown)
+    assert "not published" in unknown[0]["sentence"]
+
+
+def test_subcategories_weigh_alike_whatever_their_size(ws: Workspace, tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    run = write_run(ws, None, 1)
+    eval_id = write_eval(ws, run, "base", items=10)
+    path = ws.run(run) / "gauntlet" / eval_id / "items.parquet"
+    rows = [r for r in pq.read_table(path).to_pylist() if r["task"] == "people_facts"]
+    for i, row in enumerate(rows):
+        row.update(subcategory="big" if i < 8 else "small", correct=1 if i < 8 else 0)
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    with Store.open(ws, shipped=nothing(tmp_path)) as store:
+        first, _ = paired_scores(store, [eval_id], [eval_id])["world_knowledge"]
+    assert first.mean() == pytest.approx(0.5)
+
+
+def test_the_smallest_sufficient_size_is_named_with_its_uncertainty(ws: Workspace, tmp_path: Path) -> None:
+    skills = {"bbbbbbbbbbb1": (100, 0.2), "bbbbbbbbbbb2": (500, 0.6), "bbbbbbbbbbb3": (4000, 0.6)}
+    for mix, (size, skill) in skills.items():
+        study.SKILL[mix] = skill
+        write_mix(ws, mix, [("tiny-instruct", None, size)], created=f"2026-02-01T00:00:{size % 60:02d}.000Z")
+        write_eval(ws, write_run(ws, mix, 1), mix, items=300, seed=1)
+    with Store.open(ws, shipped=nothing(tmp_path)) as store:
+        rows = own_rows(store)
+        answer = smallest_sufficient(store, rows, "average")
+        curve = curve_rows(rows, "average")
+    assert answer is not None
+    assert (answer.reference, answer.at_least) == (4000, 500)
+    assert "From 500 samples on" in answer.sentence
+    assert {row["size"] for row in curve} == {100, 500, 4000}
+    assert {row["label"] for row in curve} == {"tiny-instruct"}
+
+
+def test_one_size_is_no_curve(store: Store) -> None:
+    assert smallest_sufficient(store, [model(store, "lima 300")], "average") is None
+
+
+def test_suggestions_hold_and_say_what_their_test_says(store: Store) -> None:
+    offered = suggestions(store, own_rows(store))
+    assert offered
+    assert all(claim["evidence"].outcome == "supported" for claim in offered)
+    words = " ".join(claim["sentence"] for claim in suggestions(store, paper_rows(store, ["7B"])))
+    assert "The judge prefers MPT-7B Instruct subset + LIMA to MPT-7B LIMA." in words
+    thirty = " ".join(claim["sentence"] for claim in suggestions(store, paper_rows(store, ["30B"])))
+    assert "prefers MPT-30B Instruct subset + LIMA" not in thirty
+
+
+def test_a_claim_is_green_then_amber_when_new_results_move_it(store: Store, ws: Workspace) -> None:
+    claim = next(c for c in suggestions(store, own_rows(store)) if c["test"]["measure"] == "preference")
+    ledger.add_claim(ws, claim["sentence"], claim["test"], claim["evidence"])
+    kept = ledger.read_claims(ws)[0]
+    assert state(evaluate(store, kept["test"]), kept["bound"]) == "green"
+    write_run(ws, "aaaaaaaaaaa2", 7)
+    write_comparison(ws, "aaaaaaaaaaa2", 7, prompts=90)
+    store.refresh()
+    now = evaluate(store, kept["test"])
+    assert state(now, kept["bound"]) == "amber"
+    ledger.confirm_claim(ws, kept["claim_id"], now)
+    assert state(now, ledger.read_claims(ws)[0]["bound"]) == "green"
+
+
+def test_a_claim_is_red_when_the_data_deny_it(store: Store) -> None:
+    a, b = model(store, "lima 300"), model(store, "lima 300 + instruct 1000")
+    wrong = {"kind": "model", "a": a["key"], "b": b["key"], "measure": "average", "relation": "above"}
+    evidence = evaluate(store, wrong)
+    assert state(evidence, evidence.numbers()) == "red"
+
+
+def test_a_claim_about_a_model_that_is_gone_is_grey(store: Store) -> None:
+    evidence = evaluate(store, {"a": "nobody", "measure": "preference", "relation": "above"})
+    assert state(evidence, {}) == "grey"
+
+
+def test_moved_looks_at_what_would_be_printed() -> None:
+    def at(value: float | None) -> Evidence:
+        return Evidence("supported", value, None, None, "", ())
+
+    assert not moved(at(65.06), {"value": 65.1})
+    assert moved(at(65.3), {"value": 65.1})
+    assert moved(at(0.351), {"value": 0.353})
+    assert moved(at(0.3), {})
+
+
+@pytest.mark.parametrize(
+    "test",
+    [{}, {"a": "x", "measure": "average", "relation": "above"}, {"a": "x", "measure": "preference", "relation": "near"},
+     {"a": 5, "measure": "preference", "relation": "above"}],
+)  # fmt: skip
+def test_a_claim_that_cannot_be_tested_is_refused(test: dict[str, object]) -> None:
+    with pytest.raises(LimitError):
+        check_test(test)
+
+
+SUPPORTED = Evidence("supported", 60.0, 55.0, 65.0, "", ())
+
+
+def numbered(n: int) -> dict[str, str]:
+    return {"a": f"m{n}", "measure": "preference", "relation": "above"}
+
+
+def test_the_ledger_keeps_order_words_and_one_claim_a_test(ws: Workspace) -> None:
+    ids = [ledger.add_claim(ws, f"claim {n}", numbered(n), SUPPORTED) for n in range(3)]
+    assert ledger.add_claim(ws, "again", numbered(0), SUPPORTED) == ids[0]
+    ledger.move_claim(ws, ids[2], -1)
+    ledger.move_claim(ws, ids[0], -5)
+    ledger.edit_claim(ws, ids[1], "  new\n words ")
+    ledger.remove_claim(ws, ids[0])
+    assert [claim["sentence"] for claim in ledger.read_claims(ws)] == ["claim 2", "new words"]
+
+
+@pytest.mark.parametrize("words", ["", " \n ", "x" * 301])
+def test_a_claim_needs_words_that_can_be_read_aloud(ws: Workspace, words: str) -> None:
+    with pytest.raises(LimitError, match="claim"):
+        ledger.add_claim(ws, words, numbered(1), SUPPORTED)
+    assert ledger.read_claims(ws) == []
+
+
+def test_writers_at_the_same_time_lose_nothing(ws: Workspace) -> None:
+    writers = [
+        threading.Thread(target=ledger.add_claim, args=(ws, f"claim {n}", numbered(n), SUPPORTED)) for n in range(12)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert len(ledger.read_claims(ws)) == 12
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", "\x00"])
+def test_a_damaged_ledger_is_reported_and_never_overwritten(ws: Workspace, damage: str) -> None:
+    ws.claims.mkdir()
+    path = ws.claims / "claims.json"
+    path.write_text(damage)
+    with pytest.raises(LimitError, match=r"claims\.json"):
+        ledger.add_claim(ws, "words", numbered(1), SUPPORTED)
+    assert path.read_text() == damage
+
+
+def test_entries_that_are_no_claims_are_left_out(ws: Workspace) -> None:
+    ws.claims.mkdir()
+    (ws.claims / "claims.json").write_text(
+        '{"claims": [1, {"claim_id": "a"}, {"claim_id": "b", "sentence": "x", "test": 5}]}'
+    )
+    assert ledger.read_claims(ws) == []
+
+
+def test_a_viewer_reads_claims_and_changes_none(ws: Workspace) -> None:
+    name = ledger.add_claim(ws, "words", numbered(1), SUPPORTED)
+    access.set_role_provider(lambda: "viewer")
+    try:
+        for change in (
+            lambda: ledger.add_claim(ws, "more", numbered(2), SUPPORTED),
+            lambda: ledger.edit_claim(ws, name, "other"),
+            lambda: ledger.confirm_claim(ws, name, SUPPORTED),
+            lambda: ledger.move_claim(ws, name, 1),
+            lambda: ledger.remove_claim(ws, name),
+        ):
+            with pytest.raises(LimitError, match="viewer"):
+                change()
+    finally:
+        access.set_role_provider(None)
+    assert [claim["sentence"] for claim in ledger.read_claims(ws)] == ["words"]
+
+
+def test_the_nearest_samples_share_words_with_the_item(ws: Workspace) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = ["bake a cake with sugar", "repair a bicycle tyre", "sing a song"]
+    rows = [
+        {"sample_id": str(i), "source": "s", "subset": None, "prompt": t, "response": None} for i, t in enumerate(texts)
+    ]
+    ws.mix("m").mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows), ws.mix("m") / "samples.parquet")
+    index = Nearest(ws, "m")
+    assert index.to("how do I mend my bicycle tyre", 1)[0]["prompt"] == texts[1]
+    assert index.to("zzz", 3) == []
+    with pytest.raises(LimitError, match="not on this machine"):
+        Nearest(ws, "absent")
+
+
+def test_models_of_the_paper_and_ones_own_are_found_by_key(store: Store) -> None:
+    index = model_index(store)
+    assert {"paper:7B:lima", "paper:30B:full"} <= set(index)
+    assert len(index) == 14
