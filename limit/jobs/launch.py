@@ -5,6 +5,7 @@ All three look alike to the supervisor: wait for the end, ask by signal, leave n
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,6 +14,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
+
+import psutil
 
 from limit.core import Json, LimitError, explained
 from limit.jobs import processes
@@ -124,19 +127,24 @@ class OrphanAttempt:
     def close(self) -> int | None:
         if self.pid is not None:
             processes.end_group(self.pid, self.created, self.token)
+        processes.kill_all(self.token)
         return UNKNOWN_EXIT
 
     def _running(self) -> bool:
         return processes.alive(self.pid, self.created, self.token)
 
 
-def find_orphan(token: str) -> tuple[int, float] | tuple[None, None]:
-    """The worker of an attempt whose pid was never written down: the oldest live process with its token."""
+def find_orphan(token: str, folder: Path) -> tuple[int, float] | tuple[None, None]:
+    """The worker of an attempt whose pid was never written down.
+
+    Its children carry the token too, so it must also lead a session and name the job's folder on its command line;
+    torchrun's ranks do both, but are younger than their launcher.
+    """
     found = []
     for process in processes.with_token(token):
-        created = processes.create_time(process.pid)
-        if created is not None:
-            found.append((created, process.pid))
+        with contextlib.suppress(psutil.Error, OSError):
+            if os.getsid(process.pid) == process.pid and str(folder) in process.cmdline():
+                found.append((process.create_time(), process.pid))
     if not found:
         return None, None
     created, pid = min(found)

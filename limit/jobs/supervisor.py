@@ -125,8 +125,9 @@ class Supervisor:
 
             return RayAttempt(self.folder, self.status["ray"])
         token = self.status["token"]
-        found = (self.status["pid"], self.status["create_time"])
-        pid, created = found if processes.alive(*found, token) else find_orphan(token)
+        pid, created = self.status["pid"], self.status["create_time"]
+        if pid is None:
+            pid, created = find_orphan(token, self.folder)
         self.status.update(state="running", pid=pid, create_time=created, pgid=pid)
         self.save()
         return OrphanAttempt(pid, created, token)

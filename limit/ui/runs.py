@@ -95,6 +95,7 @@ def _show_history(ws: Workspace, ended: list[Json]) -> None:
         on_select="rerun",
         selection_mode="multi-row",
         lazy=False,
+        placeholder="",
         alt="Jobs that have ended, newest first: name, state with its reason, what to do, duration and time of end",
         column_config={
             "Name": st.column_config.TextColumn(width="large"),

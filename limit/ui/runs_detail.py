@@ -99,11 +99,11 @@ def show_buttons(ws: Workspace, job: Json) -> None:
         return
     job_id, state = job["job_id"], job["status"]["state"]
     run_id = job["subject"].get("run_id")
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
         if state in jobs.ACTIVE and state != "stopping":
             _button("Stop and keep", "stop", job_id, lambda: jobs.stop(ws, job_id), ":material/stop_circle:")
         if state in jobs.ACTIVE:
-            _button("Discard", "discard", job_id, lambda: _confirm_discard(ws, job_id), ":material/delete_forever:")
+            _discard(ws, job_id)
         if state == jobs.QUEUED:
             held = job["status"]["held"]
             _button("Release" if held else "Hold", "hold", job_id, lambda: jobs.hold(ws, job_id, not held))
@@ -111,7 +111,7 @@ def show_buttons(ws: Workspace, job: Json) -> None:
             _button("Take out of the queue", "drop", job_id, lambda: jobs.stop(ws, job_id))
         if state in ("stopped", "failed", "lost") and not job.get("broken"):
             _button("Resume", "resume", job_id, lambda: jobs.resume(ws, job_id), ":material/play_arrow:")
-            _button("Discard", "discard", job_id, lambda: _confirm_discard(ws, job_id), ":material/delete_forever:")
+            _discard(ws, job_id)
         if job["kind"] == "finetune" and run_id:
             st.page_link(
                 "pages/launch.py",
@@ -125,16 +125,14 @@ def _button(label: str, name: str, job_id: str, act: Callable[[], None], icon: s
     if st.button(label, key=f"{name}-{job_id}", icon=icon):
         with errors_in_words():
             act()
-            if name != "discard":
-                st.rerun()
+            st.rerun()
 
 
-@st.dialog("Discard this job?")
-def _confirm_discard(ws: Workspace, job_id: str) -> None:
-    st.write("It is ended at once, and what it has made so far is removed. This cannot be taken back.")
-    if st.button("Discard", type="primary", key=f"discard-sure-{job_id}"):
-        jobs.stop(ws, job_id, discard=True)
-        st.rerun()
+def _discard(ws: Workspace, job_id: str) -> None:
+    """A second click, because what a discard removes does not come back."""
+    with st.popover("Discard", icon=":material/delete_forever:"):
+        st.write("The job is ended at once, and what it has made so far is removed. This cannot be taken back.")
+        _button("Discard it", "discard", job_id, lambda: jobs.stop(ws, job_id, discard=True))
 
 
 def _show_tabs(ws: Workspace, job: Json, live: bool) -> None:

@@ -126,23 +126,27 @@ def draw_queue(ws: Workspace, waiting: list[Json]) -> None:
 
 
 def _queue_row(ws: Workspace, job: Json) -> None:
-    job_id, now = job["job_id"], job["status"]
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"{now['position']}.", width="content")
-        job_link(job)
-        waits = now["waits_for"]
-        st.caption(plain(waits if waits == "held" else f"waits for {waits}" if waits.startswith("a ") else waits))
-        if not may("operator"):
-            return
-        for place, icon in MOVES.items():
-            if st.button("", icon=icon, key=f"{place}-{job_id}", help=f"Move {place}", type="tertiary"):
-                _act(partial(jobs.move, ws, job_id, place))
-        held = now["held"]
-        icon = ":material/play_arrow:" if held else ":material/pause:"
-        if st.button("", icon=icon, key=f"hold-{job_id}", help="Release" if held else "Hold", type="tertiary"):
-            _act(partial(jobs.hold, ws, job_id, not held))
-        if st.button("", icon=":material/close:", key=f"drop-{job_id}", help="Take out of the queue", type="tertiary"):
-            _act(partial(jobs.stop, ws, job_id))
+    now = job["status"]
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        with st.container(horizontal=True, vertical_alignment="center", width="content"):
+            st.markdown(f"{now['position']}.", width="content")
+            job_link(job)
+            waits = now["waits_for"]
+            st.caption(plain(f"waits for {waits}" if waits.startswith("a ") else waits), width="content")
+        if may("operator"):
+            with st.container(horizontal=True, wrap=False, width="content", gap="xsmall"):
+                _queue_buttons(ws, job["job_id"], now["held"])
+
+
+def _queue_buttons(ws: Workspace, job_id: str, held: bool) -> None:
+    for place, icon in MOVES.items():
+        if st.button("", icon=icon, key=f"{place}-{job_id}", help=f"Move {place}", type="tertiary"):
+            _act(partial(jobs.move, ws, job_id, place))
+    icon = ":material/play_arrow:" if held else ":material/pause:"
+    if st.button("", icon=icon, key=f"hold-{job_id}", help="Release" if held else "Hold", type="tertiary"):
+        _act(partial(jobs.hold, ws, job_id, not held))
+    if st.button("", icon=":material/close:", key=f"drop-{job_id}", help="Take out of the queue", type="tertiary"):
+        _act(partial(jobs.stop, ws, job_id))
 
 
 def _act(change: Callable[[], None]) -> None:

@@ -1,0 +1,211 @@
+"""The Runs page under AppTest: empty, busy, ended, hostile, by link, and what its buttons do."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from limit import access, jobs
+from limit.core import append_jsonl, write_json
+from limit.jobs.rundir import new_status, write_status
+from limit.settings import PROJECT, Workspace
+from limit.ui.runs import seconds_between
+from limit.ui.runs_compare import differences, flatten
+from limit.ui.runs_detail import loss_rows
+from limit.ui.runs_live import facts, signature, state_words
+from tests.hostile import TEXTS
+from tests.jobs.conftest import Ask, until
+
+APP = (
+    "import streamlit as st\n"
+    "st.navigation([st.Page('pages/runs.py', title='Runs'), st.Page('pages/launch.py', title='Launch')]).run()\n"
+)
+
+
+@pytest.fixture
+def page(tmp_path: Path, ws: Workspace) -> Any:
+    """`page(job="...")` opens the page with a query and returns the app."""
+    from streamlit.testing.v1 import AppTest
+
+    folder = tmp_path / "app"
+    (folder / "pages").mkdir(parents=True)
+    shutil.copy(PROJECT / "pages" / "runs.py", folder / "pages" / "runs.py")
+    (folder / "pages" / "launch.py").write_text("import streamlit as st\nst.title('Launch')")
+    (folder / "app.py").write_text(APP)
+
+    def open_page(**query: str | list[str]) -> Any:
+        app = AppTest.from_file(str(folder / "app.py"), default_timeout=60)
+        for name, value in query.items():
+            app.query_params[name] = value
+        return check(app.run())
+
+    return open_page
+
+
+def check(app: Any) -> Any:
+    assert [error.value for error in app.exception] == []
+    return app
+
+
+def labels(app: Any) -> list[str]:
+    return [button.label for button in app.button]
+
+
+def press(app: Any, key: str) -> Any:
+    return check(app.button(key=key).click().run())
+
+
+def test_an_empty_workspace_says_what_to_do(page: Any) -> None:
+    assert "Nothing has been started yet" in page().info[0].value
+
+
+def test_active_queued_and_ended_jobs(ws: Workspace, ask: Ask, page: Any) -> None:
+    jobs.wait(ws, jobs.start(ws, ask("done")))
+    active = jobs.start(ws, ask("busy", "--steps", "5000"))
+    jobs.start(ws, ask("next"))
+    until(ws, active, "running")
+    app = page()
+    assert any(caption.value.startswith("running") for caption in app.caption)
+    assert [head.value for head in app.subheader] == ["Queue · 1", "History"]
+    assert app.dataframe[0].value["Name"].tolist() == ["done"]
+
+
+def test_the_queue_can_be_steered(ws: Workspace, ask: Ask, page: Any) -> None:
+    jobs.pause(ws)
+    first, second = jobs.start(ws, ask("first")), jobs.start(ws, ask("second"))
+    app = page()
+    assert "paused" in app.warning[0].value
+    press(app, f"top-{second}")
+    assert [job["title"] for job in jobs.list_jobs(ws)] == ["second", "first"]
+    press(app, f"hold-{first}")
+    assert jobs.status(ws, first)["held"]
+    press(app, f"drop-{second}")
+    assert jobs.status(ws, second)["state"] == "stopped"
+    press(app, "queue-pause")
+    assert not jobs.is_paused(ws)
+
+
+def test_filters_come_from_the_link(ws: Workspace, ask: Ask, page: Any) -> None:
+    for name, options in (("good", []), ("bad", ["--code", "2", "--say", "limit: no such mix"])):
+        jobs.wait(ws, jobs.start(ws, ask(name, *options)))
+    assert page(state="failed").dataframe[0].value["Reason"].tolist() == ["no such mix"]
+    assert page(q="NO SUCH").dataframe[0].value["Name"].tolist() == ["bad"]
+    assert page(q="nothing like it").caption[-1].value == "No job fits these filters."
+    check(page(state="nonsense", kind=["x", "y"]))
+
+
+def test_stop_and_resume_by_button(ws: Workspace, ask: Ask, page: Any) -> None:
+    job_id = jobs.start(ws, ask("a", "--steps", "2000", "--pause", "0.01"))
+    until(ws, job_id, "running")
+    app = page(job=job_id)
+    assert labels(app)[:3] == ["All jobs", "Stop and keep", "Discard it"]
+    press(app, f"stop-{job_id}")
+    assert jobs.wait(ws, job_id)["state"] == "stopped"
+    app = page(job=job_id)
+    assert "Resume" in labels(app)
+    press(app, f"resume-{job_id}")
+    assert jobs.status(ws, job_id)["attempt"] == 2
+
+
+def test_discard_by_button(ws: Workspace, ask: Ask, page: Any) -> None:
+    job_id = jobs.start(ws, ask("a", "--steps", "5000"))
+    until(ws, job_id, "running")
+    press(page(job=job_id), f"discard-{job_id}")
+    assert jobs.wait(ws, job_id)["reason"] == "what it had made was discarded"
+
+
+def test_a_failure_shows_reason_advice_and_log(ws: Workspace, ask: Ask, page: Any) -> None:
+    job_id = jobs.start(ws, ask("a", "--code", "1", "--say", "torch.OutOfMemoryError: CUDA out of memory."))
+    jobs.wait(ws, job_id)
+    app = page(job=job_id)
+    assert "out of GPU memory" in app.error[0].value and "micro\\_batch\\_size" in app.error[0].value
+    assert any("CUDA out of memory" in code.value for code in app.code)
+
+
+def test_a_viewer_sees_no_buttons_that_change_something(ws: Workspace, ask: Ask, page: Any) -> None:
+    job_id = jobs.start(ws, ask("a", "--steps", "5000"))
+    access.set_role_provider(lambda: "viewer")
+    try:
+        assert labels(page(job=job_id)) == ["All jobs"]
+    finally:
+        access.set_role_provider(None)
+
+
+def test_curves_of_a_finetune_with_rubbish_in_its_metrics(ws: Workspace, ask: Ask, page: Any) -> None:
+    run_id = "0123456789ab"
+    write_json(ws.run(run_id) / "run.json", {"run_id": run_id, "name": TEXTS[0], "recipe": {"epochs": 1.0}})
+    rows = [{"kind": "train", "step": n, "loss": 1.0} for n in range(5)]
+    rows += [{"kind": "train"}, {"kind": "train", "step": "x", "loss": None}, {"kind": "eval", "step": 1, "loss": 2.0}]
+    rows += [{"kind": "generation", "step": 1, "prompt": TEXTS[1], "text": TEXTS[4]}, {"unknown": 1}]
+    append_jsonl(ws.run(run_id) / "train" / "metrics.jsonl", rows)
+    job_id = jobs.start(ws, ask("a", subject={"run_id": run_id}))
+    jobs.wait(ws, job_id)
+    app = page(job=job_id)
+    assert [tab.label for tab in app.tabs] == ["Curves", "Log", "Configuration", "Chain"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_hostile_texts_do_no_harm(ws: Workspace, ask: Ask, page: Any, text: str) -> None:
+    jobs.pause(ws)
+    job_id = jobs.start(ws, jobs.JobRequest("finetune", text, ["x"], subject={"run_id": text}, request_id="h"))
+    page()
+    status = {**new_status(1, 0.0), "state": "failed", "reason": text, "what_to_do": text, "progress": text}
+    write_status(ws.job(job_id), status)
+    (ws.job(job_id) / "log.txt").write_text(text)
+    page()
+    page(job=job_id)
+    page(compare=[job_id, job_id])
+
+
+def test_unknown_jobs_and_path_tricks_are_an_error_box(page: Any) -> None:
+    for job_id in ("nothing", "../../etc", ""):
+        assert page(job=job_id).error
+    assert page(compare=["nothing"]).error
+
+
+def test_several_jobs_show_only_where_they_differ(ws: Workspace, ask: Ask, page: Any) -> None:
+    ids = [jobs.start(ws, ask(name)) for name in ("a", "b")]
+    for job_id in ids:
+        jobs.wait(ws, job_id)
+    table = page(compare=ids).dataframe[0].value
+    assert table["Setting"].tolist() == ["title", "arguments"]
+
+
+def test_differences_leave_out_what_is_alike() -> None:
+    settings = [flatten({"a": 1, "b": {"c": 2, "d": 3}}), flatten({"a": 1, "b": {"c": 5}})]
+    rows = [{"Setting": "b.c", "x": "2", "y": "5"}, {"Setting": "b.d", "x": "3", "y": ""}]
+    assert differences(settings, ["x", "y"]) == rows
+
+
+def test_the_signature_changes_only_when_a_state_does() -> None:
+    job = {"job_id": "a", "status": {"state": "running", "step": 1}}
+    later = {"job_id": "a", "status": {"state": "running", "step": 2}}
+    assert signature([job]) == signature([later])
+    assert signature([job]) != signature([{"job_id": "a", "status": {"state": "failed"}}])
+
+
+def test_state_words_tell_the_timer() -> None:
+    plan = {"sent": [], "terminate_after_s": 60.0, "kill_after_s": 70.0, "discard": False}
+    now = {**new_status(1, 0.0), "state": "stopping", "stopping": plan}
+    assert state_words(now) == "stopping: saving; terminated 60 s after it was asked"
+    plan["sent"] = ["terminate"]
+    assert state_words(now) == "stopping: terminated, killed 70 s after it was asked"
+    assert "silent" in state_words({**now, "stalled": True})
+
+
+def test_facts_survive_odd_progress() -> None:
+    job = {"status": {**new_status(1, 0.0), "state": "running", "progress": {"loss": "nan", "tokens_per_s": True}}}
+    assert facts(job) == ["running"]
+
+
+def test_loss_rows_keep_sources_apart() -> None:
+    rows = loss_rows([{"kind": "eval", "step": 1, "loss": 2, "source": "lima"}, {"kind": "note", "step": 1}], "r", "s")
+    assert rows == [{"step": 1, "loss": 2, "label": "r", "series": "s", "source": "lima"}]
+
+
+def test_a_clock_set_back_gives_no_negative_duration() -> None:
+    assert seconds_between("2026-01-01T00:00:10.000Z", "2026-01-01T00:00:00.000Z") == 0.0
+    assert seconds_between(None, "rubbish") is None
