@@ -50,14 +50,17 @@ def best_evals(store: Store, version: str | None = None) -> dict[str, Row]:
 def category_scores(store: Store, eval_ids: Sequence[str]) -> list[Row]:
     """Category rows and the core average as category `average`: eval_id, category, score, low, high, partial, missing.
 
+    A partial category has the mean of the tasks that are there; an average over no category has no score.
     The average is the evaluation's own where it has one, by the name `core_average` first.
     """
     rows = store.rows(
-        """select c.eval_id, category, score, ci_low as low, ci_high as high, partial, missing, tasks,
+        """select c.eval_id, category, coalesce(score, partial_score) as score, ci_low as low, ci_high as high,
+                  partial, missing, tasks,
                   (select sum(n) from gauntlet_tasks t where t.eval_id = c.eval_id and t.category = c.category) as n
            from gauntlet_categories c where list_contains(?, c.eval_id)
            union all by name
-           (select eval_id, 'average' as category, score, ci_low as low, ci_high as high, false as partial,
+           (select eval_id, 'average' as category, case when json_array_length(categories) > 0 then score end as score,
+                   ci_low as low, ci_high as high, false as partial,
                    null as missing, categories as tasks,
                    (select sum(n) from gauntlet_tasks t where t.eval_id = a.eval_id) as n
             from gauntlet_averages a where list_contains(?, eval_id)
@@ -65,7 +68,7 @@ def category_scores(store: Store, eval_ids: Sequence[str]) -> list[Row]:
            order by eval_id, category""",
         [list(eval_ids), list(eval_ids)],
     )
-    partial = {row["eval_id"] for row in rows if row["partial"]}
+    partial = {row["eval_id"] for row in rows if row["partial"] and row["category"] in CORE}
     for row in rows:
         row["missing"] = [str(task) for task in as_json(row["missing"]) or []]
         if row["category"] == "average" and row["eval_id"] in partial:

@@ -71,7 +71,9 @@ TABLES: dict[str, dict[str, str]] = {
         int="num_fewshot n near_ties nan",
         real=f"accuracy baseline {_INTERVAL} stderr acc_sum acc_norm",
     ),
-    "gauntlet_categories": _columns(text="eval_id category", real=_INTERVAL, bool="partial", json="tasks missing"),
+    "gauntlet_categories": _columns(
+        text="eval_id category", real=f"{_INTERVAL} partial_score", bool="partial", json="tasks missing"
+    ),
     "gauntlet_averages": _columns(text="eval_id name", real=_INTERVAL, json="categories"),
     "gauntlet_items": _columns(
         text="eval_id task category subcategory", int="num_fewshot idx correct", real="margin", bool="near_tie nan"
