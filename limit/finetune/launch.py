@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from limit import jobs
+from limit.access import require
 from limit.core import Json, LimitError
 from limit.models import resolve_model
 from limit.runs import ensure_run, load_run
@@ -26,6 +27,7 @@ def launch_finetune(
     A run that was stopped or failed goes on from its last checkpoint. Returns {job_id, run_id, state}. `after` are
     job ids that must finish first. Raises LimitError when the model, the mix or the recipe cannot be used.
     """
+    require("operator", "start a finetune")
     if spec.mix_id is None or spec.recipe is None:
         raise LimitError("a finetune needs a mix and a recipe; give --mix and --recipe")
     resolve_model(ws, spec.model)

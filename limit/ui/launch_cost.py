@@ -1,0 +1,78 @@
+"""The cost card of the Launch page: memory against the device, time, disk, money, place in the queue, the command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from limit import jobs
+from limit.finetune.chain import FollowUps, command_of
+from limit.finetune.estimate import Estimate
+from limit.formats import count, duration, money
+from limit.settings import Workspace
+from limit.specs.run import RunSpec
+from limit.ui.shell import plain
+
+FITS_ICONS = {
+    "fits": ":material/check_circle:",
+    "tight": ":material/warning:",
+    "does not fit": ":material/block:",
+    "unknown": ":material/help:",
+}
+
+
+def show_costs(
+    ws: Workspace, specs: Sequence[RunSpec], estimates: Sequence[Estimate], follow: FollowUps, gpus: int | None
+) -> None:
+    """The card; with nothing chosen it says what is missing."""
+    with st.container(border=True):
+        st.subheader("What it will cost", anchor=False)
+        if not specs:
+            st.caption("Choose a model, a mix and a seed.")
+            return
+        _figures(estimates, follow)
+        worst = max(estimates, key=lambda estimate: estimate.memory_gb / max(estimate.device_memory_gb, 1e-9))
+        _memory(worst)
+        _place(ws)
+        st.caption(plain(f"Time: {worst.basis}."))
+    st.caption("The same from a shell")
+    st.code("\n".join(command_of(spec, gpus) for spec in specs), language="bash", wrap_lines=True)
+
+
+def _figures(estimates: Sequence[Estimate], follow: FollowUps) -> None:
+    left, right = st.columns(2)
+    left.metric("Runs", f"{len(estimates)}")
+    right.metric("Time in all", duration(sum(estimate.seconds for estimate in estimates)))
+    steps = sorted({estimate.steps for estimate in estimates})
+    left.metric("Steps each", count(steps[0]) if len(steps) == 1 else f"{count(steps[0])}-{count(steps[-1])}")
+    right.metric("Tokens", count(sum(estimate.tokens for estimate in estimates)))
+    disk = sum(estimate.disk_gb for estimate in estimates)
+    left.metric("Disk at most", _gigabytes(disk))
+    right.metric("Judge at most", money((follow.budget_usd or 0.0) * len(estimates)))
+    if disk > estimates[0].free_disk_gb:
+        st.warning(f"Only {estimates[0].free_disk_gb:.1f} GB are free on the disk.", icon=":material/hard_drive:")
+
+
+def _memory(estimate: Estimate) -> None:
+    st.markdown(f"{FITS_ICONS[estimate.fits]} **{estimate.fits.capitalize()}**")
+    st.caption(plain(estimate.why))
+    st.progress(min(1.0, estimate.memory_gb / max(estimate.device_memory_gb, 1e-9)))
+    parts = (
+        ("weights", estimate.weights_gb), ("gradients", estimate.gradients_gb), ("optimizer", estimate.optimizer_gb),
+        ("activations", estimate.activations_gb), ("the rest", estimate.other_gb),
+    )  # fmt: skip
+    st.caption(plain(" · ".join(f"{name} {_gigabytes(value)}" for name, value in parts)))
+    if estimate.activation_checkpointing:
+        st.caption("Activations are recomputed to save memory, which costs about a third more time.")
+
+
+def _gigabytes(value: float) -> str:
+    return f"{value * 1000:.0f} MB" if value < 1 else f"{value:.1f} GB"
+
+
+def _place(ws: Workspace) -> None:
+    now = jobs.counts(ws)
+    waiting, running = now.get("queued", 0), now.get("running", 0)
+    words = "starts at once" if waiting + running == 0 else f"after {running} running and {waiting} queued jobs"
+    st.caption(f"Queue: {words}.")

@@ -1,0 +1,5 @@
+"""What will it cost? Choose, see, start."""
+
+from limit.ui.launch import show
+
+show()
