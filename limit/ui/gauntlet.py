@@ -1,0 +1,245 @@
+"""The Gauntlet page: six panels of bars, from a category to its tasks to single items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from limit import charts
+from limit.formats import accuracy, accuracy_interval, count
+from limit.gauntlet.results import protocol_differences, read_eval
+from limit.store import Store
+from limit.store.queries_gauntlet import best_evals, evals, gauntlet_rows, protocol_text, task_rows
+from limit.store.queries_published import paper_gauntlet
+from limit.store.queries_runs import runs
+from limit.store.schema import Row
+from limit.ui.gauntlet_items import eval_folder, show_items
+from limit.ui.gauntlet_launch import show_launch
+from limit.ui.overview import palette_for
+from limit.ui.shell import chart, errors_in_words, next_step, note_line, open_store, page_head, plain
+
+PAPER = "the paper"
+PAPER_VERSION = "v0"
+RULES = {"Gauntlet": None, "acc": "acc_sum", "acc_norm": "acc_norm"}
+RULE_WORDS = {
+    "Gauntlet": "lowest mean loss per token",
+    "acc": "summed log-probability, as lm-evaluation-harness's acc",
+    "acc_norm": "summed log-probability per character, as its acc_norm",
+}
+AVERAGE = charts.PANELS[0]
+
+
+def show() -> None:
+    """The whole page."""
+    page_head("Gauntlet", "What did it learn? Accuracy above chance on tasks with one right answer.")
+    with errors_in_words():
+        store = open_store()
+        heads = {row["eval_id"]: row for row in evals(store)}
+        version, rule, with_paper = _choices(heads)
+        chosen = _evaluations(store, {key: row for key, row in heads.items() if row["version"] == version})
+        rows = _rows(store, chosen, rule, with_paper)
+        _bars(store, rows, [heads[key] for key in chosen], rule, with_paper)
+        if chosen:
+            _tasks(store, chosen, heads, rule)
+        elif not heads:
+            next_step("No evaluations of your own yet; the bars are the paper's.", "pages/launch.py", "Launch one")
+        show_launch(store)
+
+
+def _choices(heads: dict[str, Row]) -> tuple[str, str, bool]:
+    """Version, scoring rule, and whether the paper's bars stand beside."""
+    versions = sorted({row["version"] or "unknown" for row in heads.values()} | {PAPER_VERSION})
+    newest = next(iter(heads.values()))["version"] if heads else PAPER_VERSION
+    left, middle, right = st.columns([3, 3, 2], vertical_alignment="bottom")
+    with left:
+        version = st.segmented_control(
+            "Version", versions, default=newest, required=True, key="version", bind="query-params"
+        )
+    with middle:
+        rule = st.segmented_control("Rule", list(RULES), default="Gauntlet", required=True, key="rule",
+                                    bind="query-params", help="How one answer is picked from its log-probabilities.")  # fmt: skip
+    matches = version == PAPER_VERSION and rule == "Gauntlet"
+    if not matches:
+        return version or newest, rule or "Gauntlet", False
+    with right:
+        paper = st.toggle("The paper's bars", value=True, key="paper", bind="query-params")
+    return PAPER_VERSION, "Gauntlet", bool(paper)
+
+
+def _evaluations(store: Store, heads: dict[str, Row]) -> list[str]:
+    """Ids of the evaluations to show; one of each run unless others are picked."""
+    if not heads:
+        return []
+    names = {run["run_id"]: run["name"] for run in runs(store)}
+    version = next(iter(heads.values()))["version"]
+    best = [row["eval_id"] for row in best_evals(store, version).values()]
+    linked = [key for key in st.query_params.get_all("eval") if key in heads]
+    picked = st.multiselect(
+        "Evaluations",
+        list(heads),
+        default=linked or best[:8],
+        format_func=lambda key: f"{names.get(heads[key]['run_id']) or heads[key]['model']} · {key}",
+    )
+    if set(picked) != set(best[:8]) or linked:
+        st.query_params["eval"] = picked
+    return picked
+
+
+def _rows(store: Store, chosen: Sequence[str], rule: str, with_paper: bool) -> list[Row]:
+    """Rows of the panels: the paper's first, then one's own."""
+    column = RULES[rule]
+    own = gauntlet_rows(store, chosen) if column is None else _rule_rows(store, chosen, column)
+    paper = [{**row, "label": f"{row['label']} (paper)" if own else row["label"]} for row in paper_gauntlet(store)]
+    return [*(paper if with_paper else []), *own]
+
+
+def _rule_rows(store: Store, chosen: Sequence[str], column: str) -> list[Row]:
+    """Category means by another rule than the Gauntlet's; tasks that have no such rule keep their own accuracy."""
+    frame = pd.DataFrame(task_rows(store, chosen))
+    if frame.empty:
+        return []
+    value = frame[column].astype(float).fillna(frame["accuracy"].astype(float))
+    frame["value"] = (value - frame["baseline"]) / (1 - frame["baseline"])
+    heads = {(row["eval_id"], row["category"]): row for row in gauntlet_rows(store, chosen)}
+    means = frame.groupby(["eval_id", "category"])["value"].mean().to_dict()
+    found = []
+    for (eval_id, category), head in heads.items():
+        if category == AVERAGE:
+            parts = [means[eval_id, panel] for panel in charts.PANELS[1:] if (eval_id, panel) in means]
+            score = sum(parts) / len(parts) if parts else None
+        else:
+            score = means.get((eval_id, category))
+        found.append({**head, "score": score, "low": None, "high": None})
+    return found
+
+
+def _bars(store: Store, rows: list[Row], heads: Sequence[Row], rule: str, with_paper: bool) -> None:
+    own = [row for row in rows if row.get("eval_id")]
+    shown = [row for row in rows if row["score"] is not None or not row.get("eval_id")]
+    event = chart(
+        charts.gauntlet_panels(shown, palette_for(store)),
+        charts.panels_alt(shown),
+        key="panels",
+        on_select="rerun",
+        selection_mode="points",
+    )
+    _follow(event)
+    note_line(
+        protocol="; ".join(dict.fromkeys(protocol_text(head) for head in heads)) or None,
+        rule=f"{rule}, {RULE_WORDS[rule]}" if own else None,
+        interval="95 % bootstrap over items" if own and rule == "Gauntlet" else None,
+        n=f"{count(sum(row['n'] or 0 for row in own if row['category'] == AVERAGE))} items" if own else None,
+        zero="what guessing gives",
+        paper="digitised from its figures, whisker is the reading error; its Gauntlet version is not stated, v0 fits "
+        "best" if with_paper else None,
+    )  # fmt: skip
+    _warn_of_differences(store, heads)
+    partial = {row["category"]: row["missing"] for row in own if row.get("partial") and row["category"] != AVERAGE}
+    if partial:
+        words = [f"{charts.category_label(c)} without {', '.join(m)}" for c, m in partial.items() if c in charts.PANELS]
+        st.caption(plain(f"Hatched bars are partial and not comparable with whole ones: {'; '.join(words)}."))
+    with st.expander("Table"):
+        _table(shown)
+
+
+def _follow(event: object) -> None:
+    """A click on a bar opens its category."""
+    points = getattr(getattr(event, "selection", None), "points", None) or []
+    data = points[0].get("customdata") if points else None
+    if data and len(data) > 1 and data[1] in charts.PANELS[1:] and st.session_state.get("followed") != data:
+        st.session_state["followed"] = data
+        st.session_state["category"] = data[1]
+
+
+def _warn_of_differences(store: Store, heads: Sequence[Row]) -> None:
+    """Say so where bars of different protocols stand side by side."""
+    if len(heads) < 2:
+        return
+    read = [read_eval(eval_folder(store, head["eval_id"])) for head in heads]
+    found = {name for other in read[1:] for name in protocol_differences(read[0], other)}
+    if found:
+        words = ", ".join(sorted(name.replace("_", " ") for name in found))
+        st.warning(f"These evaluations differ in {words}: read differences between their bars with care.")
+
+
+def _table(rows: Sequence[Row]) -> None:
+    table = pd.DataFrame(
+        [
+            {
+                "model": row["label"],
+                "base": row["group"],
+                "category": charts.category_label(row["category"]),
+                "score": "not published" if row["score"] is None else accuracy(row["score"]),
+                "low": accuracy(row["low"]),
+                "high": accuracy(row["high"]),
+                "items": count(row.get("n")),
+                "without": ", ".join(row.get("missing") or []),
+                "evaluation": row.get("eval_id") or PAPER,
+            }
+            for row in rows
+        ]
+    )
+    st.dataframe(table, hide_index=True, alt="Gauntlet scores by model and category")
+    st.download_button("CSV", table.to_csv(index=False), "gauntlet.csv", "text/csv", icon=":material/download:")
+
+
+def _tasks(store: Store, chosen: Sequence[str], heads: dict[str, Row], rule: str) -> None:
+    """One category's tasks as dots, then one task's items."""
+    everything = task_rows(store, chosen)
+    categories = list(dict.fromkeys(row["category"] for row in everything))
+    if not categories:
+        return
+    if st.session_state.get("category") not in (None, *categories):
+        del st.session_state["category"]
+    category = st.selectbox(
+        "Category", categories, format_func=charts.category_label, key="category", bind="query-params"
+    )
+    rows = [row for row in everything if row["category"] == category]
+    column = RULES[rule]
+    if column:
+        rows = [_by_rule(row, column) for row in rows]
+    chart(charts.task_dots([_named(row) for row in rows], palette_for(store)), _dots_alt(rows), key="tasks")
+    note_line(
+        n=f"{count(sum(row['n'] or 0 for row in rows))} answers",
+        interval="95 % bootstrap over items" if not column else None,
+        near_ties=f"{sum(row['near_ties'] or 0 for row in rows):,}",
+        nan=f"{sum(row['nan'] or 0 for row in rows):,}",
+    )
+    with st.expander("Tasks as a table"):
+        table = pd.DataFrame([_task_words(row) for row in rows])
+        st.dataframe(table, hide_index=True, alt="Tasks of the category")
+        st.download_button("CSV", table.to_csv(index=False), "tasks.csv", "text/csv", icon=":material/download:")
+    show_items(store, rows, heads)
+
+
+def _named(row: Row) -> Row:
+    return {**row, "task": f"{row['task']} ({row['num_fewshot']}-shot)"}
+
+
+def _by_rule(row: Row, column: str) -> Row:
+    value = row["accuracy"] if row[column] is None else row[column]
+    return {**row, "score": (value - row["baseline"]) / (1 - row["baseline"]), "low": None, "high": None}
+
+
+def _task_words(row: Row) -> Row:
+    return {
+        "model": row["label"],
+        "task": row["task"],
+        "shots": row["num_fewshot"],
+        "n": count(row["n"]),
+        "score": accuracy_interval(row["score"], row["low"], row["high"]),
+        "accuracy": accuracy(row["accuracy"]),
+        "chance": accuracy(row["baseline"]),
+        "acc": accuracy(row["acc_sum"]),
+        "acc_norm": accuracy(row["acc_norm"]),
+        "near ties": count(row["near_ties"]),
+        "NaN": count(row["nan"]),
+        "rule": row["metric"],
+    }
+
+
+def _dots_alt(rows: Sequence[Row]) -> str:
+    words = [f"{row['label']} {row['task']} {accuracy(row['score'])}" for row in rows]
+    return f"Scores of the category's tasks: {'; '.join(words)}."

@@ -1,0 +1,174 @@
+"""Single items of a task: the prompt as the model saw it, its choices and their scores, where two models differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from limit.core import LimitError
+from limit.formats import accuracy
+from limit.gauntlet.results import compare
+from limit.gauntlet.rows import read_choices, read_items
+from limit.store import Store
+from limit.store.schema import Row
+from limit.ui.shell import errors_in_words, note_line, plain, show_error, show_text
+
+FILTERS = ("all", "wrong", "right", "near ties", "NaN", "the two disagree")
+VERDICTS = {"better": ":blue-badge[better]", "worse": ":orange-badge[worse]", "cannot tell": ":gray-badge[cannot tell]"}
+
+
+def eval_folder(store: Store, eval_id: str) -> Path:
+    """Where an evaluation's files lie."""
+    found = store.rows("select file from gauntlet_evals where eval_id = ?", [eval_id])
+    return store.path_of(found[0]["file"]).parent
+
+
+def show_items(store: Store, rows: Sequence[Row], heads: dict[str, Row]) -> None:
+    """Choose a task and one or two evaluations, then read its items."""
+    with errors_in_words():
+        labels = {row["eval_id"]: f"{row['label']} · {row['eval_id']}" for row in rows}
+        tasks = list(dict.fromkeys((row["task"], row["num_fewshot"]) for row in rows))
+        left, middle, right = st.columns(3)
+        names = [f"{name} ({shots}-shot)" for name, shots in tasks]
+        if st.session_state.get("task") not in (None, *names):
+            del st.session_state["task"]
+        name = left.selectbox("Task", names, key="task", bind="query-params")
+        task, shots = tasks[names.index(name)]
+        ids = [row["eval_id"] for row in rows if (row["task"], row["num_fewshot"]) == (task, shots)]
+        first = middle.selectbox("Items of", ids, format_func=labels.__getitem__)
+        others = [key for key in ids if key != first and heads[key]["version"] == heads[first]["version"]]
+        second = right.selectbox(
+            "Beside",
+            others,
+            index=None,
+            format_func=labels.__getitem__,
+            placeholder="another model",
+            disabled=not others,
+        )
+        folder = eval_folder(store, first)
+        other = eval_folder(store, second) if second else None
+        if other is not None:
+            _verdict(folder, other, task, shots)
+        _items(folder, other, task, shots)
+
+
+def _verdict(a: Path, b: Path, task: str, shots: int) -> None:
+    """Whether the first is better than the second on the same items."""
+    found = _compared(str(a), str(b))
+    row = next((row for row in found if (row["task"], row["num_fewshot"]) == (task, shots)), None)
+    if row is None:
+        return
+    settled = "" if row["verdict"] != "cannot tell" else _needed(row)
+    st.markdown(
+        f"The first is {VERDICTS[row['verdict']]} by {row['difference']:+.3f} "
+        f"\\[{row['ci_low']:+.3f}, {row['ci_high']:+.3f}\\] in accuracy on {row['n']:,} items{settled}."
+    )
+    note_line(
+        only_the_first_right=f"{row['only_a']:,}",
+        only_the_second=f"{row['only_b']:,}",
+        test="McNemar's exact, Holm over the tasks both scored",
+        p=f"{row['p_holm']:.3f}",
+    )
+
+
+def _needed(row: Row) -> str:
+    return f"; about {row['needed_n']:,} items would settle a difference of this size" if row["needed_n"] else ""
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def _compared(a: str, b: str) -> list[Row]:
+    return compare(Path(a), Path(b))
+
+
+def _items(folder: Path, other: Path | None, task: str, shots: int) -> None:
+    items = _load(folder, task, shots)
+    beside = {_key(item): item for item in _load(other, task, shots)} if other else {}
+    show = st.segmented_control(
+        "Show", FILTERS if other else FILTERS[:-1], default="all", required=True, key="show", bind="query-params"
+    )
+    wanted = [item for item in items if _passes(item, beside.get(_key(item)), show or "all")]
+    if not wanted:
+        st.info(f"No such item among {len(items):,}.", icon=":material/info:")
+        return
+    number = st.number_input(f"Item (1 to {len(wanted):,})", 1, len(wanted), key="item", bind="query-params")
+    item = wanted[int(number) - 1]
+    _one(folder, item)
+    twin = beside.get(_key(item))
+    if twin is not None and other is not None:
+        st.markdown("**The other model on this item**")
+        _answer(other, twin)
+
+
+def _load(folder: Path | None, task: str, shots: int) -> list[Row]:
+    if folder is None:
+        return []
+    rows: list[Row] = read_items(folder, filters={"task": task, "num_fewshot": shots}).to_pylist()
+    return rows
+
+
+def _key(item: Row) -> tuple[str, int]:
+    return item["subcategory"] or "", item["idx"]
+
+
+def _passes(item: Row, twin: Row | None, show: str) -> bool:
+    tests = {
+        "wrong": not item["correct"],
+        "right": bool(item["correct"]),
+        "near ties": bool(item["near_tie"]),
+        "NaN": bool(item["nan"]),
+        "the two disagree": twin is not None and twin["correct"] != item["correct"],
+    }
+    return tests.get(show, True)
+
+
+def _one(folder: Path, item: Row) -> None:
+    where = f" · {item['subcategory']}" if item["subcategory"] else ""
+    st.caption(plain(f"{item['task']} · record {item['idx']}{where} · the prompt as the model saw it, before any cut"))
+    show_text(str(item["context"] or ""))
+    _answer(folder, item)
+
+
+def _answer(folder: Path, item: Row) -> None:
+    """Right or wrong, and each choice with its numbers."""
+    flags = " :violet-badge[near tie]" if item["near_tie"] else ""
+    flags += " :red-badge[NaN]" if item["nan"] else ""
+    st.markdown(f"{':blue-badge[right]' if item['correct'] else ':orange-badge[wrong]'}{flags}")
+    if item["generated"] is not None:
+        st.caption("what the model wrote")
+        show_text(str(item["generated"]) or " ")
+        st.caption("accepted answers")
+        show_text("\n".join(item["choices"]))
+        return
+    try:
+        scores = read_choices(folder, filters={"task": item["task"], "idx": item["idx"]}).to_pylist()
+    except LimitError as error:
+        show_error(str(error))
+        return
+    kept = [s for s in scores if (s["subcategory"], s["protocol"]) == (item["subcategory"], item["protocol"])]
+    table = pd.DataFrame([_choice_words(item, row) for row in kept])
+    st.dataframe(table, hide_index=True, alt="Choices and their scores")
+
+
+def _choice_words(item: Row, row: Row) -> Row:
+    choices = item["choices"] or []
+    text = choices[row["choice"]] if row["choice"] < len(choices) else ""
+    multiple = len(choices) > 1
+    return {
+        "choice": text,
+        "": " ".join(
+            word
+            for word, applies in (
+                ("right answer", not multiple or row["choice"] == item["gold"]),
+                ("chosen", multiple and row["choice"] == item["prediction"]),
+                ("every token the likeliest", not multiple and row["greedy"]),
+            )
+            if applies
+        ),
+        "per token": accuracy(row["sum_logprob"] / max(1, row["n_tokens"])),
+        "sum": accuracy(row["sum_logprob"]),
+        "per character": accuracy(row["sum_logprob"] / max(1, row["n_chars"])),
+        "tokens": row["n_tokens"],
+    }

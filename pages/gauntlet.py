@@ -1,0 +1,5 @@
+"""What did it learn?"""
+
+from limit.ui.gauntlet import show
+
+show()
