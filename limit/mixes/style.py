@@ -27,7 +27,7 @@ HABITS = (
      r"(?i)\bstep by step\b|\bstep 1\b|\bfirst(?:ly)?,[\s\S]*\b(?:then|second(?:ly)?|next|finally),|"
      r"(?:^|\n)\s*1[.)]\s[\s\S]*\n\s*2[.)]\s"),
     ("lists", "lists", "response", r"(?m)^\s*(?:[-*•]|\d{1,2}[.)])\s+\S"),
-    ("markdown", "Markdown", "response", r"(?m)^#{1,4} |\*\*\S|```|^\|.*\|\s*$"),
+    ("markdown", "Markdown", "response", r"(?m)^#{1,4} [A-Za-z*]|\*\*\S|```|^\|.*\|\s*$"),
     ("code", "code", "response", 
      r"(?m)```|^\s*(?:def|class|import|public|private|function|#include|SELECT)\b.*[({;:]|</\w+>"),
     ("refusals", "refusals", "response",

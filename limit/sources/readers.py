@@ -111,28 +111,45 @@ def _text_reader(head: bytes, path: Path) -> Callable[[IO[str]], Iterator[Record
 
 
 def _json_lines(file: IO[str]) -> Iterator[Record]:
-    """One JSON value a line; a file that is a single JSON object over many lines is one record or an object of lists."""
+    """One JSON value a line. A file that is a single object, on one line or many, is that object or its one list."""
+    first: Record | None = None
     for number, line in enumerate(file, start=1):
         if not line.strip():
             continue
         try:
-            yield Record(number, json.loads(line))
+            record = Record(number, json.loads(line))
         except (ValueError, RecursionError) as error:
-            if number == 1 and line.strip() in ("{", "{}"):
-                yield from _one_object(line + file.read(RECORD_CHARS))
+            if first is None and line.strip()[-1] in "{[,":
+                yield from _one_object(line + file.read(RECORD_CHARS), number)
                 return
-            yield Record(number, line.rstrip("\r\n"), f"broken JSON ({_short(error)})")
+            record = Record(number, line.rstrip("\r\n"), f"broken JSON ({_short(error)})")
+        if first is None:
+            first = record
+            continue
+        if first.line:
+            yield first
+            first = Record(0, None)
+        yield record
+    if first is not None and first.line:
+        yield from [first] if first.problem else _expanded(first)
 
 
-def _one_object(text: str) -> Iterator[Record]:
+def _one_object(text: str, first_line: int) -> Iterator[Record]:
     try:
-        value = json.loads(text)
+        yield from _expanded(Record(first_line, json.loads(text)))
     except (ValueError, RecursionError) as error:
         line = error.lineno if isinstance(error, json.JSONDecodeError) else 1
-        yield Record(line, text[:200], f"broken JSON ({_short(error)})")
+        yield Record(first_line + line - 1, text[:200], f"broken JSON ({_short(error)})")
+
+
+def _expanded(record: Record) -> Iterator[Record]:
+    """The rows of an object that wraps a single list of rows, such as {"data": [...]}; else the object itself."""
+    fields = record.value.values() if isinstance(record.value, dict) else []
+    lists = [value for value in fields if isinstance(value, list) and value and isinstance(value[0], dict)]
+    if len(lists) != 1 or lists[0][0].keys() & {"role", "from"}:
+        yield record
         return
-    lists = [item for item in value.values() if isinstance(item, list) and item and isinstance(item[0], dict)]
-    for number, item in enumerate(lists[0] if len(lists) == 1 else [value], start=1):
+    for number, item in enumerate(lists[0], start=1):
         yield Record(number, item)
 
 
@@ -185,6 +202,7 @@ def _csv(file: IO[str]) -> Iterator[Record]:
         dialect = csv.excel
     delimiter = dialect.delimiter
     reader = csv.DictReader(_joined(start, file), delimiter=delimiter, restkey="", restval=None)
+    header = reader.fieldnames or []
     while True:
         line = reader.line_num + 1
         try:
@@ -194,7 +212,7 @@ def _csv(file: IO[str]) -> Iterator[Record]:
         except csv.Error as error:
             yield Record(line, "", f"broken CSV ({error})")
             return
-        extra = row.pop("", None) if "" not in (reader.fieldnames or []) else None
+        extra = row.pop("", None) if "" not in header else None
         yield Record(line, {**row, "": extra} if extra is not None else row)
 
 

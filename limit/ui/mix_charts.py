@@ -37,6 +37,6 @@ def alignment_figure(alignment: Json, palette: Palette) -> go.Figure:
             },
             hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
         )
-    figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(autorange="reversed", automargin=True)
     figure.update_xaxes(title="share of the mix's prompts, %", rangemode="tozero")
     return styled(figure, palette, 120 + 34 * len(groups))

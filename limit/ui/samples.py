@@ -133,7 +133,7 @@ def _lengths(root: str, source: str, content: str, subset: str | None) -> Json:
 
 
 def _found(ws: Workspace, source: Json, where: Filter) -> Json:
-    box, kind = st.columns([3, 2], vertical_alignment="bottom")
+    box, kind = st.columns([5, 6], vertical_alignment="bottom")
     query = box.text_input(
         "Search", key="q", type="search", live="400ms", bind="query-params", placeholder="words to find"
     )
@@ -203,6 +203,7 @@ def _result_list(source: Json, found: Json) -> int | None:
         on_select="rerun",
         selection_mode="single-row",
         key=f"list-{source['source']}-{rows[0]['row']}-{len(rows)}",
+        column_config={"prompt": st.column_config.TextColumn(width=190), "response": st.column_config.TextColumn(width=130)},
         lazy=False,
         alt="samples found",
     )

@@ -27,7 +27,7 @@ def length_figure(lengths: Mapping[str, Json], palette: Palette, height: int = 2
             line={"shape": "hvh", "width": 2, "color": palette.colour(name)},
             hovertemplate="from %{x:,.0f} characters: %{y:.1f} %<extra></extra>",
         )
-    figure.update_xaxes(type="log", title="response length, characters (log scale)")
+    figure.update_xaxes(type="log", dtick=1, title="response length, characters (log)")
     figure.update_yaxes(title="share of samples, %", rangemode="tozero")
     return styled(figure, palette, height)
 
@@ -54,7 +54,7 @@ def style_figure(styles: Mapping[str, Json], palette: Palette) -> go.Figure:
             },
             hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
         )
-    figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(autorange="reversed", automargin=True)
     figure.update_xaxes(title="share of samples, %", rangemode="tozero")
     return styled(figure, palette, 130 + 22 * len(next(iter(styles.values()))["habits"]) * max(1, len(styles)) // 1)
 

@@ -1,0 +1,183 @@
+"""Pages, filters, marks, search, neighbours and topics of a source."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from limit.core import LimitError
+from limit.jobs.context import JobContext
+from limit.settings import Workspace
+from limit.sources import Filter, add_source, browse, sample, search
+from limit.sources import samples as samples_module
+from limit.sources import writing
+from limit.sources.browsing import find_sample, lengths, random_samples
+from limit.sources.marks import excluded_ids, mark, read_marks
+from limit.sources.searching import build_index, count_words
+from limit.sources.topics import load_topics, make_topics, topic_rows
+from limit.sources.vectors import neighbours
+
+WORDS = "apple bread cloud dance eagle flame grape house island jungle".split()
+N = 300
+
+
+@pytest.fixture
+def big(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """300 samples in several files and many row groups."""
+    monkeypatch.setattr(writing, "FILE_ROWS", 100)
+    monkeypatch.setattr(writing, "BATCH_ROWS", 50)
+    monkeypatch.setattr(writing, "ROW_GROUP", 7)
+    rows = [{"prompt": f"number {n} {WORDS[n % 10]} and {WORDS[n // 10 % 10]}", "response": "word " * (n % 20) + f"end{n}",
+             "source": f"s{n % 4}"} for n in range(N)]  # fmt: skip
+    path = tmp_path / "big.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    add_source(ws, "big", path)
+    assert len(list(ws.source("big").glob("samples-*"))) == 3
+    return ws
+
+
+def test_pages_hold_every_sample_once_in_order(big: Workspace) -> None:
+    seen = [row["row"] for page in range(1, 13) for row in browse(big, "big", page)["rows"]]
+    assert seen == list(range(N))
+    assert browse(big, "big", 999)["page"] == 12
+    assert browse(big, "big", -5)["page"] == 1
+
+
+def test_filters_agree_with_a_scan(big: Workspace) -> None:
+    where = Filter(subset="s1", min_chars=20, max_chars=60)
+    found = browse(big, "big", 1, size=500, where=where)
+    everything = browse(big, "big", 1, size=500)["rows"]
+    expected = [r["row"] for r in everything if r["subset"] == "s1" and 20 <= r["n_response_chars"] <= 60]
+    assert [row["row"] for row in found["rows"]] == expected
+    assert found["total"] == len(expected) > 0
+    assert browse(big, "big", where=Filter(subset="'; drop table samples; --"))["total"] == 0
+
+
+def test_one_sample_by_row_and_by_id(big: Workspace) -> None:
+    third = sample(big, "big", 3)
+    assert third["prompt"].startswith("number 3 ")
+    assert find_sample(big, "big", third["sample_id"]) == third
+    for row in (-1, N):
+        with pytest.raises(LimitError, match="has no row"):
+            sample(big, "big", row)
+    with pytest.raises(LimitError, match="did you mean 'big'"):
+        sample(big, "bg", 0)
+
+
+def test_lengths_count_every_sample(big: Workspace) -> None:
+    facts = lengths(big, "big")
+    assert facts["n"] == sum(facts["counts"]) == N
+    assert facts["p10"] <= facts["p50"] <= facts["p90"] <= facts["max"]
+    assert lengths(big, "big", "s0")["n"] == N // 4
+    assert lengths(big, "big", "none such")["n"] == 0
+
+
+def test_random_samples_repeat_with_the_seed(big: Workspace) -> None:
+    first, again, other = (random_samples(big, "big", 5, seed) for seed in (1, 1, 2))
+    assert first == again != other
+    assert {row["subset"] for row in random_samples(big, "big", 5, 1, "s2")} == {"s2"}
+
+
+def test_marks_keep_their_history_and_the_last_holds(big: Workspace) -> None:
+    ids = [row["sample_id"] for row in browse(big, "big")["rows"][:3]]
+    mark(big, "big", ids, "exclude", True)
+    mark(big, "big", ids[:1], "exclude", False)
+    mark(big, "big", ids[1:2], "note", "odd <b>")
+    assert excluded_ids(big, ["big"]) == sorted(ids[1:])
+    assert read_marks(big, "big")[ids[1]] == {"exclude": True, "note": "odd <b>"}
+    assert browse(big, "big", where=Filter(mark="exclude"))["total"] == 2
+    with (big.source("big") / "marks.jsonl").open("a") as file:
+        file.write('{"sample_id": "torn')
+    assert len(read_marks(big, "big")) == 2
+
+
+@pytest.mark.parametrize(("query", "mode"), [("apple", "words"), ("apple grape", "words"), ("end29", "words"), ("end29", "exact"),
+                                             (r"end2\d\b", "regex"), ("(?i)APPLE and", "regex"), ("Apple", "exact")])  # fmt: skip
+def test_search_finds_what_a_plain_loop_finds(big: Workspace, query: str, mode: str) -> None:
+    import re
+
+    rows = browse(big, "big", 1, size=500)["rows"]
+
+    def fits(row: dict[str, str]) -> bool:
+        texts = (row["prompt"], row["response"])
+        if mode == "words":
+            return all(any(re.search(rf"(?i)\b{w}", t) for t in texts) for w in query.split())
+        return any(query in t if mode == "exact" else re.search(query, t) for t in texts)
+
+    expected = [row["row"] for row in rows if fits(row)]
+    found = search(big, "big", query, mode, limit=500)  # type: ignore[arg-type]
+    assert [row["row"] for row in found["rows"]] == expected
+    assert found["complete"]
+
+
+def test_search_goes_on_where_it_stopped(big: Workspace) -> None:
+    rows, start = [], 0
+    while start is not None:
+        found = search(big, "big", "apple", limit=7, start_row=start)
+        rows += [row["row"] for row in found["rows"]]
+        start = found["next_row"]
+    assert rows == [row["row"] for row in search(big, "big", "apple", limit=500)["rows"]]
+
+
+def test_a_scan_stops_in_time_and_when_asked(big: Workspace) -> None:
+    found = search(big, "big", "nowhere", "exact", seconds=0.0)
+    assert not found["complete"]
+    assert 0 < found["next_row"] < N
+    assert not search(big, "big", "nowhere", "exact", stop=lambda: True)["complete"]
+
+
+def test_the_index_gives_what_the_scan_gives(big: Workspace) -> None:
+    scanned = [search(big, "big", query, limit=500)["rows"] for query in ("apple", "number 29", "end1")]
+    built = build_index(big, "big", JobContext(None))
+    assert built["rows"] == N
+    for query, rows in zip(("apple", "number 29", "end1"), scanned, strict=True):
+        found = search(big, "big", query, limit=500)
+        assert found["used_index"]
+        assert found["rows"] == rows
+        assert count_words(big, "big", query) == len(rows)
+    assert search(big, "big", 'NEAR("apple" OR *', limit=5)["used_index"]
+
+
+def test_a_stopped_index_leaves_no_file(big: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "cancel").touch()
+    with pytest.raises(LimitError, match="was stopped"):
+        build_index(big, "big", JobContext(tmp_path / "job"))
+    assert not list(big.source("big").glob("*search*"))
+
+
+def test_a_damaged_index_says_what_to_do(big: Workspace) -> None:
+    (big.source("big") / "search.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(LimitError, match="build it again"):
+        search(big, "big", "apple")
+    assert sqlite3.sqlite_version
+
+
+@pytest.mark.parametrize(("query", "mode", "words"), [(" ", "words", "empty"), ("(", "regex", "pattern"), ("x", "fuzzy", "mode")])
+def test_bad_searches_are_explained(big: Workspace, query: str, mode: str, words: str) -> None:
+    with pytest.raises(LimitError, match=words):
+        search(big, "big", query, mode)  # type: ignore[arg-type]
+
+
+def test_neighbours_share_words(big: Workspace) -> None:
+    found = neighbours(big, "big", 11, 3)
+    assert len(found["rows"]) == 3
+    assert 11 not in [row["row"] for row in found["rows"]]
+    assert all("bread" in row["prompt"] for row in found["rows"])
+
+
+def test_topics_cover_the_source_and_are_named(big: Workspace) -> None:
+    made = make_topics(big, "big", JobContext(None), topics=4)
+    kept = load_topics(big, "big")
+    assert kept is not None
+    assert sum(topic["rows"] for topic in made["topics"]) == N
+    assert sorted(row for topic in made["topics"] for row in topic_rows(big, "big", topic["topic"])) == list(range(N))
+    assert all(topic["name"] for topic in kept["topics"])
+    assert len(kept["points"]) == N
+
+
+def test_row_groups_are_small() -> None:
+    assert samples_module.ROW_GROUP <= 4_096

@@ -1,0 +1,147 @@
+"""Shapes of instruction data are recognised by content, cleaned, and refused with a reason."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from limit.core import LimitError
+from limit.sources.clean import strip_end_tokens, strip_template
+from limit.sources.recordforms import Columns, Stripped, Unusable, convert, recognise
+from limit.sources.samples import Exchange
+
+TEMPLATE = "Below is an instruction that describes a task. Write a response that appropriately completes the request."
+
+
+def read(record: dict[str, Any], keep_turns: bool = True, columns: Columns | None = None) -> Exchange:
+    return convert(record, recognise([record], "file", columns), keep_turns, columns, Stripped())
+
+
+@pytest.mark.parametrize(
+    ("form", "record"),
+    [
+        ("prompt-response", {"prompt": "Q", "response": "A"}),
+        ("prompt-response", {"prompt": "Q", "completion": "A"}),
+        ("prompt-response", {"instruction": "Q", "context": "", "response": "A", "category": "x"}),
+        ("prompt-response", {"inputs": "Q", "targets": "A", "task": "x"}),
+        ("question-answer", {"question": "Q", "answer": "A"}),
+        ("alpaca", {"instruction": "Q", "input": "", "output": "A", "history": []}),
+        ("messages", {"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]}),
+        ("sharegpt", {"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]}),
+        ("lima", {"conversations": ["Q", "A"], "source": "wikihow"}),
+        ("hh-rlhf", {"chosen": "\n\nHuman: Q\n\nAssistant: A", "rejected": "\n\nHuman: Q\n\nAssistant: B"}),
+    ],
+)
+def test_form_is_recognised_by_content(form: str, record: dict[str, Any]) -> None:
+    assert recognise([record], "file").name == form
+    exchange = read(record)
+    assert (exchange.prompt, exchange.response, exchange.turns) == ("Q", "A", 1)
+
+
+def test_dialogues_keep_all_turns_or_the_first_alone() -> None:
+    record = {"instruction": "c", "input": "", "output": "d", "history": [["a", "b"]]}
+    whole = read(record)
+    assert (whole.prompt, whole.response, whole.turns) == ("a", "b", 2)
+    assert whole.messages == (("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"))
+    first = read(record, keep_turns=False)
+    assert (first.prompt, first.response, first.turns, first.messages) == ("a", "b", 1, ())
+
+
+def test_context_follows_the_instruction_after_one_newline() -> None:
+    assert read({"instruction": "Q", "context": "facts", "response": "A"}).prompt == "Q\nfacts"
+    assert read({"instruction": "Q", "input": "facts", "output": "A"}).prompt == "Q\nfacts"
+
+
+def test_system_text_stands_before_the_prompt_and_an_unanswered_turn_is_counted() -> None:
+    stripped = Stripped()
+    record = {"messages": [{"role": r, "content": c} for r, c in
+                           (("system", "Be brief."), ("user", "Q"), ("assistant", "A"), ("user", "more?"))]}  # fmt: skip
+    exchange = convert(record, recognise([record], "file"), True, None, stripped)
+    assert (exchange.prompt, exchange.response, stripped.unanswered_turns) == ("Be brief.\n\nQ", "A", 1)
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        TEMPLATE + "\n\n### Instruction:\n{}\n\n### Response:\n",
+        TEMPLATE + "\n\n###Instruction\n{}\n\n### Response\n",
+        TEMPLATE + "\n### Instruction:\n{}\n### Response:\n\n",
+        TEMPLATE + "\n\n### Instruction\n{}\n\n### Response:\n\n",
+        "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n",
+        "[INST] {} [/INST]",
+    ],
+)
+def test_templates_around_prompts_are_stripped(around: str) -> None:
+    prompt, found = strip_template(around.format("Name a\n\ncolour."))
+    assert (prompt.strip(), found) == ("Name a\n\ncolour.", True)
+
+
+def test_text_about_templates_is_left_alone() -> None:
+    text = f"What does '{TEMPLATE}' mean?"
+    assert strip_template(text) == (text, False)
+
+
+@pytest.mark.parametrize(
+    ("response", "text", "found"),
+    [
+        ("yes<|endoftext|>", "yes", True),
+        ("yes </s>\n<|endoftext|>\n", "yes", True),
+        ("<|endoftext|>", "", True),
+        ("<|endoftext|> is a token", "<|endoftext|> is a token", False),
+    ],
+)
+def test_end_tokens_go_only_from_the_end(response: str, text: str, found: bool) -> None:
+    assert strip_end_tokens(response) == (text, found)
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"prompt": "Q", "response": None}, "response is missing"),
+        ({"prompt": "Q", "response": " \n "}, "response is empty"),
+        ({"prompt": "Q", "response": "<|endoftext|>"}, "response is empty"),
+        ({"prompt": "", "response": "A"}, "prompt is empty"),
+        ({"prompt": "\u200b\n", "response": "A"}, "prompt is empty"),
+        ({"prompt": "Q", "response": math.nan}, "nan"),
+        ({"prompt": "Q", "response": ["A"]}, "list"),
+        ({"prompt": "Q", "response": {"text": "A"}}, "dict"),
+        ({"prompt": "Q", "response": "half \ud800"}, "surrogate"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "role"),
+        ({"messages": [{"role": "assistant", "content": "x"}, {"role": "user", "content": "y"}]}, "response is missing|alternate"),
+        ({"messages": [{"role": "user", "content": [{"type": "image", "url": "x"}]}]}, "more than text"),
+        ({"messages": [{"role": "user", "content": "x"}, None]}, "no object"),
+        ({"instruction": "Q", "output": "A", "history": ["x"]}, "history"),
+    ],
+)  # fmt: skip
+def test_unusable_records_say_why(record: dict[str, Any], reason: str) -> None:
+    with pytest.raises(Unusable, match=reason):
+        read(record)
+
+
+@pytest.mark.parametrize("value", [72, 72.5, "72"])
+def test_numbers_are_read_as_text(value: object) -> None:
+    assert read({"question": "Q", "answer": value}).response == str(value)
+
+
+def test_missing_columns_name_the_columns_seen() -> None:
+    with pytest.raises(LimitError, match="columns seen: 'text', 'label'"):
+        recognise([{"text": "x", "label": 1}], "file.csv")
+    with pytest.raises(LimitError, match="no column 'response'; columns seen: 'prompt'"):
+        recognise([{"prompt": "x"}], "file.csv", name="prompt-response")
+    with pytest.raises(LimitError, match="no column 'answerr'"):
+        recognise([{"q": "x", "a": "y"}], "file.csv", Columns("q", "answerr"))
+    with pytest.raises(LimitError, match="format 'xml' is not known"):
+        recognise([{"q": "x"}], "file.csv", name="xml")
+
+
+def test_columns_named_by_the_user_are_taken() -> None:
+    exchange = read({"q": "Q", "a": "A", "kind": "facts"}, columns=Columns("q", "a", "kind"))
+    assert (exchange.prompt, exchange.response, exchange.subset) == ("Q", "A", "facts")
+
+
+def test_subset_is_found_and_short_fields_are_kept() -> None:
+    exchange = read({"prompt": "Q", "response": "A", "source": "spider", "id": 7, "long": "x" * 500, "list": [1]})
+    assert exchange.subset == "spider"
+    assert exchange.extra == {"id": 7}
