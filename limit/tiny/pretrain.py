@@ -46,9 +46,9 @@ class PretrainRecipe:
     row_tokens: int = 192
     rows: int = 12
     corpus_steps: int = 3000
-    steps: int = 2000
+    steps: int = 1600
     warmup_steps: int = 60
-    decay_from: float = 0.65
+    decay_from: float = 0.82
     muon_lr: float = 4e-3
     adam_lr: float = 4e-3
 

@@ -1,0 +1,115 @@
+"""Starting, resuming, widening, stopping and showing a study. The queue is paused: nothing heavy runs here."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from limit import jobs
+from limit.core import LimitError
+from limit.gauntlet import tasks
+from limit.settings import Workspace
+from limit.studies import list_studies, load_record, run_study, show_study, stop_study
+from limit.studies.launch import job_ids
+
+STUDY = {
+    "title": "A small one",
+    "recipe": "tiny",
+    "seeds": [1],
+    "gauntlet": "mini",
+    "gauntlet_limit": 1,
+    "prompts": ["tiny-open"],
+    "max_new_tokens": 8,
+    "judge": "rubric",
+    "other_judges": ["rubric:length"],
+    "baseline": "long",
+    "mixes": [
+        {"label": "long", "parts": ["tiny-lima:20"]},
+        {"label": "terse", "parts": ["tiny-instruct:20"]},
+        {"label": "both", "parts": ["tiny-instruct:20", "tiny-lima:20"]},
+        {"label": "more", "parts": ["tiny-lima:40"], "seeds": [1]},
+    ],
+}
+
+
+@pytest.fixture
+def study_file(ws: Workspace, tmp_path: Path, tiny_llama: Path) -> str:
+    """A study of a random model, in a workspace whose queue is paused."""
+    assert tasks.MINI.is_dir()
+    jobs.pause(ws)
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump({**STUDY, "models": [str(tiny_llama)]}))
+    return str(path)
+
+
+def test_a_study_is_a_chain_of_jobs(ws: Workspace, study_file: str) -> None:
+    started = run_study(ws, study_file)
+    record = load_record(ws, "small")
+    assert started["runs"] == 5
+    assert [run["label"] for run in record["runs"]] == ["base", "long", "terse", "both", "more"]
+    by_label = {run["label"]: run for run in record["runs"]}
+    assert "finetune" not in by_label["base"]["jobs"]
+    terse = by_label["terse"]["jobs"]
+    gauntlet = jobs.show(ws, terse["gauntlet"])
+    assert gauntlet["after"] == [terse["finetune"]]
+    judge = jobs.show(ws, terse["judge rubric tiny-open 1"])
+    assert set(judge["after"]) == {by_label["long"]["jobs"]["respond tiny-open"], terse["respond tiny-open"]}
+    assert not by_label["long"]["comparisons"]
+    assert len(by_label["base"]["comparisons"]) == 2
+    assert len(started["jobs"]) == len(set(started["jobs"])) == 5 * 2 + 4 + 4 * 2
+
+
+def test_starting_again_adds_nothing_and_a_seed_adds_its_runs(ws: Workspace, study_file: str) -> None:
+    first = run_study(ws, study_file)
+    again = run_study(ws, "small")
+    assert again["jobs"] == first["jobs"]
+    wider = run_study(ws, "small", seeds=[2])
+    assert wider["runs"] == first["runs"] + 3
+    assert set(first["jobs"]) < set(wider["jobs"])
+    record = load_record(ws, "small")
+    assert record["spec"]["seeds"] == [1, 2]
+    base = next(run for run in record["runs"] if run["label"] == "base")
+    assert len(base["comparisons"]) == 4
+
+
+def test_stopping_leaves_nothing_queued_and_running_again_resumes(ws: Workspace, study_file: str) -> None:
+    started = run_study(ws, study_file)
+    assert show_study(ws, "small")["state"] == "queued"
+    assert stop_study(ws, "small")["stopped"]
+    assert {jobs.status(ws, job)["state"] for job in started["jobs"]} == {"stopped"}
+    assert show_study(ws, "small")["state"] == "stopped"
+    run_study(ws, "small")
+    assert {jobs.status(ws, job)["state"] for job in job_ids(load_record(ws, "small"))} == {"queued"}
+
+
+def test_show_names_what_is_not_known_yet(ws: Workspace, study_file: str) -> None:
+    run_study(ws, study_file)
+    shown = show_study(ws, "small")
+    assert shown["progress"]["done"] == 0
+    assert all(run["gauntlet"] is None and run["preference"] == [] for run in shown["runs"])
+    assert [study["study"] for study in list_studies(ws)] == ["small"]
+
+
+def test_a_missing_source_stops_the_study_before_any_job(ws: Workspace, study_file: str, tmp_path: Path) -> None:
+    text = Path(study_file).read_text().replace("tiny-instruct:20", "nowhere:20")
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(LimitError, match="nowhere"):
+        run_study(ws, str(path))
+    assert jobs.list_jobs(ws) == []
+
+
+def test_a_study_whose_run_folder_is_gone_says_so(ws: Workspace, study_file: str) -> None:
+    run_study(ws, study_file)
+    record = load_record(ws, "small")
+    shutil.rmtree(ws.run(record["runs"][1]["run_id"]))
+    with pytest.raises(LimitError, match="no run"):
+        show_study(ws, "small")
+
+
+def test_a_study_that_was_never_started_says_how(ws: Workspace) -> None:
+    with pytest.raises(LimitError, match="study run ratio-sweep"):
+        show_study(ws, "ratio-sweep")

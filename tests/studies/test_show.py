@@ -1,0 +1,39 @@
+"""The published study: the paper's numbers in the rows of a study."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from limit.cli import main
+from limit.settings import Workspace
+from limit.studies.show import published_study, study_text
+
+
+def test_the_published_rates_are_pooled_as_in_the_paper() -> None:
+    rows = {run["label"]: run for run in published_study()["runs"]}
+    rates = {r["prompt_set"]: r["preference_pct"] for r in rows["MPT-7B Instruct subset + LIMA"]["preference"]}
+    assert rates["lima"] == pytest.approx(65.1, abs=0.05)
+    assert rows["MPT-7B LIMA"]["is_baseline"]
+
+
+def test_what_the_paper_did_not_publish_is_none() -> None:
+    base = next(run for run in published_study()["runs"] if run["label"] == "MPT-7B")
+    assert base["gauntlet"] is None
+    assert base["preference"] == []
+    assert "n/a" in study_text(published_study())
+
+
+def test_the_command_line_shows_the_paper(ws: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "show", "paper", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["runs"]) == 10
+    assert main(["study", "list", "--json"]) == 0
+    assert "mini" in json.loads(capsys.readouterr().out)["presets"]
+    assert main(["study", "plan", "mini", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["finetunes"] == 10
+
+
+def test_bad_seeds_are_a_sentence(ws: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "run", "mini", "--seeds", "a,b"]) == 2
+    assert "whole numbers" in capsys.readouterr().err
