@@ -175,7 +175,9 @@ def task_dots(rows: Sequence[Row], palette: Palette, *, height: int | None = Non
             )
         )
     figure.add_vline(x=0, line={"color": palette.muted, "width": 1.5})
-    figure.update_yaxes(autorange="reversed", categoryorder="array", categoryarray=[literal(t) for t in tasks])
+    figure.update_yaxes(
+        automargin=True, autorange="reversed", categoryorder="array", categoryarray=[literal(t) for t in tasks]
+    )
     figure.update_xaxes(title_text="score above chance (0 = guessing)", tickformat=".2f")
     return styled(figure, palette, height or 120 + 34 * len(tasks), scattermode="group", margin={"l": 200})
 

@@ -29,6 +29,13 @@ RULE_WORDS = {
     "acc_norm": "summed log-probability per character, as its acc_norm",
 }
 AVERAGE = charts.PANELS[0]
+# Six panels need room: on a phone they scroll inside their own box.
+STYLE = """
+<style>
+.st-key-panels { overflow-x: auto; }
+.st-key-panels [data-testid="stPlotlyChart"] { min-width: 780px; }
+</style>
+"""
 
 
 def show() -> None:
@@ -58,8 +65,15 @@ def _choices(heads: dict[str, Row]) -> tuple[str, str, bool]:
             "Version", versions, default=newest, required=True, key="version", bind="query-params"
         )
     with middle:
-        rule = st.segmented_control("Rule", list(RULES), default="Gauntlet", required=True, key="rule",
-                                    bind="query-params", help="How one answer is picked from its log-probabilities.")  # fmt: skip
+        rule = st.segmented_control(
+            "Rule",
+            list(RULES),
+            default="Gauntlet",
+            required=True,
+            key="rule",
+            bind="query-params",
+            help="How one answer is picked from its log-probabilities.",
+        )
     matches = version == PAPER_VERSION and rule == "Gauntlet"
     if not matches:
         return version or newest, rule or "Gauntlet", False
@@ -118,6 +132,7 @@ def _rule_rows(store: Store, chosen: Sequence[str], column: str) -> list[Row]:
 def _bars(store: Store, rows: list[Row], heads: Sequence[Row], rule: str, with_paper: bool) -> None:
     own = [row for row in rows if row.get("eval_id")]
     shown = [row for row in rows if row["score"] is not None or not row.get("eval_id")]
+    st.html(STYLE)
     event = chart(
         charts.gauntlet_panels(shown, palette_for(store)),
         charts.panels_alt(shown),
