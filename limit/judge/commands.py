@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from limit.cli import Verbs, command
-from limit.core import Json
+from limit.core import Json, LimitError
 from limit.formats import count, percent_interval
 from limit.settings import Workspace, workspace
 
@@ -20,6 +20,7 @@ def add_parser(verbs: Verbs) -> None:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_import(commands)
     _add_run(commands)
+    _add_check(commands)
     agree = command(commands, "agree", run_agree, "agreement of two judges on the pairs both judged", text=agree_text)
     agree.add_argument("first", metavar="A", help="comparison id")
     agree.add_argument("second", metavar="B", help="comparison id")
@@ -44,6 +45,19 @@ def _add_run(commands: Verbs) -> None:
     parser.add_argument("--baseline", required=True, metavar="RUN", help="run to compare with")
     parser.add_argument("--candidate", required=True, metavar="RUN", help="run to be judged")
     parser.add_argument("--prompts", required=True, metavar="SET", help="prompt set that both have answered")
+    parser.add_argument("--baseline-set", metavar="ID", help="response set of the baseline (default: its newest)")
+    parser.add_argument("--candidate-set", metavar="ID", help="response set of the candidate (default: its newest)")
+    _add_judge(parser)
+
+
+def _add_check(commands: Verbs) -> None:
+    parser = command(commands, "check", run_check, "run a judge on pairs judged before, and compare", text=check_text)
+    parser.add_argument("comparison", metavar="ID", help="comparison by GPT-4, people or another judge")
+    parser.add_argument("--limit", type=int, default=100, metavar="N", help="how many pairs, drawn by hash")
+    _add_judge(parser)
+
+
+def _add_judge(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--judge",
         required=True,
@@ -55,8 +69,6 @@ def _add_run(commands: Verbs) -> None:
     )
     parser.add_argument("--budget", type=float, metavar="USD", help="stop before more than this is spent")
     parser.add_argument("--budget-tokens", type=int, metavar="N", help="stop before more tokens than this are used")
-    parser.add_argument("--baseline-set", metavar="ID", help="response set of the baseline (default: its newest)")
-    parser.add_argument("--candidate-set", metavar="ID", help="response set of the candidate (default: its newest)")
     parser.add_argument("--wait", action="store_true", help="return only when all is judged")
     parser.add_argument("--job", metavar="DIR", help=argparse.SUPPRESS)
 
@@ -111,6 +123,35 @@ def _work(ws: Workspace, options: argparse.Namespace, judge: JudgeSpec) -> Json:
     result = judge_request(ws, request, context, options.budget, options.budget_tokens)
     context.result(result)
     return result
+
+
+def run_check(options: argparse.Namespace) -> Any:
+    """Enqueue a check, or make it in this process when started as a job's worker."""
+    from limit.judge import checks
+    from limit.judge.requests import parse_judge
+    from limit.responses.launch import wait_for_result
+
+    ws = workspace().make()
+    judge = parse_judge(options.judge, options.settings)
+    if options.limit < 1:
+        raise LimitError(f"--limit is {options.limit}; give at least 1 pair")
+    if options.job:
+        from limit.jobs.context import open_context
+
+        context = open_context(options.job)
+        result = checks.run_check(
+            ws, options.comparison, judge, options.limit, context, options.budget, options.budget_tokens
+        )
+        context.result(result)
+        return result
+    budgets = {"budget_usd": options.budget, "budget_tokens": options.budget_tokens}
+    started = checks.launch_check(ws, options.comparison, judge, options.limit, **budgets)
+    return wait_for_result(ws, started) if options.wait else started
+
+
+def check_text(value: Json) -> str:
+    """One or two sentences."""
+    return agree_text(value["agreement"]) if "agreement" in value else judge_text(value)
 
 
 def judge_text(value: Json) -> str:

@@ -176,10 +176,7 @@ def check_budget(judge: JudgeSpec, usd: float | None, tokens: int | None) -> Non
 
 def _arguments(request: JudgeRequest, usd: float | None, tokens: int | None) -> list[str]:
     words = ["judge", "run", "--baseline", request.baseline_run, "--candidate", request.candidate_run]
-    words += ["--prompts", request.prompts, "--judge", judge_words(request.judge)]
-    words += [
-        f"--set={name}={_plain(value)}" for name, value in request.judge.to_dict().items() if _is_own(request, name)
-    ]
+    words += ["--prompts", request.prompts, *setting_words(request.judge)]
     for flag, value in (
         ("--baseline-set", request.baseline_set),
         ("--candidate-set", request.candidate_set),
@@ -190,16 +187,8 @@ def _arguments(request: JudgeRequest, usd: float | None, tokens: int | None) -> 
     return words
 
 
-def judge_words(judge: JudgeSpec) -> str:
-    """The built-in name of a judge, without its settings."""
-    return f"{judge.backend}:{judge.model}" if judge.model else judge.backend
-
-
-def _is_own(request: JudgeRequest, name: str) -> bool:
-    """Whether a setting differs from that of the judge's bare name."""
-    bare = parse_name(judge_words(request.judge)).to_dict()
-    return name not in ("backend", "model") and request.judge.to_dict()[name] != bare[name]
-
-
-def _plain(value: object) -> str:
-    return "" if value is None else str(value)
+def setting_words(judge: JudgeSpec) -> list[str]:
+    """Command-line words that name a judge with all that differs from its bare name."""
+    name = f"{judge.backend}:{judge.model}" if judge.model else judge.backend
+    changed = judge.differences(parse_name(name))
+    return ["--judge", name, *(f"--set={key}={'' if mine is None else mine}" for key, (mine, _) in changed.items())]

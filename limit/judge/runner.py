@@ -86,6 +86,22 @@ def plan_items(pairs: Sequence[Pair], spec: JudgeSpec) -> list[Item]:
     return list(items.values())
 
 
+def pairs_of(rows: Sequence[Json]) -> list[Pair]:
+    """The distinct pairs of answers behind judgments, as far as their texts are at hand."""
+    pairs = {}
+    for row in rows:
+        texts = row.get("prompt"), row.get("text_1"), row.get("text_2")
+        if all(isinstance(text, str) for text in texts):
+            pair = Pair(str(row["prompt_id"]), str(texts[0]), str(texts[1]), str(texts[2]), int(row.get("seed") or 0))
+            pairs[pair.prompt_id, pair.text_1, pair.text_2] = pair
+    return list(pairs.values())
+
+
+def pair_rank(pair: Pair) -> str:
+    """A hash to order pairs by: random, yet the same on any machine."""
+    return hashlib.sha256(f"{pair.prompt_id}|{pair.text_1}|{pair.text_2}".encode(errors="surrogatepass")).hexdigest()
+
+
 def is_identical(pair: Pair) -> bool:
     """Whether nobody could tell the answers apart, or both are empty."""
     return pair.text_1 == pair.text_2 or not (pair.text_1.strip() or pair.text_2.strip())

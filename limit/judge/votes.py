@@ -28,7 +28,7 @@ from limit.judge.judgments import (
     score_of,
     unique_rows,
 )
-from limit.judge.runner import Pair, is_identical
+from limit.judge.runner import Pair, is_identical, pair_rank, pairs_of
 from limit.judge.summary import summarise
 from limit.settings import Workspace
 
@@ -68,19 +68,12 @@ def make_ballot(source: Comparison, rows: Sequence[Json], limit: int | None = No
 
     Raises LimitError when its texts are not at hand.
     """
-    pairs = {}
-    for row in rows:
-        texts = [row.get(name) for name in ("prompt", "text_1", "text_2")]
-        if all(isinstance(text, str) for text in texts):
-            prompt, text_1, text_2 = map(str, texts)
-            pair = Pair(str(row["prompt_id"]), prompt, text_1, text_2, int(row.get("seed") or 0))
-            pairs[pair.prompt_id, pair.text_1, pair.text_2] = pair
-    return ballot_of_pairs(source, list(pairs.values()), limit)
+    return ballot_of_pairs(source, pairs_of(rows), limit)
 
 
 def ballot_of_pairs(source: Comparison, pairs: Sequence[Pair], limit: int | None = None) -> Ballot:
     """A ballot of given pairs, in the name of the comparison they come from. Raises LimitError when none is left."""
-    ranked = sorted((pair for pair in pairs if not is_identical(pair)), key=_rank)
+    ranked = sorted((pair for pair in pairs if not is_identical(pair)), key=pair_rank)
     if not ranked:
         raise LimitError(f"there is nothing to vote on in {source.label()}: its answers are not at hand or all alike")
     names = {"kind": "votes", "baseline": source.baseline, "candidate": source.candidate}
@@ -98,10 +91,6 @@ def ballot_of_pairs(source: Comparison, pairs: Sequence[Pair], limit: int | None
         origin={"of": source.comparison_id},
     )
     return Ballot(comparison, tuple(ranked[:limit]))
-
-
-def _rank(pair: Pair) -> str:
-    return hashlib.sha256(f"{pair.prompt_id}|{pair.text_1}|{pair.text_2}".encode(errors="surrogatepass")).hexdigest()
 
 
 def votes_path(ws: Workspace, prompt_set: str) -> Path:
@@ -132,7 +121,7 @@ def next_turn(ws: Workspace, ballot: Ballot, voter: str) -> Turn | None:
 
 def left_side(voter: str, pair: Pair) -> int:
     """Which response this voter sees on the left: a coin that falls the same way each time."""
-    return 1 + (hashlib.sha256(f"{voter}|{_rank(pair)}".encode(errors="surrogatepass")).digest()[0] & 1)
+    return 1 + (hashlib.sha256(f"{voter}|{pair_rank(pair)}".encode(errors="surrogatepass")).digest()[0] & 1)
 
 
 def _key(voter: str, pair: Pair) -> str:

@@ -9,13 +9,17 @@ from pathlib import Path
 import streamlit as st
 
 from limit.access import may
+from limit.core import Json
 from limit.formats import count
 from limit.judge.annotations import import_files
-from limit.judge.requests import launch_judge, parse_judge
+from limit.judge.checks import launch_check
+from limit.judge.judgments import list_comparisons
+from limit.judge.requests import launch_judge
 from limit.responses.prompt_sets import list_prompt_sets
 from limit.responses.response_sets import list_response_sets
 from limit.runs import list_runs
 from limit.settings import safe_name
+from limit.specs.judge import JudgeSpec
 from limit.store import Store
 from limit.ui.shell import errors_in_words, open_workspace, plain
 
@@ -32,6 +36,8 @@ def show_forms(store: Store) -> None:
         return
     with st.expander("Import verdicts (AlpacaEval annotations.json)", icon=":material/upload_file:"), errors_in_words():
         _import_form(store)
+    with st.expander("Check a judge on verdicts that exist", icon=":material/rule:"), errors_in_words():
+        _check_form()
     with st.expander("Run a judge", icon=":material/gavel:"), errors_in_words():
         _judge_form()
 
@@ -83,22 +89,48 @@ def _judge_form() -> None:
     baseline = left.selectbox("Baseline", runs, format_func=lambda run_id: names.get(run_id, run_id))
     others = [run_id for run_id in runs if run_id != baseline]
     candidate = right.selectbox("Candidate", others, format_func=lambda run_id: names.get(run_id, run_id))
-    backend = JUDGES[st.selectbox("Judge", list(JUDGES))]
+    judge, budget = _choose_judge("run")
+    if st.button("Judge", type="primary"):
+        spec = _judge_of(judge)
+        _started(launch_judge(ws, baseline, candidate, prompts, spec, budget_usd=budget or None))
+
+
+def _check_form() -> None:
+    ws = open_workspace()
+    known = {c.comparison_id: f"{c.label()} · {c.judge}" for c in list_comparisons(ws)}
+    if not known:
+        st.info("Import verdicts or vote first; a judge is checked against those.", icon=":material/info:")
+        return
+    source = st.selectbox("Verdicts to compare with", list(known), format_func=lambda id_: known[id_])
+    many = st.number_input("Pairs, drawn by hash", 10, 2000, 100, step=10)
+    judge, budget = _choose_judge("check")
+    if st.button("Check", type="primary"):
+        _started(launch_check(ws, source, _judge_of(judge), int(many), budget_usd=budget or None))
+
+
+def _choose_judge(form: str) -> tuple[dict[str, str], float]:
+    """What was chosen of a judge's settings, and the budget; `form` keeps the widgets of two forms apart."""
+    backend = JUDGES[st.selectbox("Judge", list(JUDGES), key=f"{form}-judge")]
     model, url, key_env, budget = "", "", "OPENAI_API_KEY", 0.0
     if backend != "rubric":
         left, right = st.columns(2)
-        model = left.text_input("Model", placeholder="gpt-4o-mini" if backend == "openai" else "folder, run or hub id")
+        example = "gpt-4o-mini" if backend == "openai" else "folder, run or hub id"
+        model = left.text_input("Model", placeholder=example, key=f"{form}-model")
     if backend == "openai":
-        url = right.text_input("Address", placeholder="https://api.openai.com/v1")
-        key_env = left.text_input("Variable or secret that holds the key", value="OPENAI_API_KEY")
-        budget = right.number_input("Budget in USD", min_value=0.0, value=0.0, step=0.5)
-    if st.button("Judge", type="primary"):
-        adopt_key(key_env)
-        settings = [f"base_url={url}"] if url else []
-        judge = parse_judge(f"{backend}:{model}" if model else backend, [*settings, f"key_env={key_env}"])
-        started = launch_judge(ws, baseline, candidate, prompts, judge, budget_usd=budget or None)
-        st.success(plain(f"Job {started['job_id']} is {started['state']}; its bar appears here as it goes."))
-        st.page_link("pages/runs.py", label="Follow it", query_params={"job": started["job_id"]})
+        url = right.text_input("Address", placeholder="https://api.openai.com/v1", key=f"{form}-url")
+        key_env = left.text_input("Variable or secret that holds the key", value="OPENAI_API_KEY", key=f"{form}-key")
+        budget = right.number_input("Budget in USD", min_value=0.0, value=0.0, step=0.5, key=f"{form}-budget")
+    return {"backend": backend, "model": model, "base_url": url, "key_env": key_env}, budget
+
+
+def _judge_of(settings: dict[str, str]) -> JudgeSpec:
+    adopt_key(settings["key_env"])
+    return JudgeSpec.from_dict({**settings, "base_url": settings["base_url"] or None})
+
+
+def _started(value: Json) -> None:
+    st.success(plain(f"Job {value['job_id']} is {value['state']}; its bar appears here as it goes."))
+    st.page_link("pages/runs.py", label="Follow it", query_params={"job": value["job_id"]})
 
 
 def adopt_key(name: str) -> None:

@@ -82,6 +82,11 @@ class TinyJudge:
         return len(self.tokenizer.encode(text, add_special_tokens=False))
 
 
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256  # the default of 5 resets bursts of connections
+
+
 class JudgeServer:
     """Serves one TinyJudge; use as a context manager."""
 
@@ -95,8 +100,7 @@ class JudgeServer:
         self.flying = self.most_flying = 0
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"owner": self})
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.http.daemon_threads = True
+        self.http = _Http(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
         self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 

@@ -235,3 +235,31 @@ def test_command_line_says_what_is_missing(ws: Workspace, tiny_llama: Path, caps
         assert main(words) == 2
         error = capsys.readouterr().err
         assert expected in error and error.count("\n") == 1
+
+
+def test_a_judge_is_checked_on_verdicts_that_exist(
+    ws: Workspace, tiny_judge: TinyJudge, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {
+            "instruction": p.prompt,
+            "output_1": p.text_1,
+            "output_2": p.text_2,
+            "annotator": "gpt",
+            "preference": 1 + n % 2,
+        }
+        for n, p in enumerate(make_pairs(40))
+    ]
+    path = tmp_path / "a_vs_b_seed1.json"
+    path.write_text(json.dumps(rows))
+    assert main(["judge", "import", str(path), "--json"]) == 0
+    (source,) = json.loads(capsys.readouterr().out)["comparisons"]
+    with JudgeServer(tiny_judge) as server:
+        words = ["judge", "check", source, "--limit", "32", "--judge", f"model=tiny,base_url={server.url},repeats=2"]
+        assert main([*words, "--wait", "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["agreement"]["n"] == 32 and value["judgments"] == 128
+    assert value["leanings"]["n_repeated"] == 64 and value["leanings"]["n_pairs"] == 64
+    assert 0 <= value["leanings"]["flip_pct"] < 30  # the fence code differs between repeats, nothing else
+    assert main(["judge", "check", "nothing", "--judge", "rubric"]) == 2
+    assert "no comparison 'nothing'" in capsys.readouterr().err
