@@ -17,7 +17,7 @@ RANKS = (
     ("settings", "access", "formats"),
     ("specs", "statistics", "cli"),
     ("jobs",),
-    ("sources", "models"),
+    ("sources", "models", "recipes"),
     ("mixes", "runs"),
     ("finetune", "gauntlet", "responses"),
     ("judge",),

@@ -24,7 +24,11 @@ PILL_REFRESH_S = 3.0
 # Wide tables and charts scroll inside their own box on a phone; figures line up in columns.
 STYLE = """
 <style>
-.block-container, [data-testid="stMainBlockContainer"] { padding-top: 2.6rem; padding-bottom: 3rem; max-width: 1360px; }
+.block-container, [data-testid="stMainBlockContainer"] { padding-top: 1.9rem; padding-bottom: 3rem; max-width: 1360px; }
+h1 { font-size: 2rem !important; padding: 0 0 0.2rem !important; }
+h2 { font-size: 1.45rem !important; }
+h3 { font-size: 1.15rem !important; }
+[data-testid="stMetricValue"] { font-size: 1.6rem; }
 [data-testid="stDataFrame"], [data-testid="stMetricValue"], table { font-variant-numeric: tabular-nums; }
 .limit-bar { display: flex; height: 12px; width: 100%; border-radius: 3px; overflow: hidden; }
 .limit-text { white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: plaintext; }

@@ -1,0 +1,71 @@
+"""First start on an empty workspace: every page has content, at both widths and in both themes, without a complaint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import App
+
+PAGES = ("", "samples", "mix", "launch", "runs", "gauntlet", "preferences", "compare", "vote", "present")
+WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+
+
+def is_ours(complaint: str) -> bool:
+    """Streamlit asks for its health below a page's path first and gets a 404; everything else counts."""
+    return "404 (Not Found)" not in complaint
+
+
+def open_page(browser: Any, url: str, viewport: dict[str, int], scheme: str) -> tuple[Any, list[str]]:
+    """A fresh context at an address, and the list that collects what the console and the network complain about."""
+    context = browser.new_context(viewport=viewport, color_scheme=scheme)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("requestfailed", lambda request: complaints.append(f"{request.url} {request.failure}"))
+    page.goto(url)
+    page.get_by_role("heading", level=1).first.wait_for(timeout=90_000)
+    wait_until_still(page)
+    return page, [complaint for complaint in complaints if is_ours(complaint)]
+
+
+def wait_until_still(page: Any) -> None:
+    """Wait until the script has ended and nothing is greyed out any more."""
+    page.wait_for_timeout(400)
+    page.wait_for_function(
+        "!document.querySelector('[data-testid=stStatusWidget], [data-testid=stSkeleton], [data-stale=true]')",
+        timeout=90_000,
+    )
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize(("viewport", "scheme"), [(WIDE, "light"), (NARROW, "dark")], ids=["wide-light", "narrow-dark"])
+def test_page_opens_clean(app: App, browser: Any, path: str, viewport: dict[str, int], scheme: str) -> None:
+    page, complaints = open_page(browser, f"{app.url}/{path}", viewport, scheme)
+    try:
+        assert complaints == []
+        assert page.get_by_text("encountered an error").count() == 0
+        width = page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth")
+        assert width <= viewport["width"], "the page scrolls sideways"
+    finally:
+        page.context.close()
+
+
+def test_overview_shows_the_papers_numbers_at_first_start(app: App, browser: Any) -> None:
+    page, _ = open_page(browser, app.url, WIDE, "light")
+    try:
+        text = page.locator("[data-testid=stMain]").inner_text()
+        assert "65.1" in text
+    finally:
+        page.context.close()
+
+
+def test_the_server_listens_on_this_machine_only(app: App) -> None:
+    import psutil
+
+    assert app.process is not None
+    family = [psutil.Process(app.process.pid), *psutil.Process(app.process.pid).children(recursive=True)]
+    heard = [c.laddr.ip for p in family for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    assert set(heard) == {"127.0.0.1"}
