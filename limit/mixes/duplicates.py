@@ -20,6 +20,7 @@ from limit.sources.samples import Words
 THRESHOLD = 0.8
 SHINGLE = 3
 PERMUTATIONS = 64
+CANDIDATES_FROM = 0.6  # LSH looks lower than THRESHOLD, so that hardly a pair above it is missed
 SHOWN = 200
 
 
@@ -100,7 +101,7 @@ def _near(shingles: list[Words], groups: _Groups, context: JobContext) -> dict[t
     """Join near duplicates; returns the similarity of each confirmed pair (earlier, later)."""
     from datasketch import MinHash, MinHashLSH
 
-    index = MinHashLSH(threshold=THRESHOLD, num_perm=PERMUTATIONS)
+    index = MinHashLSH(threshold=CANDIDATES_FROM, num_perm=PERMUTATIONS)
     base = MinHash(num_perm=PERMUTATIONS, seed=1, hashfunc=_as_is)
     confirmed: dict[tuple[int, int], float] = {}
     for i, mine in enumerate(shingles):

@@ -21,7 +21,7 @@ from limit.sources.catalog import catalog, is_non_commercial
 from limit.sources.readers import Record, read_records
 
 PART_ROWS = 5_000
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 def resolve(source: str, name: str | None = None, split: str | None = None) -> Json:
