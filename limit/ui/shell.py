@@ -33,7 +33,7 @@ h3 { font-size: 1.15rem !important; }
 .limit-bar { display: flex; height: 12px; width: 100%; border-radius: 3px; overflow: hidden; }
 .limit-text { white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: plaintext; }
 @media (max-width: 640px) {
-  .block-container, [data-testid="stMainBlockContainer"] { padding: 3.2rem 1rem 3rem; }
+  .block-container, [data-testid="stMainBlockContainer"] { padding: 4rem 1rem 3rem; }
   h1 { font-size: 1.6rem !important; }
 }
 </style>
@@ -57,7 +57,7 @@ def open_workspace() -> Workspace:
 def open_store() -> Store:
     """The one store of this server, brought up to date with the files. Raises LimitError."""
     store = _store_at(str(open_workspace().root))
-    store.refresh()
+    store.follow()
     return store
 
 
