@@ -26,7 +26,7 @@ class JobContext:
         self._last_progress = 0.0
         self._last_poll = 0.0
         self._stop = False
-        self._started = time.monotonic()
+        self._first: tuple[float, int] | None = None
 
     def event(self, kind: str, **fields: Any) -> None:
         """Record something worth keeping, such as `result`, `note` or `error`."""
@@ -39,8 +39,9 @@ class JobContext:
         if now - self._last_progress < self.min_interval_s and step != total:
             return
         self._last_progress = now
-        if eta_s is None and total and step > 0:
-            eta_s = (now - self._started) / step * (total - step)
+        began, first = self._first = self._first or (now, step)  # a resumed job does not begin at step 0
+        if eta_s is None and total and step > first:
+            eta_s = (now - began) / (step - first) * (total - step)
         with contextlib.suppress(LimitError):  # a disk that is full for a moment costs a report, not hours of work
             self.event("progress", step=step, total=total, eta_s=None if eta_s is None else round(eta_s, 1), **values)
         if self.folder is None and sys.stderr.isatty():

@@ -63,8 +63,10 @@ def alive(pid: int | None, created: float | None, token: str | None = None) -> b
 
 
 def with_token(token: str) -> list[psutil.Process]:
-    """All live processes that were started by one attempt of one job, whatever session they moved to."""
-    found = []
+    """All live processes that were started for one job, whatever session they moved to; none for an empty token."""
+    found: list[psutil.Process] = []
+    if not token:
+        return found
     for process in psutil.process_iter():
         try:
             if process.pid != os.getpid() and process.environ().get(TOKEN) == token:

@@ -103,8 +103,9 @@ def _settle(ws: Workspace, job: Json, status: Json) -> bool:
         return False
     if is_locked(job_lock(folder)):
         return False
-    if (status.get("ray") or is_locked(attempt_lock(folder))) and not status.get("unreadable"):
-        _watch_orphan(ws, folder)
+    if status.get("ray") or is_locked(attempt_lock(folder)):
+        if not status.get("unreadable"):  # without its token the worker cannot be told from others; let it end
+            _watch_orphan(ws, folder)
         return False
     if status["state"] == "starting" and not status["launched"]:
         status.update(state=QUEUED, supervisor_pid=None, supervisor_create_time=None, slots=[], gpus=[])

@@ -13,7 +13,7 @@ from limit.formats import duration
 from limit.settings import Workspace
 from limit.ui.runs_compare import show_comparison
 from limit.ui.runs_detail import show_job
-from limit.ui.runs_live import show_live, signature
+from limit.ui.runs_live import open_job, show_live, signature
 from limit.ui.shell import errors_in_words, next_step, open_workspace
 
 KIND_WORDS = {
@@ -31,7 +31,6 @@ HISTORY = "runs-history"
 def show_runs() -> None:
     """The list, or with `?job=ID` one job, or with `?compare=ID&compare=ID` several side by side."""
     ws = open_workspace()
-    jobs.schedule(ws)
     if "job" in st.query_params:
         show_job(ws, st.query_params["job"])
     elif "compare" in st.query_params:
@@ -48,7 +47,7 @@ def _show_list(ws: Workspace) -> None:
         )
         return
     st.session_state["runs-signature"] = signature(found)
-    show_live(ws)
+    show_live(ws, found)
     ended = [job for job in found if job["status"]["state"] in jobs.ENDED]
     if ended:
         st.subheader("History", anchor=False)
@@ -123,12 +122,6 @@ def _show_choice(ws: Workspace, chosen: list[str]) -> None:
                 for job_id in chosen:
                     jobs.remove(ws, job_id)
                 st.rerun()
-
-
-def open_job(job_id: str) -> None:
-    """Go to one job's view; the link can be shared."""
-    st.query_params.from_dict({"job": job_id})
-    st.rerun()
 
 
 def _history_row(job: Json) -> dict[str, Any]:

@@ -238,6 +238,6 @@ def _show_chain(ws: Workspace, job: Json) -> None:
         for other in others:
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.caption(words)
-                job_link(other)
+                job_link(other, words)
                 reason = f" ({other['status']['reason']})" if other["status"]["reason"] else ""
                 st.caption(plain(f"{other['status']['state']}{reason}"))

@@ -28,9 +28,9 @@ def signature(found: list[Json]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((job["job_id"], job["status"]["state"]) for job in found))
 
 
-def show_live(ws: Workspace) -> None:
-    """The live part, refreshed while anything is active or waits."""
-    busy = any(job["status"]["state"] not in jobs.ENDED for job in jobs.list_jobs(ws))
+def show_live(ws: Workspace, found: list[Json]) -> None:
+    """The live part, refreshed more often while anything is active or waits."""
+    busy = any(job["status"]["state"] not in jobs.ENDED for job in found)
     st.fragment(run_every=TICK_S if busy else TICK_S * 5)(_draw)(ws)
 
 
@@ -53,15 +53,22 @@ def draw_active(active: list[Json]) -> None:
         with st.container(border=True):
             left, right = st.columns([3, 2], vertical_alignment="center")
             with left:
-                job_link(job)
+                job_link(job, "active")
                 st.caption(plain(" · ".join(facts(job))))
             with right:
                 progress(job["status"])
 
 
-def job_link(job: Json) -> None:
-    """The job's name, leading to its view."""
-    st.page_link("pages/runs.py", label=f"**{plain(job['title'])}**", query_params={"job": job["job_id"]})
+def job_link(job: Json, place: str) -> None:
+    """The job's name, leading to its view. A page link would not put the id into the URL of the page it stands on."""
+    if st.button(f"**{plain(job['title'])}**", type="tertiary", key=f"open-{place}-{job['job_id']}", help="Open"):
+        open_job(job["job_id"])
+
+
+def open_job(job_id: str) -> None:
+    """Go to one job's view; its address can be shared."""
+    st.query_params.from_dict({"job": job_id})
+    st.rerun()
 
 
 def facts(job: Json) -> list[str]:
@@ -130,7 +137,7 @@ def _queue_row(ws: Workspace, job: Json) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         with st.container(horizontal=True, vertical_alignment="center", width="content"):
             st.markdown(f"{now['position']}.", width="content")
-            job_link(job)
+            job_link(job, "queue")
             waits = now["waits_for"]
             st.caption(plain(f"waits for {waits}" if waits.startswith("a ") else waits), width="content")
         if may("operator"):

@@ -32,7 +32,7 @@ def test_several_gpus_run_under_torchrun(tmp_path: Path) -> None:
     job = {"kind": "finetune", "arguments": ["finetune"], "gpus": 4}
     command = worker_command(job, tmp_path, "python")
     assert command[:6] == ["python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4"]
-    assert command[6:] == ["-m", "limit", "finetune", "--job", str(tmp_path)]
+    assert command[6:] == ["-m", "--", "limit", "finetune", "--job", str(tmp_path)]
 
 
 def test_a_worker_sees_its_own_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,3 +81,8 @@ def test_another_process_with_the_same_pid_is_not_ours() -> None:
 @pytest.mark.parametrize("pid", [None, 0, -1, 2**40, "12", 1.5])
 def test_nonsense_is_no_process(pid: object) -> None:
     assert not processes.alive(pid, 1.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("token", ["", None])
+def test_no_token_means_no_process(token: str | None) -> None:
+    assert processes.with_token(token) == []  # type: ignore[arg-type]

@@ -204,7 +204,10 @@ def test_equal_turns_after_a_clock_jump_can_still_be_reordered(ws: Workspace, as
     assert jobs.list_jobs(ws)[0]["job_id"] == last
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"state": "dancing"}', "\x00\x00", '{"state": null}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"state": "dancing"}', "\x00\x00", '{"state": null}', '{"state": "running", "slots": 1}'],
+)
 def test_an_unreadable_status_is_a_lost_job_that_resumes(ws: Workspace, ask: Ask, content: str) -> None:
     job_id = jobs.start(ws, ask("a"))
     jobs.wait(ws, job_id)
@@ -221,7 +224,7 @@ def test_an_unreadable_status_of_a_live_job_is_written_anew_by_its_supervisor(ws
     assert len((out(ws, "a") / "starts.txt").read_text().split()) == 1
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", '{"job_id": 5}'])
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"job_id": 5}', '{"arguments": [], "after": 3}'])
 def test_a_broken_request_is_listed_and_never_started(ws: Workspace, ask: Ask, content: str) -> None:
     jobs.pause(ws)
     job_id = jobs.start(ws, ask("a"))
