@@ -215,6 +215,8 @@ def main() -> None:
     recipe = PretrainRecipe(steps=options.steps, corpus_steps=corpus_steps, layers=options.layers)
     options.out.mkdir(parents=True, exist_ok=True)
     save(train(recipe, options.out), recipe, options.out)
+    for leftover in ("checkpoint.pt", "loss.jsonl"):
+        (options.out / leftover).unlink()
 
 
 if __name__ == "__main__":
