@@ -60,7 +60,7 @@ def resolve_model(ws: Workspace, name: str) -> ModelRef:
     if found and (ws.run(found["run"]) / "run.json").exists():
         return _resolve_run(ws, found["run"], found["checkpoint"])
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if name and folder.is_dir():
         return _folder_ref(folder.resolve(), name)
     if folder.is_absolute() or name.startswith((".", "~")) or not _HUB_ID.fullmatch(name) or ".." in name:
         raise LimitError(f"there is no model folder {name!r}; give `tiny`, a folder, a hub id or a run id")
@@ -135,6 +135,7 @@ def load_model(ref: ModelRef, dtype: Dtype = "auto", device: str | None = None, 
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, str(ref.adapter)).merge_and_unload()
+            model.requires_grad_(True)  # merging leaves the base frozen, as it was under the adapter
     placed: Any = model.eval()
     return placed.to(device)
 
@@ -158,7 +159,9 @@ class _explained:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, (OSError, ValueError, ImportError, KeyError)):
+        # Reading a model runs much foreign code, which raises whatever it likes; running out of memory stays itself.
+        memory = isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__
+        if isinstance(error, Exception) and not isinstance(error, LimitError) and not memory:
             raise LimitError(_sentence(self.ref, error)) from error
 
 

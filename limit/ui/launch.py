@@ -18,7 +18,7 @@ from limit.runs import list_runs, load_run
 from limit.settings import Workspace
 from limit.specs.run import RunSpec
 from limit.ui.launch_after import choose_follow_ups
-from limit.ui.launch_cost import show_costs
+from limit.ui.launch_cost import show_commands, show_costs
 from limit.ui.launch_recipe import edit_recipe
 from limit.ui.shell import errors_in_words, next_step, open_workspace, page_head, plain, show_error
 
@@ -58,8 +58,10 @@ def _show_form(ws: Workspace, mixes: dict[str, Any]) -> None:
             if model
         ]
         estimates = _estimates(ws, specs, gpus)
-        show_costs(ws, specs, estimates, follow, gpus)
-        _launch_button(ws, specs, follow, gpus)
+        with st.container(border=True):
+            show_costs(ws, estimates, follow)
+            _launch_button(ws, specs, follow, gpus)
+        show_commands(specs, gpus)
 
 
 def _clone(ws: Workspace) -> RunSpec | None:

@@ -22,22 +22,23 @@ FITS_ICONS = {
 }
 
 
-def show_costs(
-    ws: Workspace, specs: Sequence[RunSpec], estimates: Sequence[Estimate], follow: FollowUps, gpus: int | None
-) -> None:
-    """The card; with nothing chosen it says what is missing."""
-    with st.container(border=True):
-        st.subheader("What it will cost", anchor=False)
-        if not specs:
-            st.caption("Choose a model, a mix and a seed.")
-            return
-        _figures(estimates, follow)
-        worst = max(estimates, key=lambda estimate: estimate.memory_gb / max(estimate.device_memory_gb, 1e-9))
-        _memory(worst)
-        _place(ws)
-        st.caption(plain(f"Time: {worst.basis}."))
-    st.caption("The same from a shell")
-    st.code("\n".join(command_of(spec, gpus) for spec in specs), language="bash", wrap_lines=True)
+def show_costs(ws: Workspace, estimates: Sequence[Estimate], follow: FollowUps) -> None:
+    """The figures; with nothing chosen it says what is missing."""
+    st.subheader("What it will cost", anchor=False)
+    if not estimates:
+        st.caption("Choose a model, a mix and a seed.")
+        return
+    _memory(max(estimates, key=lambda estimate: estimate.memory_gb / max(estimate.device_memory_gb, 1e-9)))
+    _figures(estimates, follow)
+    tokens = count(sum(estimate.tokens for estimate in estimates))
+    st.caption(plain(f"{tokens} tokens in all. Time {estimates[0].basis}. {_place(ws)}"))
+
+
+def show_commands(specs: Sequence[RunSpec], gpus: int | None) -> None:
+    """What a person would type instead of clicking."""
+    if specs:
+        st.caption("The same from a shell")
+        st.code("\n".join(command_of(spec, gpus) for spec in specs), language="bash", wrap_lines=True)
 
 
 def _figures(estimates: Sequence[Estimate], follow: FollowUps) -> None:
@@ -46,10 +47,10 @@ def _figures(estimates: Sequence[Estimate], follow: FollowUps) -> None:
     right.metric("Time in all", duration(sum(estimate.seconds for estimate in estimates)))
     steps = sorted({estimate.steps for estimate in estimates})
     left.metric("Steps each", count(steps[0]) if len(steps) == 1 else f"{count(steps[0])}-{count(steps[-1])}")
-    right.metric("Tokens", count(sum(estimate.tokens for estimate in estimates)))
     disk = sum(estimate.disk_gb for estimate in estimates)
-    left.metric("Disk at most", _gigabytes(disk))
-    right.metric("Judge at most", money((follow.budget_usd or 0.0) * len(estimates)))
+    right.metric("Disk at most", _gigabytes(disk))
+    if follow.budget_usd:
+        left.metric("Judge at most", money(follow.budget_usd * len(estimates)))
     if disk > estimates[0].free_disk_gb:
         st.warning(f"Only {estimates[0].free_disk_gb:.1f} GB are free on the disk.", icon=":material/hard_drive:")
 
@@ -71,8 +72,9 @@ def _gigabytes(value: float) -> str:
     return f"{value * 1000:.0f} MB" if value < 1 else f"{value:.1f} GB"
 
 
-def _place(ws: Workspace) -> None:
+def _place(ws: Workspace) -> str:
     now = jobs.counts(ws)
     waiting, running = now.get("queued", 0), now.get("running", 0)
-    words = "starts at once" if waiting + running == 0 else f"after {running} running and {waiting} queued jobs"
-    st.caption(f"Queue: {words}.")
+    if waiting + running == 0:
+        return "It starts at once."
+    return f"It starts after {running} running and {waiting} queued jobs."

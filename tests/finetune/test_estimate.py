@@ -1,0 +1,112 @@
+"""What a run will cost: known sizes give known figures, and finished runs correct them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from limit.core import LimitError, write_json
+from limit.finetune.estimate import (
+    Device,
+    ModelSize,
+    estimate_finetune,
+    memory_parts,
+    model_size,
+    steps_per_epoch,
+    total_steps,
+    wants_recompute,
+)
+from limit.finetune.train import finetune
+from limit.jobs.context import JobContext
+from limit.models import resolve_model
+from limit.recipes import load_recipe
+from limit.runs import ensure_run
+from limit.settings import Workspace
+from limit.specs.run import RunSpec
+from tests.finetune.conftest import metrics
+
+SEVEN_B = ModelSize(parameters=6_700_000_000, layers=32, width=4096, vocabulary=50_432)
+H200 = Device("NVIDIA H200", 150.0, True)
+A100 = Device("NVIDIA A100-SXM4-40GB", 42.0, True)
+
+
+@pytest.mark.parametrize(("samples", "recipe", "steps"), [(1000, "mpt-7b-paper", 20), (6000, "mpt-7b-paper", 125),
+                                                          (1000, "mpt-30b-paper", 13), (1000, "full", 21)])  # fmt: skip
+def test_steps_are_the_papers(samples: int, recipe: str, steps: int) -> None:
+    assert steps_per_epoch(samples, load_recipe(recipe)) == steps
+
+
+def test_an_earlier_end_counts() -> None:
+    recipe = load_recipe("mpt-7b-paper")
+    assert total_steps(20, recipe) == 200
+    assert total_steps(20, recipe.replace(stop_after_epoch=4)) == 80
+    assert total_steps(20, recipe.replace(max_steps=7)) == 7
+
+
+def test_a_full_finetune_of_7b_needs_more_than_100_gb_and_lora_far_less() -> None:
+    full = sum(memory_parts(SEVEN_B, load_recipe("full"), H200, 1, recompute=True).values())
+    lora = sum(memory_parts(SEVEN_B, load_recipe("lora"), H200, 1, recompute=True).values())
+    qlora = sum(memory_parts(SEVEN_B, load_recipe("qlora"), H200, 1, recompute=True).values())
+    assert 107 < full < 135
+    assert 13 < lora < 22
+    assert qlora < lora / 2
+
+
+def test_more_gpus_share_the_states() -> None:
+    one = memory_parts(SEVEN_B, load_recipe("full"), A100, 1, recompute=True)
+    eight = memory_parts(SEVEN_B, load_recipe("full"), A100, 8, recompute=True)
+    assert eight["optimizer_gb"] == pytest.approx(one["optimizer_gb"] / 8)
+    assert sum(eight.values()) < A100.memory_gb
+
+
+def test_activations_are_recomputed_only_where_they_would_not_fit() -> None:
+    small = ModelSize(125_000_000, 12, 768, 32_000)
+    assert not wants_recompute(small, load_recipe("full"), H200, 1)
+    assert wants_recompute(SEVEN_B, load_recipe("full"), H200, 1)
+    assert not wants_recompute(SEVEN_B, load_recipe("full").replace(activation_checkpointing="off"), H200, 1)
+
+
+def test_a_size_is_counted_from_the_weights(ws: Workspace, make_spec: Callable[..., RunSpec]) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    spec = make_spec()
+    model = AutoModelForCausalLM.from_pretrained(spec.model, dtype=torch.float32)
+    assert model_size(resolve_model(ws, spec.model)).parameters == model.num_parameters()
+
+
+def test_a_finished_run_becomes_a_data_point(ws: Workspace, make_spec: Callable[..., RunSpec]) -> None:
+    spec = make_spec("epochs=6")
+    before = estimate_finetune(ws, spec)
+    assert "no run has finished" in before.basis
+    run_id = ensure_run(ws, spec)
+    summary = finetune(ws, run_id, JobContext(None))
+    after = estimate_finetune(ws, spec)
+    assert "1 finished run" in after.basis
+    assert after.steps == summary["steps"]
+    assert abs(after.seconds - summary["seconds"]) < abs(before.seconds - summary["seconds"])
+    assert after.seconds == pytest.approx(summary["seconds"], rel=2.0)
+    peak = max(row["memory_gb"] for row in metrics(ws, run_id, "train"))
+    assert after.memory_gb == pytest.approx(peak, rel=2.0)
+
+
+def test_a_broken_summary_is_no_data_point(ws: Workspace, make_spec: Callable[..., RunSpec]) -> None:
+    spec = make_spec()
+    run_id = ensure_run(ws, spec)
+    write_json(ws.run(run_id) / "train" / "summary.json", {"state": "finished"})
+    assert "no run has finished" in estimate_finetune(ws, spec).basis
+
+
+def test_a_hub_model_that_is_not_here_cannot_be_sized(ws: Workspace) -> None:
+    with pytest.raises(LimitError, match="hub cache"):
+        model_size(resolve_model(ws, "nobody/nothing"))
+
+
+def test_no_torch_is_needed() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, limit.finetune, limit.finetune.estimate, limit.finetune.chain, limit.finetune.template; "
+    code += "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'streamlit')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
