@@ -7,8 +7,9 @@ all rows and seeds of a prompt together.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from limit.settings import Workspace
 from limit.statistics import Interval
 
 Counts = NDArray[np.float64]
+_BLOCK = 4_000_000  # resampled counts held at once: 32 MB
 
 
 def summarise_all(ws: Workspace) -> list[Json]:
@@ -125,11 +127,8 @@ def preference_interval(
     n = wins.shape[1]
     if n == 0 or not (wins + losses).any():
         return Interval(math.nan, math.nan)
-    rng = np.random.default_rng(seed)
     rates = []
-    step = max(1, 4_000_000 // n)
-    for start in range(0, draws, step):
-        weights = rng.multinomial(n, np.full(n, 1 / n), size=min(step, draws - start)).astype(np.float64)
+    for weights in _drawn_prompts(n, draws, seed) if n * draws <= _BLOCK else _draw_prompts(n, draws, seed):
         won, lost = weights @ wins.T, weights @ losses.T
         with np.errstate(invalid="ignore"):
             shares = won / (won + lost)
@@ -137,6 +136,20 @@ def preference_interval(
         rates.append(np.where(known, shares, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1))
     low, high = np.quantile(np.concatenate(rates), [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))
+
+
+def _draw_prompts(n: int, draws: int, seed: int) -> Iterator[Counts]:
+    """How often each of n prompts is drawn, an array [draws, n] in blocks of bounded size."""
+    rng = np.random.default_rng(seed)
+    step = max(1, _BLOCK // n)
+    for start in range(0, draws, step):
+        yield rng.multinomial(n, np.full(n, 1 / n), size=min(step, draws - start)).astype(np.float64)
+
+
+@functools.lru_cache(maxsize=4)
+def _drawn_prompts(n: int, draws: int, seed: int) -> tuple[Counts, ...]:
+    """The same draws kept: comparisons on one prompt set share them, and drawing is nine tenths of an interval."""
+    return tuple(_draw_prompts(n, draws, seed))
 
 
 def _rates(wins: Counts, losses: Counts) -> list[float]:

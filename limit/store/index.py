@@ -10,7 +10,7 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +23,7 @@ from limit.store.files import RESULTS, Found, scan
 from limit.store.read import read_rows
 from limit.store.schema import FILES, TABLES, VERSION, Row, arrow_rows, ddl
 
+QUICK_S = 0.05  # a look at the disk that a page may wait for
 FLUSH_ROWS = 100_000  # rows held in Python before they go to DuckDB
 
 
@@ -37,7 +38,8 @@ class Store:
         self._connection = connection
         self._lock = threading.Lock()
         self._users = 1
-        self._refreshed = float("-inf")
+        self._scanned, self._scan_s = 0.0, 0.0
+        self._memory: dict[str, tuple[int, list[Row]]] = {}
         self._known = {row["file"]: row for row in self.rows("select * from files")}
 
     @classmethod
@@ -88,15 +90,21 @@ class Store:
             return (self._published or SHIPPED / "published") / name
         return self.ws.root / file
 
-    def refresh(self, max_age_s: float = 0.0) -> bool:
+    def remember(self, key: str, make: Callable[[], list[Row]]) -> list[Row]:
+        """What `make` returns, computed once for the data at hand; rows are copied, so a caller may change them."""
+        version = self.version
+        held = self._memory.get(key)
+        if held is None or held[0] != version:
+            held = self._memory[key] = (version, make())
+        return [dict(row) for row in held[1]]
+
+    def refresh(self) -> bool:
         """Bring the index up to date with the files; True if anything changed.
 
-        With `max_age_s` a look at the disk that is younger is trusted. Files that cannot be read are listed in the
-        table `problems` with the reason, and read again when they change.
+        Files that cannot be read are listed in the table `problems` with the reason, and read again when they change.
         """
         with self._lock:
-            if time.monotonic() - self._refreshed < max_age_s:
-                return False
+            started = time.monotonic()
             found, unreadable = scan(self.ws, self._shipped, self._published)
             changed = [f for f in found.values() if not self._is_known(f)]
             removed = [name for name in self._known if name not in found]
@@ -104,8 +112,22 @@ class Store:
             if changed or removed or folders:
                 self._ingest(changed, removed, unreadable if folders else None)
                 self.version += 1
-            self._refreshed = time.monotonic()
+            self._scanned, self._scan_s = time.monotonic(), time.monotonic() - started
             return bool(changed or removed or folders)
+
+    def follow(self) -> None:
+        """Like `refresh`, for a page that must not wait: where a look takes long, the next one is behind its back.
+
+        Its news then shows on the next rerun; such looks take at most a twentieth of the time.
+        """
+        if self._scan_s < QUICK_S:
+            self.refresh()
+        elif time.monotonic() - self._scanned > 20 * self._scan_s and not self._lock.locked():
+            threading.Thread(target=self._refresh_quietly, daemon=True).start()
+
+    def _refresh_quietly(self) -> None:
+        with contextlib.suppress(duckdb.Error, OSError):  # the next rerun tries again; a closing store ends here
+            self.refresh()
 
     def _is_known(self, found: Found) -> bool:
         known = self._known.get(found.name)

@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from limit.core import canonical_json
+from limit.core import canonical_json, content_id
 from limit.statistics import seed_interval
 from limit.store.index import Store
 from limit.store.queries_gauntlet import best_evals, category_scores, model_name, protocol_text
@@ -24,6 +24,10 @@ MIN_SEEDS = 3  # a t interval over two seeds spans nearly everything
 
 def paper_rows(store: Store, sizes: Sequence[str] = SIZES, prompt_set: str = "lima") -> list[Row]:
     """The paper's ten models; LIMA is the baseline of its size, so its preference is 50 % by definition."""
+    return store.remember(f"paper {' '.join(sizes)} {prompt_set}", lambda: _paper_rows(store, sizes, prompt_set))
+
+
+def _paper_rows(store: Store, sizes: Sequence[str], prompt_set: str) -> list[Row]:
     scores = {(r["group"], r["series"], r["category"]): r for r in paper_gauntlet(store, sizes)}
     rates = {(r["model_size"], r["series"]): r for r in paper_preferences(store, prompt_set, sizes)}
     out = []
@@ -93,6 +97,14 @@ def own_rows(
     Without `version`, `judge` or `prompt_set` each base model's most frequent one is taken, so scores stay comparable.
     The baseline is the model that most comparisons of a base model name. Every row names its evaluations.
     """
+    wanted = "all" if run_ids is None else " ".join(sorted(run_ids))
+    key = f"models {version} {judge} {prompt_set} {wanted}"
+    return store.remember(key, lambda: _own_rows(store, version, judge, prompt_set, run_ids))
+
+
+def _own_rows(
+    store: Store, version: str | None, judge: str | None, prompt_set: str | None, run_ids: Sequence[str] | None
+) -> list[Row]:
     table = [run for run in runs(store) if run_ids is None or run["run_id"] in run_ids]
     judged = [c for c in comparisons(store, prompt_set, judge) if c["candidate_run"] and c["baseline_run"]]
     out: list[Row] = []
@@ -155,7 +167,8 @@ def _model_row(
 ) -> Row:
     evals = {run["run_id"]: chosen[run["run_id"]] for run in members if run["run_id"] in chosen}
     by_seed = {run_id: scores.get(e["eval_id"], {}) for run_id, e in evals.items()}
-    pairs = [c for c in judged if c["candidate_run"] in {run["run_id"] for run in members}]
+    ids = {run["run_id"] for run in members}
+    pairs = [c for c in judged if c["candidate_run"] in ids]
     first = members[0]
     names = list(dict.fromkeys(category for found in by_seed.values() for category in found))
     categories = {name: _combined([found[name] for found in by_seed.values() if name in found]) for name in names}
@@ -174,7 +187,7 @@ def _model_row(
     ]
     head = next(iter(evals.values()), None)
     return {
-        "key": first["run_id"],
+        "key": content_id(key),
         "label": first["mix_name"] or first["name"],
         "layer": layer,
         "group": layer,

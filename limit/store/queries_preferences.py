@@ -16,13 +16,16 @@ def comparisons(
     store: Store, prompt_set: str | None = None, judge: str | None = None, baseline_run: str | None = None
 ) -> list[Row]:
     """Rows for `charts.preference_bars`, newest last, with the comparison's own columns beside them."""
+    rows = store.remember("comparisons", lambda: _comparisons(store))
+    wanted = {"prompt_set": prompt_set, "judge": judge, "baseline_run": baseline_run}
+    return [row for row in rows if all(value is None or row[name] == value for name, value in wanted.items())]
+
+
+def _comparisons(store: Store) -> list[Row]:
     by_run = {run["run_id"]: run for run in runs(store)}
     rows = store.rows(
         """select c.* exclude (file, config), p.* exclude (file, origin, comparison_id)
-           from comparisons c left join preferences p using (comparison_id)
-           where (? is null or prompt_set = ?) and (? is null or judge = ?) and (? is null or baseline_run = ?)
-           order by c.created, comparison_id""",
-        [prompt_set, prompt_set, judge, judge, baseline_run, baseline_run],
+           from comparisons c left join preferences p using (comparison_id) order by c.created, comparison_id"""
     )
     return [_bar(row, by_run) for row in rows]
 

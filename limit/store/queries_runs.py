@@ -14,6 +14,10 @@ def mixes(store: Store) -> list[Row]:
 
     `parts` is a list of {source, subset, rows, series} in the order of the mix.
     """
+    return store.remember("mixes", lambda: _mixes(store))
+
+
+def _mixes(store: Store) -> list[Row]:
     rows = store.rows(
         """select m.* exclude (file), l.name, l.note, l.created
            from mixes m left join mix_labels l using (mix_id)
@@ -35,6 +39,10 @@ def runs(store: Store) -> list[Row]:
     run_id, name, kind, model, mix_id, mix_name, parts, samples (rows of the mix, 0 for a base model), series,
     recipe_name, recipe and recipe_changes (JSON text), seed, created, origin, state, reason, loss (last training loss).
     """
+    return store.remember("runs", lambda: _runs(store))
+
+
+def _runs(store: Store) -> list[Row]:
     by_mix = {mix["mix_id"]: mix for mix in mixes(store)}
     rows = store.rows(
         """with latest as (
