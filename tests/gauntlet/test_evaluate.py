@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from limit.core import LimitError, read_json
+from limit.gauntlet import engine as engine_module
+from limit.gauntlet.evaluate import evaluate
+from limit.gauntlet.results import compare, disagreements, read_eval, scores_of
+from limit.gauntlet.rows import read_choices, read_items
+from limit.jobs.context import JobContext
+from limit.specs.gauntlet import GauntletSpec
+from tests.gauntlet import reference
+from tests.gauntlet.conftest import build_model
+
+SILENT = JobContext(None)
+COLUMNS = ["version", "protocol", "task", "category", "subcategory", "idx", "choice", "n_tokens", "n_chars", "n_bytes",
+           "sum_logprob", "greedy", "request_sha1"]  # fmt: skip
+
+
+FIVE = ("pick", "letter", "who", "next", "sums")
+
+
+def spec(**changes: Any) -> GauntletSpec:
+    return GauntletSpec(**{"version": "v0", "tasks": FIVE, "max_seq_len": 256, **changes})
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return build_model("llama")
+
+
+def test_three_files_hold_what_every_rule_needs(data: Path, tokenizers: Any, model: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = evaluate(model, tokenizers["bos"], spec(), data, out, SILENT)
+    assert result == read_eval(out)
+    assert sorted(path.name for path in out.iterdir()) == ["choices.parquet", "eval.json", "items.parquet"]
+    choices = read_choices(out)
+    assert choices.column_names == COLUMNS
+    tasks = {(row["task"], row["num_fewshot"]): row for row in result["tasks"]}
+    assert set(tasks) == {("pick", 3), ("letter", 2), ("letter", 0), ("who", 2), ("next", 2), ("sums", 2)}
+    rows = choices.to_pylist()
+    assert {row["protocol"] for row in rows if row["task"] == "letter"} == {"paper", "paper@0"}
+    records = reference.read_file(data / "pick.jsonl")[""]
+    right = summed = normed = 0
+    for idx, record in enumerate(records):
+        part = [row for row in rows if row["task"] == "pick" and row["idx"] == idx]
+        means = [row["sum_logprob"] / row["n_tokens"] for row in part]
+        right += means.index(max(means)) == record["gold"]
+        sums = [row["sum_logprob"] for row in part]
+        summed += sums.index(max(sums)) == record["gold"]
+        chars = [row["sum_logprob"] / len(c) for row, c in zip(part, record["choices"], strict=True)]
+        normed += chars.index(max(chars)) == record["gold"]
+        assert [row["n_bytes"] for row in part] == [len(c.encode()) for c in record["choices"]]
+    pick = tasks["pick", 3]
+    assert (pick["accuracy"], pick["acc_sum"], pick["acc_norm"]) == (right / 17, summed / 17, normed / 17)
+    assert set(tasks["next", 2]["subcategory_scores"]) == {"one", "two"}
+    assert tasks["next", 2]["accuracy"] == pytest.approx(sum(tasks["next", 2]["subcategory_scores"].values()) / 2)
+    assert scores_of(result)["averages"].keys() == {"core_average", "half"}
+
+
+def test_the_protocol_travels_with_the_scores(data: Path, tokenizers: Any, model: Any, tmp_path: Path) -> None:
+    whole = evaluate(model, tokenizers["bos"], spec(), data, tmp_path / "a", SILENT)["protocol"]
+    cut = evaluate(model, tokenizers["bos"], spec(limit=2, shots="fixed"), data, tmp_path / "b", SILENT)["protocol"]
+    assert (whole["shots"], whole["draws"], whole["max_seq_len"], whole["dtype"]) == ("paper", None, 256, "fp32")
+    assert set(whole["data"]) == {f"{name}.jsonl" for name in FIVE}
+    assert (cut["shots"], cut["draws"], cut["limit"], cut["complete"]) == ("fixed", 1, 2, False)
+
+
+def test_a_limit_scores_what_the_whole_evaluation_scores(
+    data: Path, tokenizers: Any, model: Any, tmp_path: Path
+) -> None:
+    evaluate(model, tokenizers["bos"], spec(), data, tmp_path / "a", SILENT)
+    evaluate(model, tokenizers["bos"], spec(limit=3), data, tmp_path / "b", SILENT)
+    whole = {(r["task"], r["protocol"], r["subcategory"], r["idx"], r["choice"]): r for r in
+             read_choices(tmp_path / "a").to_pylist()}  # fmt: skip
+    part = read_choices(tmp_path / "b").to_pylist()
+    assert {row["idx"] for row in part} == {0, 1, 2}
+    for row in part:
+        twin = whole[row["task"], row["protocol"], row["subcategory"], row["idx"], row["choice"]]
+        assert row["request_sha1"] == twin["request_sha1"]
+        assert row["sum_logprob"] == pytest.approx(twin["sum_logprob"], abs=1e-4)
+
+
+@pytest.mark.parametrize("shots", ["paper", "fixed"])
+def test_a_killed_evaluation_goes_on_and_ends_with_the_same_files(
+    data: Path, tokenizers: Any, model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shots: str
+) -> None:
+    request = spec(shots=shots, batch_tokens=150)
+    evaluate(model, tokenizers["bos"], request, data, tmp_path / "whole", SILENT)
+    real, runs = engine_module.Engine._timed, []
+
+    def mortal(self: Any, scorer: Any, work: Any) -> Any:
+        if len(runs) in (3, 9):
+            runs.append("killed")
+            raise KeyboardInterrupt
+        runs.append("run")
+        return real(self, scorer, work)
+
+    monkeypatch.setattr(engine_module.Engine, "_timed", mortal)
+    out = tmp_path / "killed"
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(model, tokenizers["bos"], request, data, out, SILENT)
+        assert sorted(path.name for path in out.iterdir()) == ["journal.jsonl"]
+    with (out / "journal.jsonl").open("a") as file:
+        file.write('{"task": "pick/3-shot", "chunk": 0, "pa')
+    evaluate(model, tokenizers["bos"], request, data, out, SILENT)
+    for name in ("items.parquet", "choices.parquet"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    volatile = ("created", "seconds")
+    first, second = (
+        {k: v for k, v in read_json(folder / "eval.json").items() if k not in volatile}
+        for folder in (out, tmp_path / "whole")
+    )
+    assert first == second
+    monkeypatch.undo()
+
+
+def test_a_stop_request_keeps_the_journal(data: Path, tokenizers: Any, model: Any, tmp_path: Path) -> None:
+    job = tmp_path / "job"
+    job.mkdir()
+    (job / "cancel").write_text("{}")
+    result = evaluate(model, tokenizers["bos"], spec(), data, tmp_path / "out", JobContext(job))
+    assert result["stopped"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["journal.jsonl"]
+
+
+def test_a_constant_model_is_flagged_as_near_ties(data: Path, tokenizers: Any, tmp_path: Path) -> None:
+    import torch
+
+    constant = build_model("llama")
+    torch.nn.init.zeros_(constant.lm_head.weight)
+    result = evaluate(constant, tokenizers["bos"], spec(tasks=("pick",)), data, tmp_path / "out", SILENT)
+    row = result["tasks"][0]
+    assert (row["near_ties"], row["nan"]) == (17, 0)
+    assert set(read_items(tmp_path / "out").column("prediction").to_pylist()) == {0}
+
+
+def test_nan_is_counted(data: Path, tokenizers: Any, tmp_path: Path) -> None:
+    import math
+
+    import torch
+
+    broken = build_model("llama")
+    torch.nn.init.constant_(broken.model.norm.weight, math.nan)
+    result = evaluate(broken, tokenizers["bos"], spec(tasks=("pick",)), data, tmp_path / "out", SILENT)
+    assert result["tasks"][0]["nan"] == 17
+    assert json.loads((tmp_path / "out" / "eval.json").read_text())["tasks"][0]["near_ties"] == 0
+
+
+def test_two_evaluations_are_compared_item_by_item(data: Path, tokenizers: Any, model: Any, tmp_path: Path) -> None:
+    evaluate(model, tokenizers["bos"], spec(), data, tmp_path / "a", SILENT)
+    evaluate(build_model("neox"), tokenizers["bos"], spec(), data, tmp_path / "b", SILENT)
+    rows = {(row["task"], row["num_fewshot"]): row for row in compare(tmp_path / "a", tmp_path / "b")}
+    pick = rows["pick", 3]
+    assert pick["only_a"] + pick["only_b"] == len(disagreements(tmp_path / "a", tmp_path / "b", "pick"))
+    assert pick["difference"] == pytest.approx((pick["only_a"] - pick["only_b"]) / 17)
+    assert pick["p_holm"] >= pick["p_value"]
+    same = compare(tmp_path / "a", tmp_path / "a")
+    assert {row["verdict"] for row in same} == {"cannot tell"}
+
+
+def test_items_of_different_protocols_do_not_pair(data: Path, tokenizers: Any, model: Any, tmp_path: Path) -> None:
+    evaluate(model, tokenizers["bos"], spec(tasks=("pick",)), data, tmp_path / "a", SILENT)
+    evaluate(model, tokenizers["bos"], spec(tasks=("pick",), shots="fixed"), data, tmp_path / "b", SILENT)
+    with pytest.raises(LimitError, match="differ in shots"):
+        compare(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_missing_file_makes_the_category_partial(data: Path, tokenizers: Any, model: Any, tmp_path: Path) -> None:
+    (data / "letter.jsonl").unlink()
+    result = evaluate(model, tokenizers["bos"], spec(), data, tmp_path / "out", SILENT)
+    reading = result["categories"][0]
+    assert (reading["score"], reading["partial"], reading["missing"]) == (None, True, ["letter"])
+    assert result["absent"] == ["letter/2-shot", "letter/0-shot"]
+    shutil.rmtree(data)
+    data.mkdir()
+    with pytest.raises(LimitError, match="holds no file of"):
+        evaluate(model, tokenizers["bos"], GauntletSpec(tasks=("copa",)), data, tmp_path / "none", SILENT)
+
+
+def test_a_table_of_positions_that_is_too_short_is_named(data: Path, tokenizers: Any, tmp_path: Path) -> None:
+    import transformers
+
+    short = transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(n_embd=32, n_layer=1, n_head=4, vocab_size=420, n_positions=32)
+    )
+    with pytest.raises(LimitError, match="--max-seq-len 32"):
+        evaluate(short.eval(), tokenizers["bos"], spec(tasks=("pick",)), data, tmp_path / "out", SILENT)
+    assert not list((tmp_path / "out").glob("*.parquet"))

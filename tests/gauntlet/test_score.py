@@ -1,0 +1,156 @@
+"""The engine against one plain forward pass a choice, for architectures that share well and those that cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from limit.gauntlet.engine import Engine
+from limit.gauntlet.generate import Generator
+from limit.gauntlet.packs import Budget, plan, prefix_tokens
+from limit.gauntlet.prompts import Item
+from limit.gauntlet.score import Scorer
+from limit.gauntlet.tasks import load_version
+from limit.specs.gauntlet import GauntletSpec
+from tests.gauntlet import reference
+from tests.gauntlet.conftest import build_model
+from tests.gauntlet.test_prompts import items_of
+
+SHARES = {"llama": True, "gpt2": True, "neox": True, "gemma2": True, "mpt": False, "sliding": False,
+          "recurrent": False}  # fmt: skip
+
+
+def scored(scorer: Scorer, items: list[Item]) -> dict[tuple[int, int], tuple[float, bool]]:
+    packs = plan(items, scorer.budget, trees=scorer.sharing.trees, prefixes=scorer.sharing.prefixes)
+    return {(s.item, s.choice): (s.sum_logprob, s.greedy) for pack in packs for s in scorer.run(pack)}
+
+
+@pytest.mark.parametrize("kind", SHARES)
+@pytest.mark.parametrize("shots", ["paper", "fixed"])
+def test_scores_equal_one_forward_a_choice(data: Path, tokenizers: Any, kind: str, shots: str) -> None:
+    model = build_model(kind)
+    scorer = Scorer(model, Budget(plain=300, forest=200), longest=300)
+    assert scorer.sharing.trees is SHARES[kind]
+    for task in load_version("v0", data).select(("pick", "letter", "who", "next")):
+        items = items_of(task, data, tokenizers["bos"], 300, shots=shots, limit=5)
+        found = scored(scorer, items)
+        assert len(found) == sum(len(item.requests) for item in items)
+        for (item, choice), (total, greedy) in found.items():
+            request = items[item].requests[choice]
+            plain, plain_greedy = reference.logprob(model, list(request.context), list(request.continuation))
+            assert total == pytest.approx(plain, abs=1e-3), (kind, task.name)
+            assert greedy == plain_greedy
+
+
+def test_truncated_records_are_scored_alike(data: Path, tokenizers: Any) -> None:
+    model = build_model("llama")
+    for shots in ("paper", "fixed"):
+        items = items_of(load_version("v0", data).select(("pick",))[0], data, tokenizers["bos"], 24, shots=shots)
+        for (item, choice), (total, _) in scored(Scorer(model), items).items():
+            request = items[item].requests[choice]
+            assert total == pytest.approx(
+                reference.logprob(model, list(request.context), list(request.continuation))[0], abs=1e-3
+            )
+
+
+def test_no_pack_is_larger_than_scoring_each_distinct_input(data: Path, tokenizers: Any) -> None:
+    for task in load_version("v0", data).select(("pick", "letter", "who", "next")):
+        items = items_of(task, data, tokenizers["plain"], 300)
+        separate = sum(
+            len(ids) for item in items for ids in {r.context + r.continuation[:-1] for r in item.requests}
+        )
+        packs = plan(items, Budget(plain=1, forest=400), trees=True, prefixes=True)
+        assert sum(pack.tokens for pack in packs) <= separate
+        if task.name == "letter":
+            assert all(not tree.branches for pack in packs for tree in pack.trees)
+
+
+def test_fixed_shots_compute_the_examples_once(data: Path, tokenizers: Any) -> None:
+    task = load_version("v0", data).select(("pick",))[0]
+    items = items_of(task, data, tokenizers["plain"], 300, shots="fixed")
+    packs = plan(items, Budget(plain=1, forest=400), trees=True, prefixes=True)
+    assert prefix_tokens(packs) < 3 * max(item.shared for item in items)
+    assert sum(pack.tokens for pack in packs) < sum(len(item.requests[0].context) for item in items)
+
+
+def test_a_plan_depends_on_the_requests_alone(data: Path, tokenizers: Any) -> None:
+    task = load_version("v0", data).select(("pick",))[0]
+    items = items_of(task, data, tokenizers["plain"], 300)
+    budget = Budget(plain=300, forest=300)
+    assert plan(items, budget, trees=True, prefixes=True) == plan(list(items), budget, trees=True, prefixes=True)
+
+
+def test_a_model_of_nan_is_flagged_not_scored_as_sure(data: Path, tokenizers: Any) -> None:
+    import math
+
+    import torch
+
+    model = build_model("llama")
+    torch.nn.init.constant_(model.model.norm.weight, math.nan)
+    items = items_of(load_version("v0", data).select(("pick",))[0], data, tokenizers["plain"], 300, limit=2)
+    assert all(math.isnan(total) for total, _ in scored(Scorer(model), items).values())
+
+
+@pytest.mark.parametrize("kind", SHARES)
+def test_generation_equals_transformers_greedy(data: Path, tokenizers: Any, kind: str) -> None:
+    import torch
+
+    model, tokenizer = build_model(kind), tokenizers["plain"]
+    items = items_of(load_version("v0", data).select(("sums",))[0], data, tokenizer, 300, limit=4)
+    generator = Generator(model, tokenizer, (), share=SHARES[kind], pad_space=False)
+    answers = {a.item: a.text for batch in generator.plan(items) for a in generator.run(items, batch)}
+    for index, item in enumerate(items):
+        ids = torch.tensor([item.requests[0].context])
+        out = model.generate(ids, do_sample=False, max_new_tokens=item.max_new_tokens, eos_token_id=1, pad_token_id=1)
+        assert answers[index] == tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+def test_a_row_ends_at_its_stop_string(data: Path, tokenizers: Any) -> None:
+    model, tokenizer = build_model("llama"), tokenizers["plain"]
+    items = items_of(load_version("v0", data).select(("sums",))[0], data, tokenizer, 300, limit=4)
+    whole = Generator(model, tokenizer, (), share=True, pad_space=False)
+    texts = {a.item: a.text for batch in whole.plan(items) for a in whole.run(items, batch)}
+    stop = texts[0][4:6]
+    cut = Generator(model, tokenizer, (stop,), share=True, pad_space=False)
+    for answer in (a for batch in cut.plan(items) for a in cut.run(items, batch)):
+        assert answer.text.split(stop)[0] == texts[answer.item].split(stop)[0]
+    assert cut.tokens_computed < whole.tokens_computed
+
+
+def test_several_devices_share_the_packs(data: Path, tokenizers: Any) -> None:
+    import copy
+
+    model = build_model("llama")
+    task = load_version("v0", data).select(("pick",))[0]
+    items = items_of(task, data, tokenizers["plain"], 300)
+    engine = Engine(model, tokenizers["plain"], GauntletSpec(batch_tokens=100), add_space=False)
+    works = list(enumerate(engine.packs(task, items)))
+    alone = {n: values["scores"] for n, _, values in engine.run(works, lambda: False)}
+    engine.scorers.append(Scorer(copy.deepcopy(model), engine.scorers[0].budget))
+    together = {n: values["scores"] for n, _, values in engine.run(works, lambda: False)}
+    assert len(works) > 2
+    assert together == alone
+
+
+def test_running_out_of_memory_halves_a_pack(data: Path, tokenizers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    model = build_model("llama")
+    task = load_version("v0", data).select(("pick",))[0]
+    items = items_of(task, data, tokenizers["plain"], 300)
+    engine = Engine(model, tokenizers["plain"], GauntletSpec(), add_space=False)
+    works = list(enumerate(engine.packs(task, items)))
+    whole = sorted(row for _, _, values in engine.run(works, lambda: False) for row in values["scores"])
+    real = Scorer.run
+
+    def small(self: Scorer, pack: Any) -> Any:
+        if len(pack.trees) > 1:
+            raise torch.OutOfMemoryError("no")
+        return real(self, pack)
+
+    monkeypatch.setattr(Scorer, "run", small)
+    halved = sorted(row for _, _, values in engine.run(works, lambda: False) for row in values["scores"])
+    assert [row[:2] for row in halved] == [row[:2] for row in whole]
+    assert [row[2] for row in halved] == pytest.approx([row[2] for row in whole], abs=1e-4)

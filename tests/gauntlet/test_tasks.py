@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from limit.core import LimitError
+from limit.gauntlet.records import load_records
+from limit.gauntlet.tasks import DEFINITIONS, load_version
+
+COUNTS = {"v0": 33, "v0.1": 49, "v0.2": 33, "v0.3": 31}
+
+
+@pytest.mark.parametrize("version", COUNTS)
+def test_a_version_counts_as_many_tasks_as_its_source(version: str) -> None:
+    gauntlet = load_version(version, DEFINITIONS)
+    core = ("world_knowledge", "commonsense_reasoning", "language_understanding", "symbolic_problem_solving",
+            "reading_comprehension", "safety")  # fmt: skip
+    assert sum(len(gauntlet.categories.get(name, ())) for name in core) == COUNTS[version]
+
+
+def test_overrides_change_a_task_in_their_version_only() -> None:
+    by_version = {v: {t.key: t for t in load_version(v, DEFINITIONS).tasks} for v in ("v0.2", "v0.3")}
+    old, new = by_version["v0.2"]["gsm8k/8-shot"], by_version["v0.3"]["gsm8k/0-shot"]
+    assert (old.cot_delimiter, old.do_normalization, old.prelimiter) == (" #### ", True, "Q: ")
+    assert (new.cot_delimiter, new.do_normalization, new.prelimiter) == ("The answer is ", False, "")
+    assert new.early_stopping_criteria == ("\n\n", "Question:")
+    assert new.file == "symbolic_problem_solving/gsm8k_prepended_8shot.jsonl"
+
+
+def test_a_task_at_two_shot_counts_is_counted_at_the_one_the_version_names() -> None:
+    tasks = [task for task in load_version("v0.2", DEFINITIONS).tasks if task.name == "arc_challenge"]
+    assert [(task.num_fewshot, task.counted) for task in tasks] == [(3, True), (25, False)]
+
+
+def test_definitions_equal_the_real_ones(shared_data: Path) -> None:
+    for version in COUNTS:
+        ours = load_version(version, DEFINITIONS)
+        theirs = load_version(version, shared_data / "gauntlet")
+        assert ours.categories == theirs.categories
+        assert ours.averages == theirs.averages
+        assert {t.key: t.continuation_delimiter for t in ours.tasks} == {
+            t.key: t.continuation_delimiter for t in theirs.tasks
+        }
+
+
+def test_an_own_task_is_scored_in_its_own_category(tmp_path: Path) -> None:
+    (tmp_path / "tasks.yaml").write_text(
+        "tasks:\n  mine: {category: my_field, type: language_modeling, file: mine.jsonl, num_fewshot: 2}\n"
+        "  guest: {category: world_knowledge, type: language_modeling, file: mine.jsonl, num_fewshot: 0}\n"
+    )
+    gauntlet = load_version("v0", tmp_path)
+    assert [entry.task for entry in gauntlet.categories["my_field"]] == ["mine"]
+    assert "guest" not in [entry.task for entry in gauntlet.categories["world_knowledge"]]
+    assert [task.counted for task in gauntlet.select(("guest",))] == [False]
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("tasks: [1, 2]", "map each task"),
+        ("tasks:\n  x: {type: magic, file: a}", "magic"),
+        ("tasks:\n  x: {type: schema, file: ../../etc/passwd, num_fewshot: 0}", "inside the data folder"),
+        ("tasks:\n  x: {type: schema, file: /etc/passwd, num_fewshot: 0}", "inside the data folder"),
+        ("tasks:\n  x: {type: schema, file: a, num_fewshot: -1}", "num_fewshot -1"),
+        ("tasks:\n  x: {type: schema, file: a, random_baseline: 1}", "random_baseline 1"),
+        ("tasks:\n  x: {type: schema, file: a, num_fewshot: 0, cot_delimiter: 3}", "cot_delimiter 3"),
+        ("tasks: {x: [", "YAML"),
+    ],
+)
+def test_definitions_that_cannot_be_used_are_named(tmp_path: Path, text: str, word: str) -> None:
+    (tmp_path / "tasks.yaml").write_text(text)
+    with pytest.raises(LimitError, match=word):
+        load_version("v0", tmp_path)
+
+
+def test_an_unknown_task_is_named(data: Path) -> None:
+    with pytest.raises(LimitError, match="no task 'mmlu_pro'"):
+        load_version("v0", data).select(("mmlu_pro",))
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ('{"query": "a", "choices": ["x", "y"], "gold": 2}', "`gold` is 2"),
+        ('{"query": "a", "choices": ["x", "y"], "gold": true}', "`gold` is True"),
+        ('{"query": "a", "choices": "xy", "gold": 0}', "list of texts"),
+        ('{"query": 1, "choices": ["x"], "gold": 0}', "expected text"),
+        ('{"choices": ["x"], "gold": 0}', "`query` is missing"),
+        ('{"query": "a", "choices": ["x", ""], "gold": 0}', "choice 1 is empty"),
+        ('{"query": "a"', "broken JSON"),
+        ("[1]", "expected a JSON object"),
+    ],
+)
+def test_a_bad_record_is_named_by_file_and_line(data: Path, line: str, word: str) -> None:
+    good = (data / "pick.jsonl").read_text().splitlines()[0]
+    (data / "pick.jsonl").write_text(f"{good}\n\n{line}\n")
+    task = load_version("v0", data).select(("pick",))[0]
+    with pytest.raises(LimitError, match=word) as caught:
+        load_records(task, data)
+    assert "pick.jsonl, line 3" in str(caught.value)
+
+
+@pytest.mark.parametrize(("content", "word"), [(b"", "no records"), (b"\xff\xfe{}", "UTF-8")])
+def test_a_file_without_readable_records_is_named(data: Path, content: bytes, word: str) -> None:
+    (data / "pick.jsonl").write_bytes(content)
+    with pytest.raises(LimitError, match=word):
+        load_records(load_version("v0", data).select(("pick",))[0], data)
+
+
+def test_a_link_that_leads_out_of_the_folder_is_refused(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.jsonl").write_text("{}")
+    (data / "pick.jsonl").unlink()
+    (data / "pick.jsonl").symlink_to(tmp_path / "secret.jsonl")
+    with pytest.raises(LimitError, match="leads out"):
+        load_records(load_version("v0", data).select(("pick",))[0], data)
+
+
+def test_strings_are_stripped_and_strings_in_lists_are_not(data: Path) -> None:
+    (data / "pick.jsonl").write_text('{"query": "  a \\n", "choices": [" x ", "y"], "gold": 0}\n')
+    record = load_records(load_version("v0", data).select(("pick",))[0], data)[""][0]
+    assert (record["query"], record["choices"]) == ("a", [" x ", "y"])
