@@ -1,0 +1,236 @@
+"""Files that leave the app: complete, offline, safe, and the same numbers in each."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from pptx import Presentation
+
+from limit.claims import ledger
+from limit.claims.suggest import suggestions
+from limit.cli import main
+from limit.core import LimitError, write_json
+from limit.export import printing
+from limit.export.page import render_html
+from limit.export.report import Report, build_report, study_models
+from limit.export.tables import defuse, render_csv
+from limit.export.write import write_report
+from limit.settings import Workspace
+from limit.store import Store
+from limit.store.queries_models import own_rows
+from tests.hostile import TEXTS
+from tests.store.study import nothing, write_job, write_study
+
+NOW = datetime(2026, 1, 9, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def store(ws: Workspace, tmp_path: Path) -> Iterator[Store]:
+    write_study(ws)
+    with Store.open(ws, shipped=nothing(tmp_path)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def report(store: Store, ws: Workspace) -> Report:
+    claim = suggestions(store, own_rows(store))[0]
+    ledger.add_claim(ws, claim["sentence"], claim["test"], claim["evidence"])
+    return build_report(store, ws, now=NOW)
+
+
+@pytest.fixture
+def hostile(ws: Workspace, store: Store) -> Store:
+    for number, path in enumerate(sorted(ws.mixes.glob("*/label.json"))):
+        write_json(path, {"name": TEXTS[number], "note": TEXTS[5], "created": f"2026-01-0{number}"})
+    for path in ws.comparisons.glob("*/comparison.json"):
+        record = json.loads(path.read_text())
+        write_json(path, {**record, "judge": TEXTS[5], "prompt_set": TEXTS[0]})
+    store.refresh()
+    return store
+
+
+def test_a_report_holds_claims_figures_and_every_number(report: Report) -> None:
+    assert [section.kind for section in report.sections[:4]] == ["claim", "plane", "gauntlet", "preference"]
+    assert report.sections[0].mark == "green"
+    assert len(report.numbers) == 4 * 7
+    shown = {(row["model"], row["measure"]): row for row in report.numbers}
+    both = shown["lima 300 + instruct 1000", "preference"]
+    assert both["low"] <= both["value"] <= both["high"]
+    assert (both["n"], both["judge"], both["prompt_set"]) == (30, "rubric", "tiny-open")
+    assert both["run_ids"] and both["mix_id"] and both["exported"] == "2026-01-09 12:00 UTC"
+
+
+def test_the_html_file_works_offline_and_fetches_nothing(report: Report) -> None:
+    page = render_html(report)
+    body = re.sub(r"<script>.*?</script>", "", page, count=1, flags=re.DOTALL)
+    assert page.count("Plotly.newPlot") >= 4
+    assert "default-src 'none'" in page
+    assert not re.findall(r"""(?:src|href)=["']?(?:https?:)?//""", body)
+    for fact in (report.version, report.created, *report.models[1]["run_ids"], str(report.models[1]["mix_id"])):
+        assert fact in body
+
+
+def test_hostile_names_are_text_in_html(hostile: Store, ws: Workspace) -> None:
+    page = render_html(build_report(hostile, ws, now=NOW))
+    assert "<script>alert" not in page
+    assert "<img src=x" not in page
+    assert "javascript:alert" not in re.sub(r"\[link\]\(javascript:alert\(1\)\)", "", page)
+
+
+def test_hostile_names_are_legal_in_slides(hostile: Store, ws: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "deck.pptx"
+    write_report(hostile, ws, "pptx", path)
+    texts = [
+        shape.text_frame.text
+        for slide in Presentation(str(path)).slides
+        for shape in slide.shapes
+        if shape.has_text_frame
+    ]
+    assert any("<script>" in text for text in texts)
+
+
+def test_slides_have_native_charts_with_the_numbers(
+    report: Report, store: Store, ws: Workspace, tmp_path: Path
+) -> None:
+    path = tmp_path / "deck.pptx"
+    write_report(store, ws, "pptx", path)
+    deck = Presentation(str(path))
+    found = [shape.chart for slide in deck.slides for shape in slide.shapes if shape.has_chart]
+    assert len(found) >= 4
+    columns = next(
+        c for c in found if c.chart_type.name == "COLUMN_CLUSTERED" and len(list(c.plots[0].categories)) == 6
+    )
+    series = {s.name: list(s.values) for s in columns.plots[0].series}
+    model = next(row for row in report.models if row["label"] == "lima 300")
+    assert series["lima 300"][0] == pytest.approx(model["x"])
+    notes = " ".join(slide.notes_slide.notes_text_frame.text for slide in deck.slides if slide.has_notes_slide)
+    assert model["run_ids"][0] in notes and report.version in notes
+    assert [name for name in zipfile.ZipFile(path).namelist() if name.endswith(".xlsx")]
+
+
+def test_unpublished_bars_are_empty_cells_in_slides(store: Store, ws: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "deck.pptx"
+    write_report(store, ws, "pptx", path, "paper-7B")
+    charts = [s.chart for slide in Presentation(str(path)).slides for s in slide.shapes if s.has_chart]
+    columns = next(c for c in charts if c.chart_type.name == "COLUMN_CLUSTERED")
+    assert {s.name: next(iter(s.values)) for s in columns.plots[0].series}["base"] is None
+
+
+def test_csv_and_parquet_hold_the_same_rows(report: Report, store: Store, ws: Workspace, tmp_path: Path) -> None:
+    write_report(store, ws, "parquet", tmp_path / "numbers.parquet")
+    typed = pq.read_table(tmp_path / "numbers.parquet").to_pylist()
+    rows = list(csv.DictReader(io.StringIO(render_csv(report))))
+    assert len(rows) == len(typed) == len(report.numbers)
+    assert [float(r["value"]) if r["value"] else None for r in rows] == [r["value"] for r in typed]
+    assert list(rows[0]) == list(typed[0])
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "|cmd", "＝1"])
+def test_cells_that_a_spreadsheet_would_run_are_text(cell: str) -> None:
+    assert str(defuse(cell)).startswith("'")
+
+
+@pytest.mark.parametrize("value", ["lima 300", 3, -0.5, 0.0, True])
+def test_other_cells_are_as_they_are(value: object) -> None:
+    assert defuse(value) == value
+    assert defuse(None) == ""
+
+
+def test_hostile_judges_are_defused_in_csv(hostile: Store, ws: Workspace) -> None:
+    rows = list(csv.DictReader(io.StringIO(render_csv(build_report(hostile, ws, now=NOW)))))
+    judges = {row["judge"] for row in rows if row["judge"]}
+    assert judges == {f"'{TEXTS[5]}"}
+
+
+def test_studies_are_found_by_name(store: Store, ws: Workspace) -> None:
+    assert len(study_models(store, "paper")) == 10
+    assert len(study_models(store, "paper-30B")) == 5
+    assert len(study_models(store, "tiny")) == 4
+    assert [row["origin"] for row in study_models(store, None)] == ["workspace"] * 4
+    run = own_rows(store)[1]["run_ids"][0]
+    job = {"job_id": "j", "kind": "finetune", "title": "t", "subject": {"run_id": run, "study": "mine"}}
+    write_job(ws, "job-0000000009", "finished", run)
+    write_json(ws.job("job-0000000009") / "job.json", {**job, "created": "2026-01-09"})
+    store.refresh()
+    assert [row["run_ids"] for row in study_models(store, "mine")] == [own_rows(store)[1]["run_ids"]]
+    with pytest.raises(LimitError, match="known: paper"):
+        study_models(store, "nobody")
+
+
+def test_without_own_results_the_paper_is_exported(ws: Workspace, tmp_path: Path) -> None:
+    with Store.open(ws, shipped=nothing(tmp_path)) as store:
+        report = build_report(store, ws, now=NOW)
+    assert len(report.models) == 10
+    assert "not published" in render_html(report)
+
+
+@pytest.mark.parametrize("format", ["html", "pptx", "csv", "parquet"])
+def test_the_verb_writes_a_file_and_says_which(
+    ws: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str], format: str
+) -> None:
+    out = tmp_path / f"out.{format}"
+    assert main(["export", format, "--out", str(out), "--study", "paper", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["path"], answer["bytes"]) == (str(out), out.stat().st_size)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["export", "html", "--out", "{folder}"], "is a folder"),
+        (["export", "html", "--out", "{folder}/x.html", "--study", "nobody"], "no study 'nobody'"),
+        (["export", "html"], "--out"),
+        (["export", "docx", "--out", "x"], "docx"),
+        (["export", "csv", "--out", "{folder}/file/x.csv"], "file"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_exported_is_said_in_one_line(
+    ws: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], reason: str
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    assert main([word.format(folder=tmp_path) for word in words]) == 2
+    message = capsys.readouterr().err
+    assert reason in message and message.count("\n") == 1
+    assert not (tmp_path / "x.html").exists()
+
+
+def test_without_chromium_the_reason_names_what_to_install(
+    store: Store, ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(LimitError, match="apt-get install chromium"):
+        write_report(store, ws, "pdf", tmp_path / "x.pdf")
+    assert list(tmp_path.glob("x.pdf")) == []
+
+
+def test_a_browser_that_hangs_is_killed(
+    store: Store, ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "chromium"
+    slow.write_text("#!/bin/sh\nsleep 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(printing, "browser", lambda: str(slow))
+    monkeypatch.setattr(printing, "TIME_LIMIT_S", 0.3)
+    with pytest.raises(LimitError, match="longer than"):
+        write_report(store, ws, "png", tmp_path / "x.png")
+    assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(printing.browser() is None, reason="chromium is not installed")
+@pytest.mark.parametrize(("format", "head"), [("pdf", b"%PDF"), ("png", b"\x89PNG")])
+def test_chromium_prints_the_page(store: Store, ws: Workspace, tmp_path: Path, format: str, head: bytes) -> None:
+    path = tmp_path / f"x.{format}"
+    write_report(store, ws, format, path)
+    assert path.read_bytes().startswith(head)
+    assert path.stat().st_size > 20_000
