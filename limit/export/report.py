@@ -19,7 +19,7 @@ from limit.settings import Workspace
 from limit.store import Store
 from limit.store.queries_gauntlet import CORE
 from limit.store.queries_models import own_rows, paper_rows
-from limit.store.queries_runs import mixes
+from limit.store.queries_runs import mixes, studies
 from limit.store.schema import Row
 
 PAPER_STUDY = "paper"
@@ -63,8 +63,9 @@ class Report:
 
 
 def study_names(store: Store) -> list[str]:
-    """Names that an export takes: `paper`, `paper-7B`, `paper-30B`, and each base model."""
-    return [PAPER_STUDY, "paper-7B", "paper-30B", *dict.fromkeys(row["layer"] for row in own_rows(store))]
+    """Names that an export takes: `paper`, `paper-7B`, `paper-30B`, studies, and each base model."""
+    named = [row["study"] for row in studies(store)]
+    return [PAPER_STUDY, "paper-7B", "paper-30B", *named, *dict.fromkeys(row["layer"] for row in own_rows(store))]
 
 
 def study_models(store: Store, study: str | None) -> list[Row]:
@@ -85,9 +86,10 @@ def study_models(store: Store, study: str | None) -> list[Row]:
 
 
 def _planned(store: Store, own: Sequence[Row], study: str) -> list[Row]:
-    """Models whose runs belong to the jobs of a named study."""
+    """Models of a named study: those of its plan, or of the jobs that it started."""
+    wanted = {run for row in studies(store) if row["study"] == study for run in row["run_ids"]}
     jobs = store.rows("select distinct run_id from jobs where study = ? and run_id is not null", [study])
-    wanted = {row["run_id"] for row in jobs}
+    wanted |= {row["run_id"] for row in jobs}
     return [row for row in own if wanted & set(row["run_ids"])]
 
 

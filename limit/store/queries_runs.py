@@ -82,6 +82,17 @@ def jobs(store: Store, states: Sequence[str] | None = None, limit: int = 200) ->
     )
 
 
+def studies(store: Store) -> list[Row]:
+    """Named studies that were started, newest first: study, title, created, origin, run_ids."""
+    rows = store.rows("select study, title, created, origin, plan from studies order by created desc, study")
+    for row in rows:
+        plan = as_json(row.pop("plan")) or {}
+        members = plan.get("runs") if isinstance(plan, dict) else None
+        found = [run.get("run_id") for run in members if isinstance(run, dict)] if isinstance(members, list) else []
+        row["run_ids"] = [run for run in found if isinstance(run, str)]
+    return rows
+
+
 def problems(store: Store) -> list[Row]:
     """Files that could not be read, with the reason."""
     return store.rows("select file, problem from problems order by file, problem")

@@ -12,7 +12,7 @@ from limit.claims.suggest import chip, suggestions
 from limit.formats import accuracy_interval, count, percent_interval
 from limit.store import Store
 from limit.store.queries_models import own_rows, paper_rows
-from limit.store.queries_runs import jobs, mixes, problems
+from limit.store.queries_runs import jobs, mixes, problems, studies
 from limit.store.schema import Row
 from limit.ui.shell import chart, errors_in_words, is_dark, note_line, open_store, page_head, plain, show_error
 
@@ -62,26 +62,19 @@ def palette_for(store: Store) -> charts.Palette:
     return charts.Palette.of("dark" if is_dark() else "light").with_mixes(mix["series"] for mix in mixes(store))
 
 
-def study_names(store: Store) -> dict[str, tuple[str, str] | None]:
-    """What can be looked at, by name: (base model, origin), or None for the paper.
-
-    One's own newest study comes first, then the paper, then what ships.
-    """
-    own: dict[str, tuple[str, str] | None] = {}
-    shipped: dict[str, tuple[str, str] | None] = {}
-    for row in reversed(_with_results(store)):
-        if row["origin"] == "shipped":
-            shipped.setdefault(f"{row['layer']} · shipped study", (row["layer"], "shipped"))
-        else:
-            own.setdefault(f"{row['layer']} · your runs", (row["layer"], "workspace"))
-    return {**own, PAPER_CHOICE: None, **shipped}
-
-
-def study_rows(store: Store, study: tuple[str, str] | None, sizes: Sequence[str] = SIZES[:2]) -> list[Row]:
-    """The models of one study; the paper's are kept to `sizes`."""
-    if study is None:
-        return paper_rows(store, sizes)
-    return [row for row in own_rows(store) if (row["layer"], row["origin"]) == study]
+def study_names(store: Store) -> dict[str, list[Row]]:
+    """What can be looked at, by name, with its models: one's own studies, then the paper, then what ships."""
+    rows = _with_results(store)
+    own: dict[str, list[Row]] = {}
+    shipped: dict[str, list[Row]] = {}
+    for study in studies(store):
+        members = [row for row in rows if set(row["run_ids"]) & set(study["run_ids"])]
+        if members and study["origin"] == "workspace":
+            own[f"{study['title'] or study['study']} · study"] = members
+    for row in reversed(rows):
+        where, whose = (shipped, "shipped study") if row["origin"] == "shipped" else (own, "your runs")
+        where.setdefault(f"{row['layer']} · {whose}", []).insert(0, row)
+    return {**own, PAPER_CHOICE: [], **shipped}
 
 
 def _with_results(store: Store) -> list[Row]:
@@ -94,12 +87,11 @@ def choose_study(store: Store) -> list[Row]:
     left, right = st.columns([2, 1], vertical_alignment="bottom")
     with left:
         name = st.selectbox("Study", list(names), key="study", bind="query-params")
-    study = names.get(name)
-    if study is not None:
-        return study_rows(store, study)
+    if name != PAPER_CHOICE:
+        return names.get(name, [])
     with right:
         size = st.segmented_control("Model size", SIZES, default="7B", required=True, key="size", bind="query-params")
-    return study_rows(store, None, SIZES[:2] if size == "all" else [size or "7B"])
+    return paper_rows(store, SIZES[:2] if size == "all" else [size or "7B"])
 
 
 def _troubles(store: Store) -> None:

@@ -18,8 +18,9 @@ from limit.claims.suggest import suggestions
 from limit.core import Json
 from limit.export.report import claim_figure
 from limit.store import Store
+from limit.store.queries_models import paper_rows
 from limit.store.schema import Row
-from limit.ui.overview import palette_for, study_names, study_rows
+from limit.ui.overview import palette_for, study_names
 from limit.ui.present_exports import show_exports
 from limit.ui.shell import chart, errors_in_words, open_store, open_workspace, page_head, plain
 
@@ -128,7 +129,7 @@ def _suggest(store: Store, claims: Sequence[Json]) -> None:
     st.subheader("Suggested by the numbers", anchor=False)
     names = study_names(store)
     name = st.selectbox("Study", list(names), key="study", bind="query-params")
-    rows = study_rows(store, names.get(name))
+    rows = names.get(name) or paper_rows(store)
     taken = {claim["claim_id"] for claim in claims}
     offered = [
         claim

@@ -1,0 +1,148 @@
+"""Overview, Compare and Present under AppTest: with nothing, with a study, and with hostile names."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from limit.claims import ledger
+from limit.claims.suggest import suggestions
+from limit.core import write_json
+from limit.settings import Workspace
+from limit.store import Store
+from limit.store.queries_models import own_rows, paper_rows
+from tests.hostile import TEXTS
+from tests.store.study import run_id, write_job, write_study
+from tests.test_pages import open_page
+
+VIEWS = ("both paradigms", "limit curve", "is it real?", "drill down")
+
+
+def words(app: Any) -> str:
+    blocks = [*app.markdown, *app.caption, *app.error, *app.info, *app.subheader, *app.get("html")]
+    return " ".join(str(getattr(block, "value", None) or getattr(block.proto, "body", "")) for block in blocks)
+
+
+def check(app: Any) -> str:
+    assert [error.value for error in app.exception] == []
+    return words(app)
+
+
+@pytest.fixture
+def study(ws: Workspace) -> Workspace:
+    write_study(ws, seeds=1)
+    return ws
+
+
+@pytest.fixture
+def claims(study: Workspace) -> Workspace:
+    with Store.open(study) as store:
+        for claim in suggestions(store, [*paper_rows(store, ["7B"])])[:3]:
+            ledger.add_claim(study, claim["sentence"], claim["test"], claim["evidence"])
+    return study
+
+
+@pytest.fixture
+def hostile(claims: Workspace) -> Workspace:
+    for number, path in enumerate(sorted(claims.mixes.glob("*/label.json"))):
+        write_json(path, {"name": TEXTS[number], "note": "", "created": f"2026-01-0{number + 1}"})
+    path = claims.claims / "claims.json"
+    kept = json.loads(path.read_text())
+    kept["claims"][0]["sentence"] = TEXTS[0] + TEXTS[1] + TEXTS[2]
+    write_json(path, kept)
+    write_job(claims, "job-0000000001", "failed", None, TEXTS[1])
+    return claims
+
+
+def test_first_start_shows_the_paper_and_first_steps(ws: Workspace) -> None:
+    shown = check(open_page("overview.py"))
+    assert "65.1" in shown and "not published" in shown
+    assert "First steps" in shown
+
+
+def test_the_latest_own_study_comes_first(study: Workspace) -> None:
+    app = open_page("overview.py")
+    shown = check(app)
+    assert app.selectbox(key="study").value == "tiny · your runs"
+    assert "lima 300 + instruct 1000" in shown
+    assert "First steps" not in shown
+
+
+def test_a_failed_job_stands_above_with_its_reason(study: Workspace) -> None:
+    write_job(study, "job-0000000001", "failed", run_id("aaaaaaaaaaa1", 1), "out of memory; take a smaller batch")
+    app = open_page("overview.py")
+    assert any("out of memory" in error.value for error in app.error)
+
+
+def test_files_that_cannot_be_read_are_listed(study: Workspace) -> None:
+    (study.run(run_id(None, 17)) / "run.json").write_text("{ not json")
+    assert "run.json" in " ".join(text.value for text in open_page("overview.py").text)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_of_compare_renders(study: Workspace, view: str) -> None:
+    shown = check(open_page("compare.py", view=view))
+    expected = {"is it real?": "Gauntlet average", "drill down": "items of World knowledge"}
+    assert expected.get(view, "mini, paper shots").replace(" ", "") in shown.replace("\\", "").replace(" ", "")
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_compare_shows_the_paper_before_any_run(ws: Workspace, view: str) -> None:
+    check(open_page("compare.py", view=view))
+
+
+def test_claims_are_listed_with_state_and_numbers(claims: Workspace) -> None:
+    shown = check(open_page("present.py"))
+    assert shown.count("the data support it") == 3
+    assert "n = 300 prompts" in shown.replace("\\", "")
+
+
+def test_a_suggestion_becomes_a_claim(study: Workspace) -> None:
+    app = open_page("present.py")
+    add = next(button for button in app.button if str(button.key).startswith("add-"))
+    check(add.click().run())
+    assert len(ledger.read_claims(study)) == 1
+
+
+def test_slides_are_read_only_and_stay_within_the_claims(claims: Workspace) -> None:
+    app = open_page("present.py", present="1", slide="999")
+    assert "3 / 3" in check(app)
+    assert {button.label for button in app.button} == {"Back", "Next", "Leave"}
+    app = open_page("present.py", present="1", slide="x")
+    assert "1 / 3" in check(app)
+
+
+def test_slides_without_claims_name_the_way_back(ws: Workspace) -> None:
+    assert "no claims to present" in check(open_page("present.py", present="1"))
+
+
+@pytest.mark.parametrize("query", [{}, {"present": "1"}])
+def test_hostile_claims_stay_text(hostile: Workspace, query: dict[str, str]) -> None:
+    shown = check(open_page("present.py", **query))
+    assert "<script>alert" not in shown and "<img src=x" not in shown
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_hostile_mix_names_stay_text(hostile: Workspace, view: str) -> None:
+    shown = check(open_page("compare.py", view=view))
+    assert "<script>alert" not in shown and "<img src=x" not in shown
+
+
+def test_hostile_reasons_and_names_on_the_overview(hostile: Workspace) -> None:
+    shown = check(open_page("overview.py"))
+    assert "<script>alert" not in shown and "[link](javascript" not in shown
+
+
+def test_a_damaged_ledger_is_an_error_box(ws: Workspace) -> None:
+    ws.claims.mkdir()
+    (ws.claims / "claims.json").write_text("{")
+    app = open_page("present.py")
+    check(app)
+    assert any("claims" in error.value for error in app.error)
+
+
+def test_models_are_there_for_the_tests(study: Workspace) -> None:
+    with Store.open(study) as store:
+        assert len([row for row in own_rows(store) if row["origin"] == "workspace"]) == 4
