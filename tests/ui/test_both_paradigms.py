@@ -131,8 +131,10 @@ def test_hostile_mix_names_stay_text(hostile: Workspace, view: str) -> None:
 
 
 def test_hostile_reasons_and_names_on_the_overview(hostile: Workspace) -> None:
-    shown = check(open_page("overview.py"))
-    assert "<script>alert" not in shown and "[link](javascript" not in shown
+    app = open_page("overview.py")
+    assert "<script>alert" not in check(app)
+    marked = " ".join(str(block.value) for block in [*app.markdown, *app.caption, *app.error])
+    assert "[link](javascript" not in marked
 
 
 def test_a_damaged_ledger_is_an_error_box(ws: Workspace) -> None:
