@@ -123,7 +123,7 @@ class Scorer:
     def _forest(self, pack: Pack) -> list[Score]:
         start = len(pack.prefix)
         ids, positions, owners, asked = _layout(pack.trees, start)
-        mask = _mask(owners, start).to(self.device)
+        mask = self._mask(owners, start)
         options: dict[str, Any] = {"use_cache": False}
         if start:
             options = {"use_cache": True, "past_key_values": self._cached(pack.prefix)}
@@ -136,6 +136,16 @@ class Scorer:
         if start:
             self._cache.crop(-len(ids))  # a negative number is what both old and new transformers understand
         return self._read(hidden[0], asked)
+
+    def _mask(self, owners: list[tuple[int, int]], start: int) -> torch.Tensor:
+        """The mask in the form that the model's attention takes: yes and no, or what is added to its scores."""
+        import torch
+
+        mask = _mask(owners, start).to(self.device)
+        if self.model.config.get_text_config()._attn_implementation != "eager":
+            return mask
+        lowest = torch.finfo(self.model.dtype).min
+        return torch.zeros(mask.shape, dtype=self.model.dtype, device=self.device).masked_fill(~mask, lowest)
 
     def _cached(self, prefix: Ids) -> Any:
         """Keys and values of a prefix, computed when it changes."""

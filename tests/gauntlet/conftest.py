@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import train_tokenizer
 
-WORDS = "river stone baker north lamp seven copper apple winter old boat quiet green paper clock".split()
+WORDS = ["river", "stone", "baker", "north", "lamp", "seven", "copper", "apple", "winter", "old", "boat", "quiet", "green", "paper", "clock"]
 TASKS_YAML = """
 tasks:
   pick: {category: reading, type: multiple_choice, file: pick.jsonl, random_baseline: 0.25, num_fewshot: {v0: [3]}}

@@ -27,8 +27,9 @@ def scored(scorer: Scorer, items: list[Item]) -> dict[tuple[int, int], tuple[flo
     return {(s.item, s.choice): (s.sum_logprob, s.greedy) for pack in packs for s in scorer.run(pack)}
 
 
-@pytest.mark.parametrize("kind", SHARES)
-@pytest.mark.parametrize("shots", ["paper", "fixed"])
+@pytest.mark.parametrize(
+    ("kind", "shots"), [*((kind, "paper") for kind in SHARES), ("llama", "fixed"), ("gpt2", "fixed"), ("mpt", "fixed")]
+)
 def test_scores_equal_one_forward_a_choice(data: Path, tokenizers: Any, kind: str, shots: str) -> None:
     model = build_model(kind)
     scorer = Scorer(model, Budget(plain=300, forest=200), longest=300)
@@ -58,9 +59,7 @@ def test_truncated_records_are_scored_alike(data: Path, tokenizers: Any) -> None
 def test_no_pack_is_larger_than_scoring_each_distinct_input(data: Path, tokenizers: Any) -> None:
     for task in load_version("v0", data).select(("pick", "letter", "who", "next")):
         items = items_of(task, data, tokenizers["plain"], 300)
-        separate = sum(
-            len(ids) for item in items for ids in {r.context + r.continuation[:-1] for r in item.requests}
-        )
+        separate = sum(len(ids) for item in items for ids in {r.context + r.continuation[:-1] for r in item.requests})
         packs = plan(items, Budget(plain=1, forest=400), trees=True, prefixes=True)
         assert sum(pack.tokens for pack in packs) <= separate
         if task.name == "letter":
@@ -93,7 +92,7 @@ def test_a_model_of_nan_is_flagged_not_scored_as_sure(data: Path, tokenizers: An
     assert all(math.isnan(total) for total, _ in scored(Scorer(model), items).values())
 
 
-@pytest.mark.parametrize("kind", SHARES)
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "mpt", "recurrent"])
 def test_generation_equals_transformers_greedy(data: Path, tokenizers: Any, kind: str) -> None:
     import torch
 
