@@ -21,6 +21,7 @@ def add_parser(verbs: Verbs) -> None:
     _add_import(commands)
     _add_run(commands)
     _add_check(commands)
+    _add_samples(commands)
     agree = command(commands, "agree", run_agree, "agreement of two judges on the pairs both judged", text=agree_text)
     agree.add_argument("first", metavar="A", help="comparison id")
     agree.add_argument("second", metavar="B", help="comparison id")
@@ -54,6 +55,14 @@ def _add_check(commands: Verbs) -> None:
     parser = command(commands, "check", run_check, "run a judge on pairs judged before, and compare", text=check_text)
     parser.add_argument("comparison", metavar="ID", help="comparison by GPT-4, people or another judge")
     parser.add_argument("--limit", type=int, default=100, metavar="N", help="how many pairs, drawn by hash")
+    _add_judge(parser)
+
+
+def _add_samples(commands: Verbs) -> None:
+    parser = command(commands, "samples", run_samples, "grade training samples from 1 to 10", text=samples_text)
+    parser.add_argument("source", metavar="SOURCE", help="source whose samples are graded")
+    parser.add_argument("--limit", type=int, default=100, metavar="N", help="how many samples, drawn at random")
+    parser.add_argument("--flag-below", type=int, metavar="G", help="flag samples graded lower, for mixes to leave out")
     _add_judge(parser)
 
 
@@ -147,6 +156,42 @@ def run_check(options: argparse.Namespace) -> Any:
     budgets = {"budget_usd": options.budget, "budget_tokens": options.budget_tokens}
     started = checks.launch_check(ws, options.comparison, judge, options.limit, **budgets)
     return wait_for_result(ws, started) if options.wait else started
+
+
+def run_samples(options: argparse.Namespace) -> Any:
+    """Enqueue the grading of samples, or do it in this process when started as a job's worker."""
+    from limit.judge import sample_grades
+    from limit.judge.requests import parse_judge
+    from limit.responses.launch import wait_for_result
+
+    ws = workspace().make()
+    judge = parse_judge(options.judge, options.settings)
+    if options.limit < 1:
+        raise LimitError(f"--limit is {options.limit}; give at least 1 sample")
+    given = {
+        "flag_below": options.flag_below,
+        "budget_usd": options.budget,
+        "budget_tokens": options.budget_tokens,
+    }
+    if options.job:
+        from limit.jobs.context import open_context
+
+        context = open_context(options.job)
+        result = sample_grades.grade_samples(ws, options.source, judge, options.limit, context, **given)
+        context.result(result)
+        return result
+    started = sample_grades.launch_grading(ws, options.source, judge, options.limit, **given)
+    return wait_for_result(ws, started) if options.wait else started
+
+
+def samples_text(value: Json) -> str:
+    """One sentence."""
+    if "graded" not in value:
+        return f"job {value['job_id']} ({value['state']}) grades samples of {value['source']}"
+    mean = "n/a" if value["mean"] is None else f"{value['mean']:.1f}"
+    return (
+        f"{count(value['graded'])} samples of {value['source']} graded, mean {mean}; {count(value['flagged'])} flagged"
+    )
 
 
 def check_text(value: Json) -> str:

@@ -18,6 +18,7 @@ from limit.store.schema import Row
 from limit.ui.overview import palette_for
 from limit.ui.preferences_detail import show_comparison
 from limit.ui.preferences_forms import show_forms
+from limit.ui.preferences_ranking import show_ranking
 from limit.ui.shell import chart, errors_in_words, note_line, open_store, page_head, plain
 
 PAPER, OWN = "The paper", "Your comparisons"
@@ -120,11 +121,11 @@ def _own(store: Store, rows: Sequence[Row]) -> None:
         whisker="95 % bootstrap over distinct prompts",
         dotted="50 %: no preference",
     )
+    show_ranking(rows, lambda row: _rows_of(store, row["comparison_id"]))
     by_id = {row["comparison_id"]: row for row in rows}
     names = {id_: f"{row['label']} · {row['prompt_set']} · {row['judge']}" for id_, row in by_id.items()}
     id_ = _choose(names)
-    row = by_id[id_]
-    show_comparison(store, row, load_rows(store, row["file"]) if row.get("file") else _rows_of(store, id_))
+    show_comparison(store, by_id[id_], _rows_of(store, id_))
 
 
 def _choose(names: dict[str, str]) -> str:

@@ -11,6 +11,7 @@ from limit.formats import count, percent, percent_interval
 from limit.judge.alpaca_eval import annotation_rows
 from limit.judge.judgments import Comparison
 from limit.judge.quality import check_judge, is_checked, report
+from limit.mixes.style import style_of
 from limit.store import Store
 from limit.store.schema import Row
 from limit.ui.glossary import explain
@@ -34,11 +35,12 @@ def show_comparison(store: Store, row: Row, rows: list[Row]) -> None:
         facts = _facts(row["comparison_id"], len(rows), comparison, rows)
     _answer(row, facts)
     _figures(facts)
-    tabs = st.tabs(["Read the pairs", "Length", "Can this judge be trusted?", "Download"])
+    tabs = st.tabs(["Read the pairs", "Length and style", "Can this judge be trusted?", "Download"])
     with tabs[0]:
         show_pairs(row, rows)
     with tabs[1]:
         _length(facts)
+        _style(row, rows)
     with tabs[2]:
         _trust(comparison, rows, facts)
     with tabs[3]:
@@ -141,6 +143,32 @@ def _length(facts: Json) -> None:
     ]
     if table:
         st.dataframe(table, hide_index=True, lazy=False, alt="Score by length ratio")
+
+
+def _style(row: Row, rows: list[Row]) -> None:
+    """How often each side's answers have a habit, side by side."""
+    sides = [_habits(row["comparison_id"], len(rows), number, rows) for number in ("1", "2")]
+    table = [
+        {"answers with": one["name"], "baseline": _habit(one), "candidate": _habit(two)}
+        for one, two in zip(*(side["habits"] for side in sides), strict=True)
+        if one["key"] != "multiple_choice"
+    ]
+    st.dataframe(table, hide_index=True, lazy=False, alt="Habits of both models' answers")
+    note_line(n=f"{count(sides[0]['n'])} and {count(sides[1]['n'])} answers", interval="Wilson, 95 %, rough patterns")
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _habits(comparison_id: str, n: int, number: str, _rows: list[Row]) -> Json:
+    import pyarrow as pa
+
+    answers = {(row.get("prompt") or "", row.get(f"text_{number}") or "") for row in _rows}
+    return style_of(pa.table({"prompt": [p for p, _ in answers], "response": [text for _, text in answers]}))
+
+
+def _habit(habit: Json) -> str:
+    if habit["share"] is None:
+        return "n/a"
+    return percent_interval(100 * habit["share"], 100 * habit["low"], 100 * habit["high"])
 
 
 def _trust(comparison: Comparison, rows: list[Row], facts: Json) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
 
 from limit.formats import count
+from limit.judge.prompts import cut_middle
 from limit.store.schema import Row
-from limit.ui.shell import plain, show_text
+from limit.ui.shell import plain, printable
 
 FILTERS = (
     "all",
@@ -23,6 +25,7 @@ FILTERS = (
     "baseline much longer",
 )
 MUCH = 1.5
+MAX_SHOWN = 20_000
 
 
 def show_pairs(row: Row, rows: Sequence[Row]) -> None:
@@ -97,14 +100,14 @@ def _number(text: str | None) -> int:
 def _show_pair(comparison: Row, pair: Sequence[Row]) -> None:
     first = pair[0]
     st.caption("Prompt")
-    show_text(str(first.get("prompt") or ""))
+    show_prose(str(first.get("prompt") or ""))
     names = (comparison.get("baseline") or "baseline", comparison.get("candidate") or "candidate")
     for column, number, name in zip(st.columns(2), "12", names, strict=True):
         text = str(first.get(f"text_{number}") or "")
         with column:
             won = " · won" if {row.get("verdict") for row in pair} == {number} else ""
             st.caption(plain(f"{name} · {count(len(text))} characters, {count(len(text.split()))} words{won}"))
-            show_text(text or "(empty)")
+            show_prose(text or "(empty)")
     for row in pair:
         st.markdown(f"- {plain(verdict_words(row))}")
 
@@ -120,3 +123,9 @@ def verdict_words(row: Row) -> str:
     sure = f", candidate's share {score:.2f}" if isinstance(score, float) and score not in (0.0, 0.5, 1.0) else ""
     reason = row.get("reason") or row.get("error_text")
     return f"{seat}: {what}{sure}" + (f". {str(reason)[:500]}" if reason else "")
+
+
+def show_prose(text: str) -> None:
+    """Untrusted text in the reading font, as it is; the middle of a very long one is left out and said so."""
+    with st.container(border=True):
+        st.html(f'<div class="limit-text">{html.escape(printable(cut_middle(text.strip(), MAX_SHOWN)))}</div>')

@@ -15,6 +15,7 @@ from limit.store.queries_preferences import comparisons
 from limit.store.schema import Row
 from limit.ui.preferences import load_rows
 from limit.ui.preferences_detail import comparison_of
+from limit.ui.preferences_pairs import show_prose
 from limit.ui.shell import (
     errors_in_words,
     next_step,
@@ -23,15 +24,14 @@ from limit.ui.shell import (
     open_workspace,
     page_head,
     plain,
-    show_text,
 )
 
 HOW_MANY = (10, 20, 50, 100, 300)
 BUTTONS: tuple[tuple[str, Choice, str], ...] = (
-    ("1 · left is better", "left", "1"),
-    ("0 · no difference", "tie", "0"),
-    ("2 · right is better", "right", "2"),
-    ("s · skip", "skip", "s"),
+    ("Left is better", "left", "1"),
+    ("No difference", "tie", "0"),
+    ("Right is better", "right", "2"),
+    ("Skip", "skip", "s"),
 )
 
 
@@ -66,7 +66,7 @@ def _set_up(sources: dict[str, Row]) -> None:
         "come back under the same name and you go on where you stopped."
     )
     names = {
-        id_: f"{row['prompt_set']} prompts · pair {number}" for number, (id_, row) in enumerate(sources.items(), 1)
+        id_: f"{row['prompt_set']} prompts · ballot {number}" for number, (id_, row) in enumerate(sources.items(), 1)
     }
     with st.form("ballot"):
         voter = st.text_input("Your name", max_chars=60, help="Only to tell voters apart and to resume.")
@@ -98,13 +98,14 @@ def _show_turn(ballot: Ballot, voter: str, turn: Turn) -> None:
     shown = st.session_state.setdefault("vote_shown", {})
     since = shown.setdefault((turn.pair.prompt_id, turn.number), time.monotonic())
     st.progress((turn.number - 1) / turn.total, text=f"{count(turn.number - 1)} of {count(turn.total)} done")
-    show_text(turn.pair.prompt)
+    st.caption("Prompt")
+    show_prose(turn.pair.prompt)
     texts = (turn.pair.text_1, turn.pair.text_2)
     left, right = st.columns(2)
     for column, side, text in ((left, "Left", texts[turn.first - 1]), (right, "Right", texts[2 - turn.first])):
         with column:
             st.caption(side)
-            show_text(text or "(empty)")
+            show_prose(text or "(empty)")
     for column, (label, choice, key) in zip(st.columns(4), BUTTONS, strict=True):
         if column.button(label, shortcut=key, width="stretch", key=f"vote-{choice}"):
             cast(open_workspace(), ballot, voter, turn.pair, choice, round(time.monotonic() - since, 2))

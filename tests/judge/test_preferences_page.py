@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ def open_page(name: str, **query: str) -> Any:
 
 def words_of(app: Any) -> str:
     assert [error.value for error in app.exception] == []
-    return " ".join(str(b.value).replace("\\", "") for b in [*app.markdown, *app.caption, *app.subheader, *app.code])
+    shown = [str(block.value).replace("\\", "") for block in [*app.markdown, *app.caption, *app.subheader]]
+    return " ".join([*shown, *(html.unescape(block.proto.body) for block in app.get("html"))])
 
 
 @pytest.fixture
@@ -68,6 +70,14 @@ def test_own_comparison_with_answer_figures_and_pairs(imported: str) -> None:
     assert "Pair 2 of 45" in words and "Question 1 <script>" in words
     assert [metric.label for metric in app.metric][:2] == ["Raw rate", "At equal length"]
     assert app.metric[1].value == "n/a"  # fewer than 100 decided verdicts
+
+
+def test_ranking_of_several_models(imported: str, ws: Workspace, tmp_path: Path) -> None:
+    other = tmp_path / "7b_lima_vs_7b_other_seed1.json"
+    other.write_text((tmp_path / "7b_lima_vs_7b_instructv1_seed1.json").read_text())
+    import_files(ws, [other])
+    app = open_page("preferences", view="Your comparisons", rank="true")
+    assert "Bradley-Terry over prompts" in words_of(app)
 
 
 def test_filters_and_places_beyond_the_end_do_no_harm(imported: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,9 +27,20 @@ from tests.judge.conftest import make_comparison, make_pairs
 
 pytestmark = pytest.mark.slow
 
+CHAT = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}assistant:"
+
 
 @pytest.fixture(scope="module")
-def served(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def chat_model(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with a chat template, which the server needs."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-chat"
+    shutil.copytree(tiny_llama, folder)
+    (folder / "chat_template.jinja").write_text(CHAT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(chat_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server around the tiny model."""
     missing = [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]
     if missing:
@@ -38,7 +50,8 @@ def served(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(tiny_llama), "--device", "cpu"]
+    start = "from transformers.cli.transformers import main; main()"
+    command = [sys.executable, "-c", start, "serve", str(chat_model), "--device", "cpu"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(cache)}
     with (cache / "log.txt").open("w") as log:
         command += ["--host", "127.0.0.1", "--port", str(port)]
@@ -47,7 +60,8 @@ def served(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         _wait_for(f"http://127.0.0.1:{port}/health", server, cache / "log.txt")
         yield f"http://127.0.0.1:{port}/v1"
     finally:
-        os.killpg(server.pid, signal.SIGKILL)
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGKILL)
         server.wait()
 
 
@@ -64,8 +78,8 @@ def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     pytest.skip("transformers serve was not up within two minutes")
 
 
-def test_the_probe_finds_nothing_and_no_verdict_is_invented(ws: Workspace, served: str, tiny_llama: Path) -> None:
-    spec = JudgeSpec(model=str(tiny_llama), base_url=served, max_tokens=24, concurrency=4)
+def test_the_probe_finds_nothing_and_no_verdict_is_invented(ws: Workspace, served: str, chat_model: Path) -> None:
+    spec = JudgeSpec(model=str(chat_model), base_url=served, max_tokens=24, concurrency=4)
     context = JobContext(ws.root)
     result = judge_pairs(ws, make_comparison(), make_pairs(4), spec, context, retry=Retry(attempts=3, base_s=0.05))
     rows = read_judgments(ws, "c0ffee")
@@ -77,7 +91,8 @@ def test_the_probe_finds_nothing_and_no_verdict_is_invented(ws: Workspace, serve
     assert "gives no usable logprob" in notes and "gives no usable json" in notes
 
 
-def test_log_probabilities_asked_for_but_not_given_are_invalid(ws: Workspace, served: str, tiny_llama: Path) -> None:
-    spec = JudgeSpec(model=str(tiny_llama), base_url=served, extraction="logprob")
+def test_log_probabilities_asked_for_but_not_given_are_invalid(ws: Workspace, served: str, chat_model: Path) -> None:
+    spec = JudgeSpec(model=str(chat_model), base_url=served, extraction="logprob")
     judge_pairs(ws, make_comparison(), make_pairs(2), spec, JobContext(None))
-    assert {row["status"] for row in read_judgments(ws, "c0ffee")} == {"invalid"}
+    rows = read_judgments(ws, "c0ffee")
+    assert {row["status"] for row in rows} == {"invalid"}, rows[0]["error_text"]
