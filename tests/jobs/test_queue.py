@@ -302,3 +302,15 @@ def test_the_folder_is_whole_or_absent(ws: Workspace, ask: Ask, monkeypatch: pyt
     assert [path.name for path in ws.jobs.iterdir()] == []
     monkeypatch.undo()
     write_json(ws.root / "works.json", {})
+
+
+def test_an_unreadable_status_never_leads_to_a_second_worker(ws: Workspace, ask: Ask) -> None:
+    job_id, status = running(ws, ask, steps=60)
+    kill(status["supervisor_pid"])
+    (ws.job(job_id) / "status.json").write_text("{")
+    jobs.schedule(ws)
+    assert jobs.status(ws, job_id)["reason"] == "its status file is missing or cannot be read"
+    jobs.resume(ws, job_id)
+    assert jobs.status(ws, job_id)["state"] == "queued"  # its worker still holds the slot
+    assert jobs.wait(ws, job_id)["state"] == "finished"
+    assert not (out(ws, "a") / "TWICE").exists()
