@@ -6,6 +6,7 @@ The peer is no dependency of the project. Put it into an environment of its own 
     echo "$PWD/.venv/lib/python3.11/site-packages" > /tmp/lmeval/lib/python3.11/site-packages/parent.pth
     /tmp/lmeval/bin/pip install --no-deps lm_eval==0.4.13
     OMP_NUM_THREADS=1 /tmp/lmeval/bin/python tests/bench/bench_gauntlet.py ../shared/data/gauntlet [n] [task ...]
+    python tests/bench/bench_gauntlet.py ../shared/data/gauntlet count v0.1      (tokens of whole files; no peer needed)
 
 The model is a random Llama of 6 x 384 with 8,192 tokens, made on the spot. Times are process CPU seconds, best of two
 interleaved rounds; the peer's is its best batch size. Ours include building and encoding prompts, as the peer's do.
@@ -26,8 +27,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from limit.gauntlet.engine import Engine  # noqa: E402
+from limit.gauntlet.packs import plan, prefix_tokens  # noqa: E402
 from limit.gauntlet.prompts import Encoder, Item, build_items  # noqa: E402
-from limit.gauntlet.records import load_records  # noqa: E402
+from limit.gauntlet.records import load_records, task_path  # noqa: E402
+from limit.gauntlet.score import CPU_BUDGET  # noqa: E402
 from limit.gauntlet.tasks import Task, load_version  # noqa: E402
 from limit.specs.gauntlet import GauntletSpec  # noqa: E402
 
@@ -104,6 +107,30 @@ class Peer:
         return self.tokens, values
 
 
+def count(data: Path, tokenizer: Any, version: str) -> None:
+    """Tokens of every scored task at hand, all records, without running a model.
+
+    The peer computes each distinct input once (its cache serves choices of one token), with no padding counted.
+    """
+    total = {"peer": 0, "paper": 0, "fixed": 0}
+    for task in load_version(version, data).tasks:
+        if task_path(task, data) is None or task.type in ("generation_task_with_answers", "code_evaluation"):
+            continue
+        found = dict.fromkeys(total, 0)
+        for shots in ("paper", "fixed"):
+            groups = load_records(task, data)
+            for items in build_items(task, groups, Encoder(tokenizer), max_seq_len=MAX_SEQ_LEN, shots=shots):
+                packs = plan(items, CPU_BUDGET, trees=True, prefixes=True)
+                found[shots] += sum(pack.tokens for pack in packs) + prefix_tokens(packs)
+                if shots == "paper":
+                    inputs = ({r.context + r.continuation[:-1] for r in item.requests} for item in items)
+                    found["peer"] += sum(len(ids) for distinct in inputs for ids in distinct)
+        total = {key: total[key] + found[key] for key in total}
+        print(f"{task.key:48s} " + " ".join(f"{key} {value:10,d}" for key, value in found.items()), flush=True)
+    ratios = {key: total["peer"] / total[key] for key in ("paper", "fixed")}
+    print(f"{version}: peer {total['peer']:,}; paper x{ratios['paper']:.2f}; fixed x{ratios['fixed']:.2f}")
+
+
 def timed(run: Callable[[], Any]) -> tuple[float, Any]:
     started = time.process_time()
     value = run()
@@ -116,6 +143,11 @@ def main() -> None:
 
     torch.set_num_threads(1)
     data = Path(sys.argv[1]).resolve()
+    if sys.argv[2:3] == ["count"]:
+        folder = Path(tempfile.mkdtemp())
+        make_model(data, folder)
+        count(data, AutoTokenizer.from_pretrained(folder), sys.argv[3])
+        return
     n = int(sys.argv[2]) if len(sys.argv) > 2 else 20
     wanted = sys.argv[3:] or list(CASES)
     folder = Path(tempfile.mkdtemp())

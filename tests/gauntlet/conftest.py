@@ -11,12 +11,12 @@ import pytest
 
 from tests.conftest import train_tokenizer
 
-WORDS = ["river", "stone", "baker", "north", "lamp", "seven", "copper", "apple", "winter", "old", "boat", "quiet", "green", "paper", "clock"]
+WORDS = ("river", "stone", "baker", "north", "lamp", "seven", "copper", "apple", "winter", "old", "boat", "quiet")
 TASKS_YAML = """
 tasks:
   pick: {category: reading, type: multiple_choice, file: pick.jsonl, random_baseline: 0.25, num_fewshot: {v0: [3]}}
-  letter: {category: reading, type: multiple_choice, file: letter.jsonl, random_baseline: 0.5, num_fewshot: {v0: [2, 0]},
-    continuation_delimiter: "\\nAnswer: "}
+  letter: {category: reading, type: multiple_choice, file: letter.jsonl, random_baseline: 0.5, 
+    num_fewshot: {v0: [2, 0]}, continuation_delimiter: "\\nAnswer: "}
   who: {category: language, type: schema, file: who.jsonl, random_baseline: 0.5, num_fewshot: {v0: [2]}}
   next: {category: language, type: language_modeling, file: next.jsonl, random_baseline: 0.0, num_fewshot: {v0: [2]},
     has_categories: true}
@@ -28,7 +28,8 @@ versions:
   v0:
     averages: {core_average: [reading, language, maths], half: [reading]}
     categories:
-      reading: [{task: pick, num_fewshot: 3, random_baseline: 0.25}, {task: letter, num_fewshot: 2, random_baseline: 0.5}]
+      reading: [{task: pick, num_fewshot: 3, random_baseline: 0.25},
+        {task: letter, num_fewshot: 2, random_baseline: 0.5}]
       language: [{task: who, num_fewshot: 2, random_baseline: 0.5}, {task: next, num_fewshot: 2, random_baseline: 0.0}]
       maths: [{task: sums, num_fewshot: 2, random_baseline: 0.0}]
 """
