@@ -2,9 +2,9 @@
 
 Measure: a logistic regression on TF-IDF of words, word pairs and punctuation marks learns to tell the groups of
 references apart (each Gauntlet category, each open-ended prompt set; templates stripped, groups weighted equally,
-tasks within a category capped equally). A mix's share of a group is the mean probability that its prompts are given; the shares sum
-to 1. Intervals are bootstrap percentiles over the mix's samples. The classifier's accuracy on held-out references
-stands beside them: with accuracy near 1/groups the meter means nothing.
+tasks within a category capped equally). A mix's share of a group is the mean probability that its prompts are given;
+the shares sum to 1. Intervals are bootstrap percentiles over the mix's samples. The classifier's accuracy on held-out
+references stands beside them: with accuracy near 1/groups the meter means nothing.
 Limits: it sees wording and form of prompts, not whether answers are right, and a prompt unlike every group still adds
 up to 1.
 """
@@ -67,8 +67,14 @@ def align(ws: Workspace, table: pa.Table, data: str | Path | None = None) -> Jso
 
     groups = [{"kind": kind, "group": group, **facts([i])} for i, (kind, group) in enumerate(meter.groups)]
     by_kind = {kind: [i for i, (k, _) in enumerate(meter.groups) if k == kind] for kind in ("gauntlet", "prompts")}
-    return {"groups": groups, "n": len(rows), "accuracy": meter.accuracy, "trained_on": meter.trained_on,
-            "gauntlet": facts(by_kind["gauntlet"]), "open_ended": facts(by_kind["prompts"])}  # fmt: skip
+    return {
+        "groups": groups,
+        "n": len(rows),
+        "accuracy": meter.accuracy,
+        "trained_on": meter.trained_on,
+        "gauntlet": facts(by_kind["gauntlet"]),
+        "open_ended": facts(by_kind["prompts"]),
+    }
 
 
 def load_meter(ws: Workspace, data: str | Path | None = None) -> Meter | None:

@@ -34,8 +34,8 @@ def build_mix(
     """Draw and write a mix; building the same one again changes nothing but its name.
 
     Returns {mix_id, rows, tokens, tokens_from, path, name, spec, counts, ...}. `tokens` is counted with `tokenizer`
-    where one is given, else estimated at four characters a token; `tokens_from` says which. Raises LimitError when a source
-    is missing or too small.
+    where one is given, else estimated at four characters a token; `tokens_from` says which. Raises LimitError when a
+    source is missing or too small.
     """
     require("analyst", "build mixes")
     infos = {part.source: source_info(ws, part.source) for part in spec.parts}

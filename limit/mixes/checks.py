@@ -26,8 +26,9 @@ SHOWN = 100
 def check(ws: Workspace, mix_id: str, data: str | Path | None = None, context: JobContext | None = None) -> Json:
     """Every check of a mix; the result is also kept as `check.json` in the mix's folder.
 
-    Returns {mix_id, rows, duplicates, leaks, responses, licence, style, alignment, compared_with, data}. `data` is a folder
-    of Gauntlet items; without it the fetched or the shipped ones are used. Raises LimitError for an unknown mix or folder.
+    Returns {mix_id, rows, duplicates, leaks, responses, licence, style, alignment, compared_with, data}. `data` is a
+    folder of Gauntlet items; without it the fetched or the shipped ones are used. Raises LimitError for an unknown mix
+    or folder.
     """
     context = context or JobContext(None)
     mix = load_mix(ws, mix_id)
@@ -62,8 +63,12 @@ def odd_responses(table: pa.Table) -> Json:
     long = pc.greater(table["n_response_chars"], LONG_CHARS)
     rows = table.filter(pc.or_(empty, long)).slice(0, SHOWN)
     shown = rows.select(["row", "sample_id", "source", "subset", "n_response_chars"]).to_pylist()
-    return {"empty": pc.sum(empty).as_py() or 0, "over_long": pc.sum(long).as_py() or 0, "long_chars": LONG_CHARS,
-            "rows": shown}  # fmt: skip
+    return {
+        "empty": pc.sum(empty).as_py() or 0,
+        "over_long": pc.sum(long).as_py() or 0,
+        "long_chars": LONG_CHARS,
+        "rows": shown,
+    }
 
 
 def without(ws: Workspace, mix_id: str, sample_ids: list[str]) -> Json:

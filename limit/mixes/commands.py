@@ -36,8 +36,13 @@ def add_parser(verbs: Verbs) -> None:
 
 def _add_build(commands: Verbs) -> None:
     parser = command(commands, "build", run_build, "draw a mix from sources", built_text)
-    parser.add_argument("--part", action="append", default=[], metavar="SOURCE[/SUBSET]:N",
-                        help="a part; N: rows, 'all', a share as 25%% (with --total), or tokens as 200000t")  # fmt: skip
+    parser.add_argument(
+        "--part",
+        action="append",
+        default=[],
+        metavar="SOURCE[/SUBSET]:N",
+        help="a part; N: rows, 'all', a share as 25%% (with --total), or tokens as 200000t",
+    )
     parser.add_argument("--preset", metavar="ID", help="a mix of the paper instead of --part")
     parser.add_argument("--seed", type=int, help="seed of the draw (default 17)")
     parser.add_argument("--total", type=int, help="rows of the whole mix, for parts given as shares")
@@ -147,8 +152,10 @@ def run_export(options: argparse.Namespace) -> Json:
 def built_text(value: Json) -> str:
     """One sentence."""
     terms = {True: "non-commercial", False: "commercial use allowed", None: "licence unknown"}[value["non_commercial"]]
-    return (f"mix {value['mix_id']}: {value['rows']:,} samples, {value['tokens']:,} tokens ({value['tokens_from']}), "
-            f"{terms}; in {value['path']}")  # fmt: skip
+    return (
+        f"mix {value['mix_id']}: {value['rows']:,} samples, {value['tokens']:,} tokens ({value['tokens_from']}), "
+        f"{terms}; in {value['path']}"
+    )
 
 
 def list_text(value: list[Json]) -> str:
@@ -159,10 +166,14 @@ def list_text(value: list[Json]) -> str:
 
 def show_text(value: Json) -> str:
     """The mix in a few lines."""
-    counts = [f"  {row['rows']:>9,}  {row['source']}{'/' + row['subset'] if row['subset'] else ''}"
-              for row in value["composition"]]  # fmt: skip
-    facts = (f"{value['tokens']:,} tokens ({value['tokens_from']}), {value['response_tokens']:,} with loss, "
-             f"{value['truncated_share']:.1%} truncated, {value['steps_per_epoch']:,} steps an epoch")  # fmt: skip
+    counts = [
+        f"  {row['rows']:>9,}  {row['source']}{'/' + row['subset'] if row['subset'] else ''}"
+        for row in value["composition"]
+    ]
+    facts = (
+        f"{value['tokens']:,} tokens ({value['tokens_from']}), {value['response_tokens']:,} with loss, "
+        f"{value['truncated_share']:.1%} truncated, {value['steps_per_epoch']:,} steps an epoch"
+    )
     return "\n".join([f"{value['mix_id']}  {value['name']}  {value['rows']:,} rows", facts, *counts])
 
 
@@ -175,8 +186,10 @@ def check_text(value: Json) -> str:
         f"licence: {value['licence']['licence'] or 'unknown'}",
     ]
     for group in value["leaks"]["groups"]:
-        lines.append(f"leaks, {group['group']}: {group['samples']:,} samples hold {group['leaked_items']:,} of "
-                     f"{group['checked']:,} checked items")  # fmt: skip
+        lines.append(
+            f"leaks, {group['group']}: {group['samples']:,} samples hold {group['leaked_items']:,} of "
+            f"{group['checked']:,} checked items"
+        )
     for group in value["alignment"]["groups"]:
         lines.append(f"looks like {group['group']}: {group['share']:.1%} [{group['low']:.1%}, {group['high']:.1%}]")
     return "\n".join(lines)

@@ -44,9 +44,17 @@ def describe_spec(
         **summary(counts, max_seq_len, batch, epochs),
         "tokens_from": how,
         "composition": composition,
-        "parts": [{"source": p.source, "subset": p.subset, "rows": len(r), "of": infos[p.source]["rows"],
-                   "tokens": int(c.total.sum())} for p, r, c in zip(spec.parts, drawn, counted, strict=True)],
-    }  # fmt: skip
+        "parts": [
+            {
+                "source": p.source,
+                "subset": p.subset,
+                "rows": len(r),
+                "of": infos[p.source]["rows"],
+                "tokens": int(c.total.sum()),
+            }
+            for p, r, c in zip(spec.parts, drawn, counted, strict=True)
+        ],
+    }
 
 
 def describe(
@@ -126,11 +134,28 @@ def _composition(part: int, source: str, of: int, keys: Keys, rows: Rows, tokens
     n = np.bincount(codes, minlength=len(keys.subsets))
     weight = np.bincount(codes, weights=tokens, minlength=len(keys.subsets))
     order = [int(code) for code in np.argsort(-n, kind="stable") if n[code]]
-    shown = [{"part": part, "source": source, "subset": keys.subsets[code], "rows": int(n[code]), "of": of,
-              "tokens": int(weight[code])} for code in order[:SUBSETS_SHOWN]]  # fmt: skip
+    shown = [
+        {
+            "part": part,
+            "source": source,
+            "subset": keys.subsets[code],
+            "rows": int(n[code]),
+            "of": of,
+            "tokens": int(weight[code]),
+        }
+        for code in order[:SUBSETS_SHOWN]
+    ]
     rest = order[SUBSETS_SHOWN:]
     if rest:
         name = f"{len(rest)} smaller subsets"
-        shown.append({"part": part, "source": source, "subset": name, "rows": int(n[rest].sum()), "of": of,
-                      "tokens": int(weight[rest].sum())})  # fmt: skip
+        shown.append(
+            {
+                "part": part,
+                "source": source,
+                "subset": name,
+                "rows": int(n[rest].sum()),
+                "of": of,
+                "tokens": int(weight[rest].sum()),
+            }
+        )
     return shown

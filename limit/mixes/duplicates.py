@@ -1,8 +1,8 @@
 """Exact and near duplicates within and across the parts of a mix.
 
 Exact: equal texts after folding case and white space. Near: Jaccard similarity of 3-word shingles of prompt and
-response of at least 0.8, found by MinHash LSH (datasketch) and confirmed on the shingles themselves, so the hash makes no false
-pair. Of each group the sample drawn first is kept.
+response of at least 0.8, found by MinHash LSH (datasketch) and confirmed on the shingles themselves, so the hash makes
+no false pair. Of each group the sample drawn first is kept.
 """
 
 from __future__ import annotations
@@ -46,8 +46,15 @@ def find_duplicates(samples: list[Json], context: JobContext) -> Json:
         shown = [_short(samples[i]) for i in members[:8]]
         listed.append({"kind": kind, "similarity": round(closest, 3), "samples": shown, "size": len(members)})
     listed.sort(key=lambda group: -int(group["size"]))
-    return {"exact": len(exact), "near": len(drop) - len(exact), "across": across, "drop": sorted(drop),
-            "groups": listed[:SHOWN], "group_count": len(listed), "threshold": THRESHOLD}  # fmt: skip
+    return {
+        "exact": len(exact),
+        "near": len(drop) - len(exact),
+        "across": across,
+        "drop": sorted(drop),
+        "groups": listed[:SHOWN],
+        "group_count": len(listed),
+        "threshold": THRESHOLD,
+    }
 
 
 class _Groups:
@@ -135,5 +142,8 @@ def jaccard(a: Words, b: Words) -> float:
 
 
 def _short(sample: Json) -> Json:
-    return {**{key: sample[key] for key in ("sample_id", "source", "subset", "part", "row")},
-            "prompt": sample["prompt"][:300], "response": sample["response"][:300]}  # fmt: skip
+    return {
+        **{key: sample[key] for key in ("sample_id", "source", "subset", "part", "row")},
+        "prompt": sample["prompt"][:300],
+        "response": sample["response"][:300],
+    }

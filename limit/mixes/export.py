@@ -70,8 +70,11 @@ def card(ws: Workspace, mix: Json, data_file: str) -> str:
         f"  data_files: {data_file}",
         "---",
     ]
-    terms = {True: "Non-commercial use only", False: "Commercial use is allowed by the licences of all parts",
-             None: "The licence of a part is unknown; ask before you publish"}[mix["non_commercial"]]  # fmt: skip
+    terms = {
+        True: "Non-commercial use only",
+        False: "Commercial use is allowed by the licences of all parts",
+        None: "The licence of a part is unknown; ask before you publish",
+    }[mix["non_commercial"]]
     lines = [
         f"# {mix['name']}",
         "",

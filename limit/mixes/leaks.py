@@ -2,8 +2,8 @@
 
 An item of 13 or more words leaks into a sample that holds one of its 13-word runs (the window of Brown et al. 2020,
 appendix C); an item of 6 to 12 words leaks where all its words stand in the sample as one run. Shorter items cannot
-be told from ordinary language and are counted as not checked. Runs that stand in more than 10 items are the wording of a task,
-not its content, and do not count. `overlap` is the share of an item's runs that the sample holds.
+be told from ordinary language and are counted as not checked. Runs that stand in more than 10 items are the wording of
+a task, not its content, and do not count. `overlap` is the share of an item's runs that the sample holds.
 """
 
 from __future__ import annotations
@@ -106,13 +106,27 @@ def _by_group(references: list[Reference], words: list[Words], hits: list[tuple[
         key = (references[item].kind, references[item].group)
         samples[key].add(sample)
         items[key].add(item)
-    return [{"kind": kind, "group": group, "items": len(members),
-             "checked": sum(len(words[i]) >= SHORTEST for i in members),
-             "leaked_items": len(items[kind, group]), "samples": len(samples[kind, group])}
-            for (kind, group), members in groups.items()]  # fmt: skip
+    return [
+        {
+            "kind": kind,
+            "group": group,
+            "items": len(members),
+            "checked": sum(len(words[i]) >= SHORTEST for i in members),
+            "leaked_items": len(items[kind, group]),
+            "samples": len(samples[kind, group]),
+        }
+        for (kind, group), members in groups.items()
+    ]
 
 
 def _row(sample: Json, item: Reference, overlap: float) -> Json:
-    return {**{key: sample[key] for key in ("sample_id", "source", "subset", "row")}, "prompt": sample["prompt"][:400],
-            "kind": item.kind, "group": item.group, "task": item.task, "index": item.index,
-            "question": item.question[:400], "overlap": round(overlap, 3)}  # fmt: skip
+    return {
+        **{key: sample[key] for key in ("sample_id", "source", "subset", "row")},
+        "prompt": sample["prompt"][:400],
+        "kind": item.kind,
+        "group": item.group,
+        "task": item.task,
+        "index": item.index,
+        "question": item.question[:400],
+        "overlap": round(overlap, 3),
+    }

@@ -23,8 +23,10 @@ def load_mix(ws: Workspace, mix_id: str) -> Json:
     folder = ws.mix(mix_id)
     if not (folder / "mix.json").is_file():
         known = sorted(path.parent.name for path in ws.mixes.glob("*/mix.json"))
-        raise LimitError(f"mix {mix_id!r} does not exist; known are {', '.join(known[:20]) or 'none yet'}; "
-                         "build one with `mix build`")  # fmt: skip
+        raise LimitError(
+            f"mix {mix_id!r} does not exist; known are {', '.join(known[:20]) or 'none yet'}; "
+            "build one with `mix build`"
+        )
     label = folder / "label.json"
     human = read_json(label) if label.is_file() else {"name": mix_id, "note": "", "created": ""}
     return {**read_json(folder / "mix.json"), **human, "path": str(folder)}
@@ -58,7 +60,8 @@ def diff(ws: Workspace, a: str, b: str) -> Json:
         "shared": len(ids[0] & ids[1]),
         "only_a": len(ids[0] - ids[1]),
         "only_b": len(ids[1] - ids[0]),
-        "counts": [{"source": s, "subset": u, "a": tables[0].get((s, u), 0), "b": tables[1].get((s, u), 0)}
-                   for s, u in keys],
+        "counts": [
+            {"source": s, "subset": u, "a": tables[0].get((s, u), 0), "b": tables[1].get((s, u), 0)} for s, u in keys
+        ],
         "sources": [s for s in sorted(shared_sources) if first["sources"][s] != second["sources"][s]],
-    }  # fmt: skip
+    }

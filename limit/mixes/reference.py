@@ -50,8 +50,10 @@ def reference_facts(references: list[Reference]) -> list[Json]:
     groups: dict[tuple[str, str], list[Reference]] = {}
     for item in references:
         groups.setdefault((item.kind, item.group), []).append(item)
-    return [{"kind": kind, "group": group, "tasks": len({item.task for item in items}), "items": len(items)}
-            for (kind, group), items in groups.items()]  # fmt: skip
+    return [
+        {"kind": kind, "group": group, "tasks": len({item.task for item in items}), "items": len(items)}
+        for (kind, group), items in groups.items()
+    ]
 
 
 def _gauntlet(folder: Path) -> list[Reference]:

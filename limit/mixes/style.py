@@ -18,24 +18,40 @@ from limit.sources.browsing import random_samples
 SAMPLED = 2_000
 # (key, words for people, column, pattern)
 HABITS = (
-    ("multiple_choice", "multiple choice", "prompt",
-     r"(?im)(?:^|\n)\s*[-*(]?\s*(?:[aA][.):]|\(?[aA]\))\s.*\n\s*[-*(]?\s*(?:[bB][.):]|\(?[bB]\))\s|"
-     r"\b(?:choose|select|pick) (?:one |the (?:best|correct|right) )?.{0,30}(?:from|option|choice|answer)|"
-     r"\b(?:options|choices|possible answers):"),
+    (
+        "multiple_choice",
+        "multiple choice",
+        "prompt",
+        r"(?im)(?:^|\n)\s*[-*(]?\s*(?:[aA][.):]|\(?[aA]\))\s.*\n\s*[-*(]?\s*(?:[bB][.):]|\(?[bB]\))\s|"
+        r"\b(?:choose|select|pick) (?:one |the (?:best|correct|right) )?.{0,30}(?:from|option|choice|answer)|"
+        r"\b(?:options|choices|possible answers):",
+    ),
     ("one_word", "answers of one or two words", "response", r"^\s*\S+(?:\s+\S+)?\s*$"),
-    ("step_by_step", "step by step", "response",
-     r"(?i)\bstep by step\b|\bstep 1\b|\bfirst(?:ly)?,[\s\S]*\b(?:then|second(?:ly)?|next|finally),|"
-     r"(?:^|\n)\s*1[.)]\s[\s\S]*\n\s*2[.)]\s"),
+    (
+        "step_by_step",
+        "step by step",
+        "response",
+        r"(?i)\bstep by step\b|\bstep 1\b|\bfirst(?:ly)?,[\s\S]*\b(?:then|second(?:ly)?|next|finally),|"
+        r"(?:^|\n)\s*1[.)]\s[\s\S]*\n\s*2[.)]\s",
+    ),
     ("lists", "lists", "response", r"(?m)^\s*(?:[-*•]|\d{1,2}[.)])\s+\S"),
     ("markdown", "Markdown", "response", r"(?m)^#{1,4} [A-Za-z*]|\*\*\S|```|^\|.*\|\s*$"),
-    ("code", "code", "response", 
-     r"(?m)```|^\s*(?:def|class|import|public|private|function|#include|SELECT)\b.*[({;:]|</\w+>"),
-    ("refusals", "refusals", "response",
-     r"(?i)^\s*(?:i(?:'m| am) sorry,? (?:but )?|sorry,? (?:but )?|unfortunately,? )?"
-     r"(?:i (?:can(?:no|')t|am (?:unable|not able)|won't|do not feel comfortable)|as an ai\b)"),
+    (
+        "code",
+        "code",
+        "response",
+        r"(?m)```|^\s*(?:def|class|import|public|private|function|#include|SELECT)\b.*[({;:]|</\w+>",
+    ),
+    (
+        "refusals",
+        "refusals",
+        "response",
+        r"(?i)^\s*(?:i(?:'m| am) sorry,? (?:but )?|sorry,? (?:but )?|unfortunately,? )?"
+        r"(?:i (?:can(?:no|')t|am (?:unable|not able)|won't|do not feel comfortable)|as an ai\b)",
+    ),
     ("questions_back", "questions back", "response", r"\?\s*$"),
     ("first_person", "first person", "response", r"\b(?:I|I'm|I'd|I've|my|My)\b"),
-)  # fmt: skip
+)
 
 
 def style_of(table: pa.Table) -> Json:

@@ -104,8 +104,13 @@ def _preview_row(record: Record, form: Form, columns: Columns | None) -> Json:
         item = convert(record.value, form, True, columns, Stripped())
     except Unusable as reason:
         return {"line": record.line, "reason": str(reason)}
-    return {"line": record.line, "prompt": item.prompt, "response": item.response, "subset": item.subset,
-            "turns": item.turns}  # fmt: skip
+    return {
+        "line": record.line,
+        "prompt": item.prompt,
+        "response": item.response,
+        "subset": item.subset,
+        "turns": item.turns,
+    }
 
 
 def write_source(

@@ -1,4 +1,4 @@
-"""Facts on known data sets, as data in `data/catalog/sources.json`: hub id, columns, rows, licence, the paper's mixes."""
+"""Facts on known data sets from `data/catalog/sources.json`: hub id, columns, rows, licence, the paper's mixes."""
 
 from __future__ import annotations
 

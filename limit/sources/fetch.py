@@ -25,22 +25,33 @@ HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 def resolve(source: str, name: str | None = None, split: str | None = None) -> Json:
-    """What to fetch: {name, hub_id, split, licence, title, catalog_id}. `source` is a catalogue id, a hub id or a folder.
+    """What to fetch: {name, hub_id, split, licence, title, catalog_id}. `source` is a catalogue id, a hub id or a
+    folder.
 
     Raises LimitError when it is none of these.
     """
     known = next((entry for entry in catalog() if source in (entry["id"], entry["hub_id"])), None)
     if known:
-        return {"name": safe_name(name or known["id"], "source"), "hub_id": known["hub_id"],
-                "split": split or known["split"], "catalog_id": known["id"], "rows": known["rows"]}  # fmt: skip
+        return {
+            "name": safe_name(name or known["id"], "source"),
+            "hub_id": known["hub_id"],
+            "split": split or known["split"],
+            "catalog_id": known["id"],
+            "rows": known["rows"],
+        }
     folder = Path(source).expanduser()
     if not folder.is_dir() and not HUB_ID.fullmatch(source):
         ids = ", ".join(entry["id"] for entry in catalog())
         raise LimitError(f"{source!r} is no catalogue id, hub id (owner/name) or folder; the catalogue has {ids}")
     short = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.name if folder.is_dir() else source.split("/")[1]).strip("-.")
     hub_id = str(folder.resolve()) if folder.is_dir() else source
-    return {"name": safe_name(name or short, "source"), "hub_id": hub_id, "split": split or "train",
-            "catalog_id": None, "rows": None}  # fmt: skip
+    return {
+        "name": safe_name(name or short, "source"),
+        "hub_id": hub_id,
+        "split": split or "train",
+        "catalog_id": None,
+        "rows": None,
+    }
 
 
 def fetch_source(
@@ -154,8 +165,10 @@ def _explain(place: str, error: Exception) -> str:
     detail = " ".join(str(error).split())[:200]
     local = "or add a copy on this machine with `sources add NAME PATH`"
     if "GatedRepoError" in names or "gated" in text:
-        return (f"{place} is gated; accept its terms on https://huggingface.co/datasets/{place}, put your token into the "
-                f"environment variable HF_TOKEN and fetch again, {local}")  # fmt: skip
+        return (
+            f"{place} is gated; accept its terms on https://huggingface.co/datasets/{place}, put your token into the "
+            f"environment variable HF_TOKEN and fetch again, {local}"
+        )
     if names & {"ConnectionError", "OfflineModeIsEnabled", "ConnectError", "TimeoutException", "MaxRetryError"} or (
         "offline" in text or "couldn't reach" in text or "connection" in text
     ):

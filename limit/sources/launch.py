@@ -11,7 +11,10 @@ from limit.sources.listing import source_info
 
 
 def launch_work(ws: Workspace, kind: Literal["index", "topics"], source: str) -> Json:
-    """Enqueue the index or the topics of a source; the same content is the same job. Returns {job_id, source, state}."""
+    """Enqueue the index or the topics of a source; the same content is the same job.
+
+    Returns {job_id, source, state}.
+    """
     info = source_info(ws, source)
     request = jobs.JobRequest(
         kind=kind,

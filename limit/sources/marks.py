@@ -28,7 +28,7 @@ def mark(ws: Workspace, source: str, sample_ids: list[str], kind: Kind, value: b
 
 
 def read_marks(ws: Workspace, source: str) -> dict[str, Json]:
-    """Present marks by sample id: {sample_id: {"flag": True, "exclude": True, "note": "..."}}; unset ones are absent."""
+    """Present marks by sample id: {sample_id: {"flag": True, "note": "..."}}; unset ones are absent."""
     marks: dict[str, Json] = {}
     for line in read_jsonl(Path(source_info(ws, source)["path"]) / "marks.jsonl"):
         if isinstance(line.get("sample_id"), str) and line.get("kind") in KINDS:

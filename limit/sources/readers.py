@@ -1,7 +1,7 @@
 """Records out of files that users bring: JSON, JSON lines (plain, gz, zst), CSV, Parquet, or a folder of these.
 
-Every record comes with its line (JSON lines, CSV, JSON array) or row (Parquet), counted from 1. The content decides what
-a file is, not its name. Memory stays bounded: a file is never read whole, except a single record of it.
+Every record comes with its line (JSON lines, CSV, JSON array) or row (Parquet), counted from 1. The content decides
+what a file is, not its name. Memory stays bounded: a file is never read whole, except a single record of it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,20 @@ from limit.core import LimitError
 RECORD_CHARS = 64_000_000  # a longer record is taken for a file without an end
 CHUNK_CHARS = 1 << 20
 PARQUET_BATCH = 2_048
-DATA_SUFFIXES = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz",
-                 ".jsonl.zst", ".json.zst", ".csv.zst")  # fmt: skip
+DATA_SUFFIXES = (
+    ".jsonl",
+    ".json",
+    ".ndjson",
+    ".csv",
+    ".tsv",
+    ".parquet",
+    ".jsonl.gz",
+    ".json.gz",
+    ".csv.gz",
+    ".jsonl.zst",
+    ".json.zst",
+    ".csv.zst",
+)
 
 
 @dataclass(frozen=True)

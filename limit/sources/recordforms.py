@@ -20,11 +20,27 @@ Messages = list[tuple[str, str]]
 SUBSET_COLUMNS = ("subset", "source", "category", "dataset", "task_name", "task")
 EXTRA_CHARS = 200  # other short fields of a record are kept in `meta` up to this length
 _PAIRS = (
-    ("prompt", "response"), ("prompt", "completion"), ("instruction", "response"), ("query", "response"),
-    ("inputs", "targets"), ("prompt", "output"), ("question", "response"), ("input", "output"), ("prompt", "answer"),
-)  # fmt: skip
-_ROLES = {"user": "user", "human": "user", "prompter": "user", "assistant": "assistant", "gpt": "assistant",
-          "bot": "assistant", "chatgpt": "assistant", "model": "assistant", "system": "system"}  # fmt: skip
+    ("prompt", "response"),
+    ("prompt", "completion"),
+    ("instruction", "response"),
+    ("query", "response"),
+    ("inputs", "targets"),
+    ("prompt", "output"),
+    ("question", "response"),
+    ("input", "output"),
+    ("prompt", "answer"),
+)
+_ROLES = {
+    "user": "user",
+    "human": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "bot": "assistant",
+    "chatgpt": "assistant",
+    "model": "assistant",
+    "system": "system",
+}
 _HH_TURN = re.compile(r"(?:\A|\n\n)\s*(Human|Assistant): ?")
 
 
@@ -167,21 +183,52 @@ def _hh_messages(record: Json) -> Messages:
 
 
 FORMS = (
-    Form("messages", "messages: [{role, content}]", lambda r: _chat_list(r, "role", "content") is not None,
-         _chat("role", "content"), ("messages",)),
-    Form("sharegpt", "conversations: [{from, value}]", lambda r: _chat_list(r, "from", "value") is not None,
-         _chat("from", "value"), ("conversations",)),
-    Form("lima", "conversations: [text, text, ...]", lambda r: _lima_list(r) is not None, _lima_messages,
-         ("conversations",)),
-    Form("hh-rlhf", "chosen: 'Human: ... Assistant: ...'", lambda r: _hh_text(r) is not None, _hh_messages,
-         ("chosen",)),
-    Form("alpaca", "instruction, input, output, history", lambda r: "instruction" in r and "output" in r,
-         _alpaca_messages, ("instruction", "output")),
-    Form("question-answer", "question, answer", lambda r: "question" in r and "answer" in r, _qa_messages,
-         ("question", "answer")),
-    Form("prompt-response", "prompt, response (or completion, answer, output, targets)",
-         lambda r: _pair(r) is not None, _pair_messages, ("prompt", "response")),
-)  # fmt: skip
+    Form(
+        "messages",
+        "messages: [{role, content}]",
+        lambda r: _chat_list(r, "role", "content") is not None,
+        _chat("role", "content"),
+        ("messages",),
+    ),
+    Form(
+        "sharegpt",
+        "conversations: [{from, value}]",
+        lambda r: _chat_list(r, "from", "value") is not None,
+        _chat("from", "value"),
+        ("conversations",),
+    ),
+    Form(
+        "lima",
+        "conversations: [text, text, ...]",
+        lambda r: _lima_list(r) is not None,
+        _lima_messages,
+        ("conversations",),
+    ),
+    Form(
+        "hh-rlhf", "chosen: 'Human: ... Assistant: ...'", lambda r: _hh_text(r) is not None, _hh_messages, ("chosen",)
+    ),
+    Form(
+        "alpaca",
+        "instruction, input, output, history",
+        lambda r: "instruction" in r and "output" in r,
+        _alpaca_messages,
+        ("instruction", "output"),
+    ),
+    Form(
+        "question-answer",
+        "question, answer",
+        lambda r: "question" in r and "answer" in r,
+        _qa_messages,
+        ("question", "answer"),
+    ),
+    Form(
+        "prompt-response",
+        "prompt, response (or completion, answer, output, targets)",
+        lambda r: _pair(r) is not None,
+        _pair_messages,
+        ("prompt", "response"),
+    ),
+)
 FORM_NAMES = tuple(form.name for form in FORMS)
 
 

@@ -1,7 +1,8 @@
 """What a sample is: its columns on disk, its content-derived id, and how duplicates are told apart.
 
 Notable: `sample_id` depends on content alone, never on file order, file name or machine; two equal samples of one
-source differ in a counter that is part of the hash. `DuplicateCounter` needs 12 bytes a sample, so 15 million fit in memory.
+source differ in a counter that is part of the hash. `DuplicateCounter` needs 12 bytes a sample, so 15 million fit in
+memory.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Find samples by words, exact text or regular expression.
 
-Words use a full-text index (SQLite FTS5, contentless, built once by a job) where there is one. Everything else is a scan
-that is bounded in time, says how far it came, and goes on from there. Regular expressions run in RE2, whose time grows
-with the text alone, so no pattern can hang the page.
+Words use a full-text index (SQLite FTS5, contentless, built once by a job) where there is one. Everything else is a
+scan that is bounded in time, says how far it came, and goes on from there. Regular expressions run in RE2, whose time
+grows with the text alone, so no pattern can hang the page.
 """
 
 from __future__ import annotations
@@ -83,8 +83,11 @@ def build_index(ws: Workspace, source: str, context: JobContext) -> Json:
                 " tokenize='unicode61 remove_diacritics 2');"
             )
             for first, table in _text_groups(info, 0):
-                rows = zip(range(first, first + len(table)), *(table[c].to_pylist() for c in ("prompt", "response")),
-                           strict=True)  # fmt: skip
+                rows = zip(
+                    range(first, first + len(table)),
+                    *(table[c].to_pylist() for c in ("prompt", "response")),
+                    strict=True,
+                )
                 index.executemany("insert into samples(rowid, prompt, response) values (?, ?, ?)", rows)
                 done += len(table)
                 context.progress(done, info["rows"])
@@ -133,8 +136,9 @@ def _matcher(query: str, words: list[str], mode: Mode) -> Callable[[pa.Table], A
         for pattern in patterns:
             pc.match_substring_regex(pa.array([""]), pattern)
     except pa.ArrowInvalid as error:
-        raise LimitError(f"pattern {query!r} cannot be used ({str(error).splitlines()[0]}); mend it, or search for the "
-                         "exact text") from error  # fmt: skip
+        raise LimitError(
+            f"pattern {query!r} cannot be used ({str(error).splitlines()[0]}); mend it, or search for the exact text"
+        ) from error
 
     def mask(table: pa.Table) -> Any:
         found = None
@@ -166,8 +170,13 @@ def _scan(
         if len(rows) + len(hits) > limit:
             last = int(hits[limit - len(rows)])
             rows += group.take(pa.array(hits[: limit - len(rows)])).to_pylist()
-            return {"rows": rows, "next_row": first + last, "complete": False, "scanned": first + last,
-                    "used_index": used}  # fmt: skip
+            return {
+                "rows": rows,
+                "next_row": first + last,
+                "complete": False,
+                "scanned": first + last,
+                "used_index": used,
+            }
         rows += group.take(pa.array(hits)).to_pylist() if len(hits) else []
         next_row = first + len(group)
         if next_row < info["rows"] and (stop() or time.monotonic() > deadline):

@@ -83,7 +83,9 @@ def _map(space: Any) -> tuple[Any, Any]:
     chosen = np.random.default_rng(0).permutation(len(space))[:MAPPED]
     places = np.full((len(space), 2), np.nan)
     perplexity = min(30.0, max(2.0, (len(chosen) - 1) / 4))
-    places[chosen] = TSNE(2, perplexity=perplexity, init="pca", random_state=0, max_iter=400).fit_transform(space[chosen])
+    places[chosen] = TSNE(2, perplexity=perplexity, init="pca", random_state=0, max_iter=400).fit_transform(
+        space[chosen]
+    )
     return places[:, 0], places[:, 1]
 
 
@@ -104,8 +106,12 @@ def _named(matrix: Any, labels: Any, words: Any, count: int) -> list[Json]:
 def _write(
     folder: Path, source: str, rows: Any, labels: Any, x: Any, y: Any, named: list[Json], context: JobContext
 ) -> Json:
-    columns = {"row": pa.array(rows), "topic": pa.array(labels.astype(np.int32)),
-               "x": pa.array(x, from_pandas=True), "y": pa.array(y, from_pandas=True)}  # fmt: skip
+    columns = {
+        "row": pa.array(rows),
+        "topic": pa.array(labels.astype(np.int32)),
+        "x": pa.array(x, from_pandas=True),
+        "y": pa.array(y, from_pandas=True),
+    }
     with atomic_path(folder / "topics.parquet") as temporary:
         pq.write_table(pa.table(columns), temporary)
     result: Json = {"source": source, "samples": len(rows), "topics": named}

@@ -38,8 +38,10 @@ def nearest(ws: Workspace, source: str, text: str, n: int = 5, skip_row: int | N
     best = best[similarity[best] > 0]
     found = read_rows(info, rows[best]).to_pylist()
     similar = [round(float(value), 3) for value in similarity[best]]
-    return {"rows": [{**item, "similarity": value} for item, value in zip(found, similar, strict=True)],
-            "compared": len(rows)}  # fmt: skip
+    return {
+        "rows": [{**item, "similarity": value} for item, value in zip(found, similar, strict=True)],
+        "compared": len(rows),
+    }
 
 
 @functools.lru_cache(maxsize=2)

@@ -89,8 +89,9 @@ class SampleWriter:
         if self._open is None or self._files[-1][1] >= FILE_ROWS:
             self._close()
             path = self.folder / f"samples-{len(self._files):05d}.parquet"
-            self._open = pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=DICTIONARY_COLUMNS,
-                                          write_statistics=STATISTICS_COLUMNS)  # fmt: skip
+            self._open = pq.ParquetWriter(
+                path, SCHEMA, compression="zstd", use_dictionary=DICTIONARY_COLUMNS, write_statistics=STATISTICS_COLUMNS
+            )
             self._files.append((path, 0))
         self._open.write_batch(batch, row_group_size=ROW_GROUP)
         path, rows = self._files[-1]

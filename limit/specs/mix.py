@@ -45,7 +45,8 @@ class MixPart(Spec):
         if not colon or not name:
             raise LimitError(f"mix part {text!r} is not SOURCE[/SUBSET]:N; for example lima:1000 or t0/duorc:all")
         source, slash, subset = name.partition("/")
-        return cls(source=source, subset=subset if slash else None, **_parse_size(text, count.strip().lower()))
+        size = _parse_size(text, count.strip().lower())
+        return cls.from_dict({"source": source, "subset": subset if slash else None, **size})
 
     def label(self) -> str:
         """Short text such as `lima 1,000`."""

@@ -28,8 +28,12 @@ def show() -> None:
         ws = open_workspace()
         sources = {source["source"]: source for source in list_sources(ws)}
         if not sources:
-            next_step("A mix is drawn from sources, and there are none yet.", "pages/samples.py", "Add a source",
-                      {"view": "Add or fetch"})  # fmt: skip
+            next_step(
+                "A mix is drawn from sources, and there are none yet.",
+                "pages/samples.py",
+                "Add a source",
+                {"view": "Add or fetch"},
+            )
             return
         _open_link(ws)
         _presets(sources)
@@ -58,8 +62,12 @@ def _presets(sources: dict[str, Json]) -> None:
     """Start over from one of the paper's mixes, or from nothing."""
     mixes = {mix["id"]: mix for mix in paper_mixes()}
     left, right = st.columns([4, 1], vertical_alignment="bottom")
-    chosen = left.selectbox("Start from a mix of the paper", [None, *mixes], key="preset",
-                            format_func=lambda key: "my own" if key is None else mixes[key]["title"])  # fmt: skip
+    chosen = left.selectbox(
+        "Start from a mix of the paper",
+        [None, *mixes],
+        key="preset",
+        format_func=lambda key: "my own" if key is None else mixes[key]["title"],
+    )
     if right.button("Take it", disabled=chosen is None, width="stretch") and chosen:
         spec = preset_spec(chosen)
         missing = sorted({part.source for part in spec.parts} - sources.keys())
@@ -70,8 +78,12 @@ def _presets(sources: dict[str, Json]) -> None:
             load(spec, mixes[chosen]["title"])
             st.rerun()
     if absent := st.session_state.get("preset-missing"):
-        next_step(f"This mix needs {', '.join(absent)}, which the workspace does not hold yet.", "pages/samples.py",
-                  "Fetch it", {"view": "Add or fetch"})  # fmt: skip
+        next_step(
+            f"This mix needs {', '.join(absent)}, which the workspace does not hold yet.",
+            "pages/samples.py",
+            "Fetch it",
+            {"view": "Add or fetch"},
+        )
 
 
 def _spec_or_error() -> MixSpec | None:
@@ -109,8 +121,12 @@ def _save(ws: Workspace, spec: MixSpec) -> None:
         return
     st.success(plain(f"mix {saved['mix_id']} · {saved['rows']:,} samples · {saved['name']}"), icon=":material/check:")
     checks_section(ws, saved)
-    st.page_link("pages/launch.py", label="Launch with this mix", icon=":material/rocket_launch:",
-                 query_params={"mix": saved["mix_id"]})  # fmt: skip
+    st.page_link(
+        "pages/launch.py",
+        label="Launch with this mix",
+        icon=":material/rocket_launch:",
+        query_params={"mix": saved["mix_id"]},
+    )
 
 
 def _saved_as(ws: Workspace, spec: MixSpec) -> Json | None:

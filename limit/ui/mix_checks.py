@@ -24,8 +24,12 @@ def checks_section(ws: Workspace, mix: Json) -> None:
     found = kept_check(ws, mix["mix_id"])
     st.subheader("Checks", anchor=False)
     licence = {True: "non-commercial", False: "commercial use allowed", None: "licence of a part unknown"}
-    st.caption(plain(f"Licence: {licence[mix['non_commercial']]}, because of {', '.join(mix['licence_because_of'])} "
-                     f"({mix['licence'] or 'unknown'})"))  # fmt: skip
+    st.caption(
+        plain(
+            f"Licence: {licence[mix['non_commercial']]}, because of {', '.join(mix['licence_because_of'])} "
+            f"({mix['licence'] or 'unknown'})"
+        )
+    )
     job_id = st.session_state.get(f"check-{mix['mix_id']}")
     if job_id and jobs.status(ws, job_id)["state"] not in jobs.ENDED:
         _follow(ws, job_id)
@@ -62,7 +66,7 @@ def _results(ws: Workspace, mix: Json, found: Json) -> None:
             ("exact duplicates", double["exact"]),
             ("near-duplicates", double["near"]),
             ("samples with leaks", leaks["samples"]),
-            ("empty responses", odd["empty"]),
+            ("responses without words", odd["empty"]),
             ("over-long responses", odd["over_long"]),
         ),
         strict=True,
@@ -83,8 +87,10 @@ def _duplicates(ws: Workspace, mix: Json, double: Json) -> None:
     if not double["groups"]:
         return
     with st.expander(f"Duplicates: {double['group_count']:,} groups, {double['across']:,} across parts"):
-        note_line(near=f"word 3-grams with a Jaccard similarity of at least {double['threshold']}",
-                  kept="the sample drawn first of each group")  # fmt: skip
+        note_line(
+            near=f"word 3-grams with a Jaccard similarity of at least {double['threshold']}",
+            kept="the sample drawn first of each group",
+        )
         _leave_out(ws, mix, double["drop"], "duplicates")
         for number, group in enumerate(double["groups"][:25]):
             st.caption(
@@ -97,9 +103,16 @@ def _duplicates(ws: Workspace, mix: Json, double: Json) -> None:
 def _leaks(ws: Workspace, mix: Json, found: Json) -> None:
     leaks = found["leaks"]
     with st.expander(f"Leaks: {leaks['pairs']:,} pairs of a sample and a test item"):
-        table = [{"test": category_label(group["group"]) if group["kind"] == "gauntlet" else group["group"],
-                  "items": group["items"], "checked": group["checked"], "items in the mix": group["leaked_items"],
-                  "samples": group["samples"]} for group in leaks["groups"]]  # fmt: skip
+        table = [
+            {
+                "test": category_label(group["group"]) if group["kind"] == "gauntlet" else group["group"],
+                "items": group["items"],
+                "checked": group["checked"],
+                "items in the mix": group["leaked_items"],
+                "samples": group["samples"],
+            }
+            for group in leaks["groups"]
+        ]
         st.dataframe(table, hide_index=True, alt="leaks by category", lazy=False)
         note_line(rule="a shared run of 13 words, or a whole item of 6 to 12 words", shorter_items="not checked")
         if leaks["drop"]:
@@ -112,8 +125,9 @@ def _leaks(ws: Workspace, mix: Json, found: Json) -> None:
 
 
 def _leave_out(ws: Workspace, mix: Json, sample_ids: list[str], what: str) -> None:
-    if sample_ids and st.button(f"Leave out these {len(sample_ids):,} and draw others", key=f"out-{what}",
-                                disabled=not may("analyst")):  # fmt: skip
+    if sample_ids and st.button(
+        f"Leave out these {len(sample_ids):,} and draw others", key=f"out-{what}", disabled=not may("analyst")
+    ):
         with errors_in_words():
             changed = without(ws, mix["mix_id"], sample_ids)
             load(MixSpec.from_dict(changed["spec"]), changed["name"])

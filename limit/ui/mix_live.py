@@ -28,8 +28,13 @@ LOOKED_AT = 1_000  # samples of the draft whose text is read for style and align
 def live_panel(ws: Workspace, spec: MixSpec) -> Json:
     """Figures that follow every change; returns them. Raises LimitError when the draw is not possible."""
     left, middle, right = st.columns(3)
-    model = left.text_input("Count tokens as", "", key="mix-tokenizer", placeholder="4 characters a token",
-                            help="tiny, a folder, a hub id or a run: tokens are then measured with its tokenizer")  # fmt: skip
+    model = left.text_input(
+        "Count tokens as",
+        "",
+        key="mix-tokenizer",
+        placeholder="4 characters a token",
+        help="tiny, a folder, a hub id or a run: tokens are then measured with its tokenizer",
+    )
     length = middle.select_slider("Cut samples at (tokens)", LENGTHS, 2_048, key="mix-length")
     batch = right.number_input("Samples in a step", 1, 4_096, 48, key="mix-batch")
     found = describe_spec(ws, spec, (model or "").strip() or None, max_seq_len=int(length), batch=int(batch))
@@ -64,10 +69,19 @@ def _composition(found: Json) -> None:
         name = part["source"] if part["subset"] is None else f"{part['source']}/{printable(part['subset'])}"
         share = 100 * part["rows"] / found["rows"]
         tokens = 100 * part["tokens"] / max(1, sum(p["tokens"] for p in found["parts"]))
-        words.append({"part": name, "samples": part["rows"], "of": part["of"], "% of samples": round(share, 1),
-                      "% of tokens": round(tokens, 1), "tokens": part["tokens"],
-                      "seen a step": round(part["rows"] / found["steps_per_epoch"], 1)})  # fmt: skip
-    st.dataframe(words, hide_index=True, height="content", alt="parts of the mix", lazy=False)
+        words.append(
+            {
+                "part": name,
+                "samples": part["rows"],
+                "of": part["of"],
+                "% of samples": round(share, 1),
+                "% of tokens": round(tokens, 1),
+                "tokens": part["tokens"],
+                "seen a step": round(part["rows"] / found["steps_per_epoch"], 1),
+            }
+        )
+    numbers = {name: st.column_config.NumberColumn(format="localized") for name in ("samples", "of", "tokens")}
+    st.dataframe(words, hide_index=True, height="content", column_config=numbers, alt="parts of the mix", lazy=False)
     note_line(tokens=found["tokens_from"], steps="every sample once an epoch; no last batch is dropped")
 
 
@@ -82,8 +96,11 @@ def look_panel(ws: Workspace, spec: MixSpec, described: Json) -> None:
         st.subheader("What style does it teach?", anchor=False)
         chart(style_figure({"this mix": looked["style"]}, palette()), "style shares of the mix", "mix-style")
         sizes = looked["style"]["response_chars"]
-        note_line(n=f"{looked['style']['n']:,}", interval="Wilson 95 %",
-                  response_characters_p10_p50_p90=" · ".join(f"{sizes[k]:,.0f}" for k in ("p10", "p50", "p90")))  # fmt: skip
+        note_line(
+            n=f"{looked['style']['n']:,}",
+            interval="Wilson 95 %",
+            response_characters_p10_p50_p90=" · ".join(f"{sizes[k]:,.0f}" for k in ("p10", "p50", "p90")),
+        )
     with right:
         st.subheader("Which tests do its prompts look like?", anchor=False)
         show_alignment(looked["alignment"], "mix-alignment")
@@ -96,11 +113,14 @@ def show_alignment(alignment: Json, key: str) -> None:
         return
     chart(alignment_figure(alignment, palette()), "share of prompts that look like each test", key)
     total = alignment["gauntlet"]
-    st.caption(plain(f"Gauntlet together: {100 * total['share']:.1f} % [{100 * total['low']:.1f}, {100 * total['high']:.1f}]; "
-                     "the rest looks like open-ended prompts."))  # fmt: skip
-    note_line(n=f"{alignment['n']:,} prompts", interval="bootstrap 95 % over prompts",
-              measure="mean probability by a classifier on words",
-              held_out_accuracy=f"{100 * alignment['accuracy']:.0f} %")  # fmt: skip
+    together = formats.percent_interval(*(100 * total[key] for key in ("share", "low", "high")))
+    st.caption(plain(f"Gauntlet together: {together}; the rest looks like open-ended prompts."))
+    note_line(
+        n=f"{alignment['n']:,} prompts",
+        interval="bootstrap 95 % over prompts",
+        measure="mean probability by a classifier on words",
+        held_out_accuracy=f"{100 * alignment['accuracy']:.0f} %",
+    )
 
 
 def _hashes(ws: Workspace, spec: MixSpec) -> dict[str, str]:

@@ -47,9 +47,12 @@ def _part(part: Json, held: Json, sources: dict[str, Json]) -> None:
     names = list(sources)
     where, size, amount, rest = st.columns([3, 3, 4, 1], vertical_alignment="bottom")
     part["source"] = where.selectbox(
-        "Source", names, names.index(part["source"]), key=f"source-{key}",
+        "Source",
+        names,
+        names.index(part["source"]),
+        key=f"source-{key}",
         format_func=lambda name: f"{name} · {formats.count(sources[name]['rows'])}",
-    )  # fmt: skip
+    )
     source = sources[part["source"]]
     subsets = sorted((name for name in source["subsets"] if name), key=lambda name: -source["subsets"][name])
     with where:
@@ -71,9 +74,12 @@ def _subset(part: Json, source: Json, subsets: list[str], key: str) -> str | Non
     options = [ALL_SUBSETS, *subsets]
     present = options.index(part["subset"]) if part["subset"] in options else 0
     chosen = st.selectbox(
-        "Subset", options, present, key=key,
+        "Subset",
+        options,
+        present,
+        key=key,
         format_func=lambda name: name if name == ALL_SUBSETS else f"{printable(name)} · {source['subsets'][name]:,}",
-    )  # fmt: skip
+    )
     return None if chosen == ALL_SUBSETS else chosen
 
 
@@ -83,17 +89,28 @@ def _amount(part: Json, available: int, key: str) -> None:
         value = min(max(1, int(part["amount"]) or min(1_000, available)), available)
         if available > 1:
             step = max(1, available // 1_000)
-            part["amount"] = st.slider("rows", 1, available, value, step, key=f"rows-{key}-{available}",
-                                       label_visibility="collapsed")  # fmt: skip
-            exact = st.number_input("exactly", 1, available, int(part["amount"]), key=f"exact-{key}-{part['amount']}",
-                                    label_visibility="collapsed")  # fmt: skip
+            part["amount"] = st.slider(
+                "rows", 1, available, value, step, key=f"rows-{key}-{available}", label_visibility="collapsed"
+            )
+            exact = st.number_input(
+                "exactly",
+                1,
+                available,
+                int(part["amount"]),
+                key=f"exact-{key}-{part['amount']}",
+                label_visibility="collapsed",
+            )
             part["amount"] = exact
         else:
             part["amount"] = 1
     elif unit == "share":
         share = part["amount"] if 0 < part["amount"] <= 1 else 0.5
-        part["amount"] = st.slider("share", 1, 100, round(100 * share), format="%d %%", key=f"share-{key}",
-                                   label_visibility="collapsed") / 100  # fmt: skip
+        part["amount"] = (
+            st.slider(
+                "share", 1, 100, round(100 * share), format="%d %%", key=f"share-{key}", label_visibility="collapsed"
+            )
+            / 100
+        )
     elif unit == "tokens":
         value = int(part["amount"]) if part["amount"] > 1_000 else 100_000
         part["amount"] = st.number_input("tokens (estimated)", 1, None, value, 10_000, key=f"tokens-{key}")
@@ -102,12 +119,16 @@ def _amount(part: Json, available: int, key: str) -> None:
 
 
 def _filters(part: Json, key: str) -> None:
-    part["min_chars"] = st.number_input("Responses of at least (characters)", 0, None, part["min_chars"] or 0,
-                                        key=f"min-{key}") or None  # fmt: skip
-    part["max_chars"] = st.number_input("Responses of at most (0 for no limit)", 0, None, part["max_chars"] or 0,
-                                        key=f"max-{key}") or None  # fmt: skip
-    part["turns"] = st.segmented_control("Turns", ("any", "single", "multi"), default=part["turns"], required=True,
-                                         key=f"turns-{key}")  # fmt: skip
+    part["min_chars"] = (
+        st.number_input("Responses of at least (characters)", 0, None, part["min_chars"] or 0, key=f"min-{key}") or None
+    )
+    part["max_chars"] = (
+        st.number_input("Responses of at most (0 for no limit)", 0, None, part["max_chars"] or 0, key=f"max-{key}")
+        or None
+    )
+    part["turns"] = st.segmented_control(
+        "Turns", ("any", "single", "multi"), default=part["turns"], required=True, key=f"turns-{key}"
+    )
     part["contains"] = st.text_input("Only samples that contain", part["contains"] or "", key=f"contains-{key}") or None
 
 
@@ -116,8 +137,11 @@ def _exclusions(ws: Workspace, held: Json) -> None:
     marked = excluded_ids(ws, [part["source"] for part in held["parts"]])
     others = [sample_id for sample_id in held["exclude"] if sample_id not in marked]
     if marked:
-        use = st.toggle(f"Leave out {len(marked):,} samples marked 'exclude'", bool(set(marked) & set(held["exclude"])),
-                        key=f"marked-{held['version']}")  # fmt: skip
+        use = st.toggle(
+            f"Leave out {len(marked):,} samples marked 'exclude'",
+            bool(set(marked) & set(held["exclude"])),
+            key=f"marked-{held['version']}",
+        )
         held["exclude"] = sorted([*others, *marked]) if use else others
     if others:
         st.caption(f"{len(others):,} samples left out by checks")

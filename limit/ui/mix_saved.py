@@ -26,11 +26,25 @@ def saved_mixes(ws: Workspace) -> None:
     if not mixes:
         return
     st.subheader("Saved mixes", anchor=False)
-    rows = [{"id": mix["mix_id"], "name": printable(mix["name"]), "samples": mix["rows"],
-             "non-commercial": {True: "yes", False: "no", None: "unknown"}[mix["non_commercial"]],
-             "created": mix["created"][:16].replace("T", " ")} for mix in mixes]  # fmt: skip
-    event = st.dataframe(rows, hide_index=True, on_select="rerun", selection_mode="multi-row", key="saved-list", lazy=False,
-                         alt="saved mixes")  # fmt: skip
+    rows = [
+        {
+            "id": mix["mix_id"],
+            "name": printable(mix["name"]),
+            "samples": mix["rows"],
+            "non-commercial": {True: "yes", False: "no", None: "unknown"}[mix["non_commercial"]],
+            "created": mix["created"][:16].replace("T", " "),
+        }
+        for mix in mixes
+    ]
+    event = st.dataframe(
+        rows,
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="multi-row",
+        key="saved-list",
+        lazy=False,
+        alt="saved mixes",
+    )
     picked = [mixes[i] for i in (event.selection.rows if event and event.selection else []) if i < len(mixes)]
     if len(picked) == 1:
         _one(ws, picked[0])
@@ -45,8 +59,9 @@ def _one(ws: Workspace, mix: Json) -> None:
     open_.page_link(
         "pages/mix.py", label="Open a copy", icon=":material/content_copy:", query_params={"mix": mix["mix_id"]}
     )
-    launch.page_link("pages/launch.py", label="Launch with this mix", icon=":material/rocket_launch:",
-                     query_params={"mix": mix["mix_id"]})  # fmt: skip
+    launch.page_link(
+        "pages/launch.py", label="Launch", icon=":material/rocket_launch:", query_params={"mix": mix["mix_id"]}
+    )
     if mix["rows"] > LARGEST_DOWNLOAD:
         jsonl.caption(f"Large: use `python -m limit mix export {mix['mix_id']} --out FOLDER`")
         return
@@ -80,10 +95,22 @@ def zipped(ws: Workspace, mix_id: str, format: Literal["jsonl", "parquet"]) -> b
 def _two(ws: Workspace, first: Json, second: Json) -> None:
     with errors_in_words():
         found = diff(ws, first["mix_id"], second["mix_id"])
-        st.caption(plain(f"{formats.count(found['shared'])} samples in both, {formats.count(found['only_a'])} only in "
-                         f"{first['mix_id']}, {formats.count(found['only_b'])} only in {second['mix_id']}"))  # fmt: skip
-        rows = [{"source": row["source"], "subset": printable(row["subset"]), first["mix_id"]: row["a"],
-                 second["mix_id"]: row["b"]} for row in found["counts"] if row["a"] != row["b"]]  # fmt: skip
+        st.caption(
+            plain(
+                f"{formats.count(found['shared'])} samples in both, {formats.count(found['only_a'])} only in "
+                f"{first['mix_id']}, {formats.count(found['only_b'])} only in {second['mix_id']}"
+            )
+        )
+        rows = [
+            {
+                "source": row["source"],
+                "subset": printable(row["subset"]),
+                first["mix_id"]: row["a"],
+                second["mix_id"]: row["b"],
+            }
+            for row in found["counts"]
+            if row["a"] != row["b"]
+        ]
         if rows:
             st.dataframe(rows, hide_index=True, alt="samples of each mix by subset", lazy=False)
         changed = [

@@ -24,8 +24,15 @@ def reset(parts: list[Json], seed: int, total: int | None, exclude: list[str], n
     """Replace the draft; a new version number gives its widgets new keys, so none keeps an old value."""
     version = st.session_state.get(DRAFT, {}).get("version", 0) + 1
     numbered = [{**part, "key": number} for number, part in enumerate(parts)]
-    st.session_state[DRAFT] = {"parts": numbered, "seed": seed, "total": total or 1_000, "exclude": exclude, "name": name,
-                               "version": version, "next_key": len(parts)}  # fmt: skip
+    st.session_state[DRAFT] = {
+        "parts": numbered,
+        "seed": seed,
+        "total": total or 1_000,
+        "exclude": exclude,
+        "name": name,
+        "version": version,
+        "next_key": len(parts),
+    }
 
 
 def load(spec: MixSpec, name: str) -> None:

@@ -37,8 +37,15 @@ def show() -> None:
     with errors_in_words():
         ws = open_workspace()
         sources = list_sources(ws)
-        view = st.segmented_control("View", VIEWS, default=VIEWS[0], required=True, key="view", bind="query-params",
-                                    label_visibility="collapsed")  # fmt: skip
+        view = st.segmented_control(
+            "View",
+            VIEWS,
+            default=VIEWS[0],
+            required=True,
+            key="view",
+            bind="query-params",
+            label_visibility="collapsed",
+        )
         if view == "Add or fetch":
             add_form(ws)
         elif not sources:
@@ -107,8 +114,14 @@ def _filters(ws: Workspace, source: Json) -> Filter:
         of = st.segmented_control(
             "Length of", ("response", "prompt", "both"), default="response", required=True, key="of"
         )
-        unit = st.segmented_control("Length in", ("characters", "tokens"), default="characters", required=True, key="unit",
-                                    help="Tokens are estimated here at 4 characters each; the sample itself is counted.")  # fmt: skip
+        unit = st.segmented_control(
+            "Length in",
+            ("characters", "tokens"),
+            default="characters",
+            required=True,
+            key="unit",
+            help="Tokens are estimated here at 4 characters each; the sample itself is counted.",
+        )
         scale = 4 if unit == "tokens" else 1
         low = st.number_input("At least", 0, None, 0, key="min")
         high = st.number_input("At most (0 for no limit)", 0, None, 0, key="max")
@@ -193,9 +206,14 @@ def _result_list(source: Json, found: Json) -> int | None:
         st.info("Nothing fits. Loosen the filters or change the search.")
         return None
     shown = [
-        {"prompt": first_line(row["prompt"]), "response": first_line(row["response"]), "subset": printable(row["subset"]),
-         "characters": row["n_prompt_chars"] + row["n_response_chars"]} for row in rows
-    ]  # fmt: skip
+        {
+            "prompt": first_line(row["prompt"]),
+            "response": first_line(row["response"]),
+            "subset": printable(row["subset"]),
+            "characters": row["n_prompt_chars"] + row["n_response_chars"],
+        }
+        for row in rows
+    ]
     event = st.dataframe(
         shown,
         hide_index=True,
@@ -203,7 +221,10 @@ def _result_list(source: Json, found: Json) -> int | None:
         on_select="rerun",
         selection_mode="single-row",
         key=f"list-{source['source']}-{rows[0]['row']}-{len(rows)}",
-        column_config={"prompt": st.column_config.TextColumn(width=190), "response": st.column_config.TextColumn(width=130)},
+        column_config={
+            "prompt": st.column_config.TextColumn(width=190),
+            "response": st.column_config.TextColumn(width=130),
+        },
         lazy=False,
         alt="samples found",
     )

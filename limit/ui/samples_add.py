@@ -53,8 +53,12 @@ def _preview_and_add(ws: Workspace, path: Path) -> None:
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", path.name.split(".")[0]).strip("-.") or "my-data"
     first = preview_source(path)
     name = st.text_input("Name", stem, key="new-name")
-    form = st.selectbox("Form of the records", [AUTO, *FORM_NAMES], key="form",
-                        help="What the records look like; change it if the preview below is wrong.")  # fmt: skip
+    form = st.selectbox(
+        "Form of the records",
+        [AUTO, *FORM_NAMES],
+        key="form",
+        help="What the records look like; change it if the preview below is wrong.",
+    )
     columns = _columns(first)
     seen = preview_source(path, "auto" if form == AUTO else form, columns)
     _show_preview(seen)
@@ -63,8 +67,16 @@ def _preview_and_add(ws: Workspace, path: Path) -> None:
     skip = st.toggle("Leave out lines that cannot be parsed", False, key="skip")
     if st.button("Add this source", type="primary", disabled=seen["form"] is None):
         with st.spinner("Reading", show_time=True):
-            report = add_source(ws, name, path, format="auto" if form == AUTO else form, keep_turns=keep,
-                                licence=licence or None, columns=columns, skip_broken=skip)  # fmt: skip
+            report = add_source(
+                ws,
+                name,
+                path,
+                format="auto" if form == AUTO else form,
+                keep_turns=keep,
+                licence=licence or None,
+                columns=columns,
+                skip_broken=skip,
+            )
         _report(report)
 
 
@@ -108,8 +120,12 @@ def _report(report: Json) -> None:
 
 def _from_hub(ws: Workspace) -> None:
     entries = {entry["id"]: entry for entry in catalog()}
-    chosen = st.selectbox("Known data sets", [None, *entries], key="known",
-                          format_func=lambda key: "choose one" if key is None else entries[key]["title"])  # fmt: skip
+    chosen = st.selectbox(
+        "Known data sets",
+        [None, *entries],
+        key="known",
+        format_func=lambda key: "choose one" if key is None else entries[key]["title"],
+    )
     typed = st.text_input("or a hub id", key="hub-id", placeholder="owner/name")
     if chosen:
         entry = entries[chosen]

@@ -10,8 +10,20 @@ from limit.charts.palette import Palette
 from limit.charts.style import literal, styled
 from limit.core import Json
 
-TOPIC_COLOURS = ("#3B7DD8", "#E4572E", "#009E73", "#AA4499", "#C9B458", "#6CC5D9", "#882255", "#117733", "#7F3C8D",
-                 "#997700", "#44AA99", "#5D4E37")  # fmt: skip
+TOPIC_COLOURS = (
+    "#3B7DD8",
+    "#E4572E",
+    "#009E73",
+    "#AA4499",
+    "#C9B458",
+    "#6CC5D9",
+    "#882255",
+    "#117733",
+    "#7F3C8D",
+    "#997700",
+    "#44AA99",
+    "#5D4E37",
+)
 
 
 def length_figure(lengths: Mapping[str, Json], palette: Palette, height: int = 220) -> go.Figure:

@@ -81,15 +81,20 @@ def topics_view(ws: Workspace, source: Json) -> None:
         figure = topic_figure(topics["topics"], topics["points"], palette())
         figure.update_layout(showlegend=False)
         event = chart(figure, "map of topics", "topic-map", on_select="rerun", selection_mode="points")
-        note_line(n=f"{topics['samples']:,} samples, {len(topics['points']):,} on the map",
-                  method="TF-IDF, SVD, k-means; t-SNE map: only neighbourhoods mean something")  # fmt: skip
+        note_line(
+            n=f"{topics['samples']:,} samples, {len(topics['points']):,} on the map",
+            method="TF-IDF, SVD, k-means; t-SNE map: only neighbourhoods mean something",
+        )
     with right:
         picked = _picked_topic(event)
         for topic in topics["topics"]:
             label = f"{printable(topic['name'])} · {topic['rows']:,}"
             mark = "▸ " if picked == topic["topic"] else ""
-            st.page_link("pages/samples.py", label=plain(mark + label),
-                         query_params={"source": source["source"], "topic": str(topic["topic"])})  # fmt: skip
+            st.page_link(
+                "pages/samples.py",
+                label=plain(mark + label),
+                query_params={"source": source["source"], "topic": str(topic["topic"])},
+            )
 
 
 def _picked_topic(event: object) -> int | None:

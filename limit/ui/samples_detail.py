@@ -21,8 +21,8 @@ SHOWN_TOKENS = 1_500
 LENGTH = 2_048
 TOKEN_STYLE = """
 <style>
-.limit-tokens { font-family: monospace; font-size: 0.82rem; line-height: 1.75; white-space: pre-wrap; overflow-wrap: anywhere;
-  unicode-bidi: plaintext; max-height: 30rem; overflow-y: auto; }
+.limit-tokens { font-family: monospace; font-size: 0.82rem; line-height: 1.75; white-space: pre-wrap; overflow-wrap:
+anywhere; unicode-bidi: plaintext; max-height: 30rem; overflow-y: auto; }
 .limit-tokens span { border-radius: 3px; padding: 1px 0; box-shadow: inset 0 0 0 1px rgba(128,128,128,0.18); }
 .limit-tokens .loss { background: rgba(59,125,216,0.28); }
 </style>
@@ -31,10 +31,15 @@ TOKEN_STYLE = """
 
 def sample_panel(ws: Workspace, source: Json, sample: Json) -> None:
     """The right-hand side of the Samples page."""
-    st.caption(plain(f"row {sample['row']:,} · {sample['sample_id']} · {printable(sample['subset']) or 'no subset'} · "
-                     f"{sample['turns']} turn{'s' if sample['turns'] != 1 else ''}"))  # fmt: skip
-    panel = st.segmented_control("Show", PANELS, default="text", required=True, key="panel", bind="query-params",
-                                 label_visibility="collapsed")  # fmt: skip
+    st.caption(
+        plain(
+            f"row {sample['row']:,} · {sample['sample_id']} · {printable(sample['subset']) or 'no subset'} · "
+            f"{sample['turns']} turn{'s' if sample['turns'] != 1 else ''}"
+        )
+    )
+    panel = st.segmented_control(
+        "Show", PANELS, default="text", required=True, key="panel", bind="query-params", label_visibility="collapsed"
+    )
     if panel == "text":
         _text(sample)
     elif panel == "as trained":
@@ -59,8 +64,9 @@ def _as_trained(ws: Workspace, sample: Json) -> None:
     from limit.finetune.template import encode_sample, token_texts
 
     left, right = st.columns(2)
-    model = left.text_input("Tokenizer of", "tiny", key="tokenizer", bind="query-params",
-                            help="tiny, a folder, a hub id, or a run")  # fmt: skip
+    model = left.text_input(
+        "Tokenizer of", "tiny", key="tokenizer", bind="query-params", help="tiny, a folder, a hub id, or a run"
+    )
     template = right.selectbox("Template", TEMPLATES, key="template", bind="query-params")
     tokenizer = _tokenizer(str(ws.root), model or "tiny")
     encoded = encode_sample(sample, tokenizer, template, LENGTH)
@@ -94,8 +100,11 @@ def _neighbours(ws: Workspace, source: Json, sample: Json) -> None:
         with st.expander(plain(label)):
             show_text(other["prompt"], 2_000)
             show_text(other["response"], 2_000)
-            st.page_link("pages/samples.py", label="Open this sample",
-                         query_params={"source": source["source"], "row": str(other["row"])})  # fmt: skip
+            st.page_link(
+                "pages/samples.py",
+                label="Open this sample",
+                query_params={"source": source["source"], "row": str(other["row"])},
+            )
     note_line(compared_with=f"{found['compared']:,} samples", measure="cosine of TF-IDF word vectors")
 
 
@@ -107,8 +116,12 @@ def _notes(ws: Workspace, source: Json, sample: Json) -> None:
         show_text(str(marks.get("note", "")) or "no note")
         return
     flag = st.toggle("Flag for a second look", bool(marks.get("flag")), key=f"flag-{key}")
-    exclude = st.toggle("Exclude from mixes", bool(marks.get("exclude")), key=f"exclude-{key}",
-                        help="A mix leaves excluded samples out when it is asked to.")  # fmt: skip
+    exclude = st.toggle(
+        "Exclude from mixes",
+        bool(marks.get("exclude")),
+        key=f"exclude-{key}",
+        help="A mix leaves excluded samples out when it is asked to.",
+    )
     note = st.text_area("Note", str(marks.get("note", "")), key=f"note-{key}", max_chars=2_000)
     with errors_in_words():
         for kind, value in (("flag", flag), ("exclude", exclude), ("note", note or "")):

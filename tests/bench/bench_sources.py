@@ -33,8 +33,11 @@ def make_file(path: Path, rows: int) -> None:
             for offset, first in enumerate(at):
                 text = [words[i] for i in popular[first : first + 40]]
                 number = start + offset
-                row = {"prompt": f"{number} " + " ".join(text[:25]), "response": " ".join(text[25:]),
-                       "source": f"task{number % 20}"}  # fmt: skip
+                row = {
+                    "prompt": f"{number} " + " ".join(text[:25]),
+                    "response": " ".join(text[25:]),
+                    "source": f"task{number % 20}",
+                }
                 file.write(json.dumps(row) + "\n")
 
 

@@ -17,13 +17,23 @@ def write_rows(path: Path, rows: list[dict[str, object]]) -> Path:
 
 
 def short_rows(n: int = 200) -> list[dict[str, object]]:
-    return [{"prompt": f"Is {i} even? Answer yes or no.", "response": "yes" if i % 2 == 0 else "no",
-             "source": f"task{i % 4}"} for i in range(n)]  # fmt: skip
+    return [
+        {
+            "prompt": f"Is {i} even? Answer yes or no.",
+            "response": "yes" if i % 2 == 0 else "no",
+            "source": f"task{i % 4}",
+        }
+        for i in range(n)
+    ]
 
 
 def long_rows(n: int = 100) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = [
-        {"instruction": f"Explain the number {i} to a friend.", "input": "", "output": f"Number {i} is special. " * (i % 9 + 1)}
+        {
+            "instruction": f"Explain the number {i} to a friend.",
+            "input": "",
+            "output": f"Number {i} is special. " * (i % 9 + 1),
+        }
         for i in range(n)
     ]
     for row in rows[:10]:
@@ -33,7 +43,7 @@ def long_rows(n: int = 100) -> list[dict[str, object]]:
 
 @pytest.fixture
 def stocked(ws: Workspace, tmp_path: Path) -> Workspace:
-    """A workspace with the sources `short` (200 rows, 4 subsets, MIT) and `long` (100 rows, 10 dialogues, no licence)."""
+    """A workspace with `short` (200 rows, 4 subsets, MIT) and `long` (100 rows, 10 dialogues, no licence)."""
     add_source(ws, "short", write_rows(tmp_path / "short.jsonl", short_rows()), licence="MIT")
     add_source(ws, "long", write_rows(tmp_path / "long.jsonl", long_rows()))
     return ws

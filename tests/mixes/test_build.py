@@ -1,4 +1,4 @@
-"""Drawing and building: nested, order-independent, the same bytes anywhere, one clear sentence when it cannot be done."""
+"""Draws are nested, order-independent and the same bytes anywhere; what cannot be drawn is said in one sentence."""
 
 from __future__ import annotations
 
@@ -29,15 +29,22 @@ def ids(ws: Workspace, mix: dict[str, object]) -> list[str]:
 
 
 def file_hashes(ws: Workspace, mix_id: str) -> dict[str, str]:
-    return {name: hashlib.sha256((ws.mix(mix_id) / name).read_bytes()).hexdigest() for name in ("mix.json", "samples.parquet")}
+    return {
+        name: hashlib.sha256((ws.mix(mix_id) / name).read_bytes()).hexdigest()
+        for name in ("mix.json", "samples.parquet")
+    }
 
 
 def test_splitmix_gives_the_published_sequence() -> None:
     """The first outputs of splitmix64 from state 1234567, as in the reference implementations."""
     states = (np.uint64(1234567) + np.arange(5, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
     assert splitmix64(states).tolist() == [
-        6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821,
-    ]  # fmt: skip
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
 
 
 def test_ranks_are_uniform_and_differ_by_seed() -> None:
@@ -81,7 +88,14 @@ def test_the_manifest_knows_no_time_name_or_path(stocked: Workspace) -> None:
     text = (stocked.mix(mix["mix_id"]) / "mix.json").read_text()
     assert "my name" not in text
     assert str(stocked.root) not in text
-    assert set(read_json(stocked.mix(mix["mix_id"]) / "mix.json")) >= {"mix_id", "spec", "sources", "rows", "counts", "chars"}
+    assert set(read_json(stocked.mix(mix["mix_id"]) / "mix.json")) >= {
+        "mix_id",
+        "spec",
+        "sources",
+        "rows",
+        "counts",
+        "chars",
+    }
 
 
 def test_rows_are_dense_and_parts_numbered(stocked: Workspace) -> None:
@@ -133,7 +147,10 @@ def test_impossible_parts_say_what_to_do(stocked: Workspace, parts: tuple[str, .
     assert not stocked.mixes.exists() or not list(stocked.mixes.iterdir())
 
 
-@pytest.mark.parametrize("text", ["short", "short:", ":5", "short:-1", "short:0", "short:1.5", "short:x", "short:0%", "short:200%", "short:²"])
+@pytest.mark.parametrize(
+    "text",
+    ["short", "short:", ":5", "short:-1", "short:0", "short:1.5", "short:x", "short:0%", "short:200%", "short:²"],
+)
 def test_bad_part_texts_are_refused(text: str) -> None:
     with pytest.raises(LimitError):
         MixPart.parse(text)

@@ -23,14 +23,23 @@ from limit.sources import add_source
 from tests.mixes.conftest import write_rows
 from tests.mixes.test_build import spec
 
-TEXT = ("The old lighthouse keeper climbed one hundred and twelve steps every evening to light the lamp that guided ships "
-        "past the rocks, and he counted each of them aloud so that the dark would know he was there.")  # fmt: skip
+TEXT = (
+    "The old lighthouse keeper climbed one hundred and twelve steps every evening to light the lamp that guided ships "
+    "past the rocks, and he counted each of them aloud so that the dark would know he was there."
+)
 CALM = JobContext(None)
 
 
 def sample(number: int, prompt: str, response: str = "fine", part: int = 0) -> dict[str, Any]:
-    return {"sample_id": f"{number:016x}", "source": "s", "subset": "", "part": part, "row": number, "prompt": prompt,
-            "response": response}  # fmt: skip
+    return {
+        "sample_id": f"{number:016x}",
+        "source": "s",
+        "subset": "",
+        "part": part,
+        "row": number,
+        "prompt": prompt,
+        "response": response,
+    }
 
 
 def test_exact_and_near_duplicates_are_found_and_others_are_not() -> None:
@@ -39,9 +48,13 @@ def test_exact_and_near_duplicates_are_found_and_others_are_not() -> None:
         sample(1, TEXT.upper() + "  "),
         sample(2, TEXT.replace("evening", "night"), part=1),
         sample(3, "A wholly different text about bread, butter, jam and a very long breakfast in the garden."),
-        sample(4, TEXT, "another answer that is a good deal longer than the first one was, so that they share less "
-                        "and less of their words with every further word that is added to the end of this sentence"),
-    ]  # fmt: skip
+        sample(
+            4,
+            TEXT,
+            "another answer that is a good deal longer than the first one was, so that they share less "
+            "and less of their words with every further word that is added to the end of this sentence",
+        ),
+    ]
     found = find_duplicates(samples, CALM)
     assert (found["exact"], found["near"], found["across"]) == (1, 1, 1)
     assert found["drop"] == [samples[1]["sample_id"], samples[2]["sample_id"]]
@@ -58,7 +71,9 @@ def test_near_duplicates_agree_with_all_pairs() -> None:
             base[at] = words[int(rng.integers(0, 300))]
         samples.append(sample(n, " ".join(base)))
     hasher = WordHasher()
-    shingles = [np.unique(grams(np.concatenate([hasher.words(s["prompt"]), hasher.words(s["response"])]), 3)) for s in samples]
+    shingles = [
+        np.unique(grams(np.concatenate([hasher.words(s["prompt"]), hasher.words(s["response"])]), 3)) for s in samples
+    ]
     expected = set()
     for i in range(60):
         for j in range(i):
@@ -96,7 +111,10 @@ def test_leaks_are_found_by_runs_of_words() -> None:
         sample(3, "What is 25-759= ?"),
     ]
     found = find_leaks(samples, references, CALM)
-    assert [(leak["sample_id"], leak["index"]) for leak in found["leaks"]] == [(samples[1]["sample_id"], 1), (samples[0]["sample_id"], 0)]
+    assert [(leak["sample_id"], leak["index"]) for leak in found["leaks"]] == [
+        (samples[1]["sample_id"], 1),
+        (samples[0]["sample_id"], 0),
+    ]
     assert found["drop"] == [samples[0]["sample_id"], samples[1]["sample_id"]]
     group = found["groups"][0]
     assert (group["items"], group["checked"], group["leaked_items"], group["samples"]) == (4, 3, 2, 2)
@@ -112,7 +130,11 @@ def test_the_wording_of_a_task_is_no_leak() -> None:
 def gauntlet(tmp_path: Path) -> Path:
     """Two categories of items and one that is not compared."""
     folder = tmp_path / "gauntlet"
-    for category, question in (("arithmetic", "Is {} even?"), ("stories", "Once upon a time there was a {} who"), ("safety", "x {}")):
+    for category, question in (
+        ("arithmetic", "Is {} even?"),
+        ("stories", "Once upon a time there was a {} who"),
+        ("safety", "x {}"),
+    ):
         (folder / category).mkdir(parents=True)
         rows = [{"query": question.format(n), "choices": ["yes", "no"], "gold": n % 2} for n in range(60)]
         (folder / category / "task.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -129,8 +151,14 @@ def test_references_come_from_the_folder_named(ws: Workspace, gauntlet: Path) ->
 def test_items_of_every_task_type_are_read(ws: Workspace, tmp_path: Path) -> None:
     folder = tmp_path / "g" / "c"
     folder.mkdir(parents=True)
-    rows = [{"query": "q", "choices": ["a", "b"], "gold": 1}, {"context_options": ["x", "y"], "continuation": "z", "gold": 1},
-            {"context": "c", "continuation": "d"}, {"context": "c", "answer": "5"}, {"other": 1}, {"query": "q", "choices": [], "gold": 9}]  # fmt: skip
+    rows = [
+        {"query": "q", "choices": ["a", "b"], "gold": 1},
+        {"context_options": ["x", "y"], "continuation": "z", "gold": 1},
+        {"context": "c", "continuation": "d"},
+        {"context": "c", "answer": "5"},
+        {"other": 1},
+        {"query": "q", "choices": [], "gold": 9},
+    ]
     (folder / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + "broken\n")
     found = [(item.question, item.answer) for item in load_references(ws, tmp_path / "g")]
     assert found == [("q", "b"), ("y", "z"), ("c", "d"), ("c", "5"), ("q", "")]
@@ -138,8 +166,11 @@ def test_items_of_every_task_type_are_read(ws: Workspace, tmp_path: Path) -> Non
 
 def test_a_check_finds_what_was_planted_and_leaves_it_out(stocked: Workspace, tmp_path: Path, gauntlet: Path) -> None:
     leak = "Once upon a time there was a 7 who"
-    rows: list[dict[str, object]] = [{"prompt": f"Say it: {leak}", "response": "!!!"}, {"prompt": TEXT, "response": "x" * 9_000},
-                                     {"prompt": TEXT, "response": "x" * 9_000}]  # fmt: skip
+    rows: list[dict[str, object]] = [
+        {"prompt": f"Say it: {leak}", "response": "!!!"},
+        {"prompt": TEXT, "response": "x" * 9_000},
+        {"prompt": TEXT, "response": "x" * 9_000},
+    ]
     add_source(stocked, "bad", write_rows(tmp_path / "bad.jsonl", rows))
     mix = build_mix(stocked, spec("bad:all", "long:20"))
     found = check(stocked, mix["mix_id"], gauntlet)

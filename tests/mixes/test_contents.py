@@ -90,7 +90,9 @@ EXAMPLES = {
 @pytest.mark.parametrize("key", [habit[0] for habit in HABITS])
 def test_each_habit_is_seen_where_it_is_and_not_elsewhere(key: str) -> None:
     prompt, response, plain = EXAMPLES[key]
-    table = pa.table({"prompt": [prompt, plain], "response": [response, "The sky was blue that day, and the birds sang."]})
+    table = pa.table(
+        {"prompt": [prompt, plain], "response": [response, "The sky was blue that day, and the birds sang."]}
+    )
     share = next(habit["share"] for habit in style_of(table)["habits"] if habit["key"] == key)
     assert share == 0.5
 

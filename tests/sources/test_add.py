@@ -1,4 +1,4 @@
-"""Adding a source: all of it or nothing, the same ids whatever the file looked like, and a report of what was left out."""
+"""Adding a source: all of it or nothing, the same ids whatever the file looked like, a report of what was left out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from limit.settings import Workspace
 from limit.sources import add_source, list_sources, preview_source, source_info
 from limit.sources.samples import SCHEMA, DuplicateCounter, ids_as_words
 
-ROWS = [{"prompt": f"Question {n % 40}?", "response": f"Answer {n % 40}.", "source": f"part{n % 3}"} for n in range(120)]
+ROWS = [
+    {"prompt": f"Question {n % 40}?", "response": f"Answer {n % 40}.", "source": f"part{n % 3}"} for n in range(120)
+]
 
 
 def write(folder: Path, rows: list[dict[str, object]], name: str = "rows.jsonl") -> Path:
@@ -62,13 +64,20 @@ def test_a_changed_subset_is_other_content(ws: Workspace, tmp_path: Path) -> Non
 
 
 def test_rejects_have_line_and_reason_and_nothing_is_lost(ws: Workspace, tmp_path: Path) -> None:
-    rows = [{"prompt": "Q", "response": "A"}, {"prompt": "Q"}, {"prompt": "Q", "response": "</s>"}, {"prompt": 1, "response": [1]}]
+    rows = [
+        {"prompt": "Q", "response": "A"},
+        {"prompt": "Q"},
+        {"prompt": "Q", "response": "</s>"},
+        {"prompt": 1, "response": [1]},
+    ]
     report = add_source(ws, "mixed", write(tmp_path, rows))  # type: ignore[arg-type]
     rejects = list(read_jsonl(ws.source("mixed") / "rejects.jsonl"))
     assert (report["rows"], report["rejected"]) == (1, 3)
     assert [(r["line"], r["reason"]) for r in rejects] == [
-        (2, "column response is missing"), (3, "response is empty"), (4, "response is a list, expected text"),
-    ]  # fmt: skip
+        (2, "column response is missing"),
+        (3, "response is empty"),
+        (4, "response is a list, expected text"),
+    ]
     assert all(len(r["text"]) <= 200 for r in rejects)
 
 
@@ -165,7 +174,14 @@ def test_preview_shows_the_mapping_and_adds_nothing(ws: Workspace, tmp_path: Pat
 
 
 def test_hostile_texts_survive_unchanged(ws: Workspace, tmp_path: Path) -> None:
-    texts = ["<script>alert(1)</script>", "\u202eright to left", "nul \x00 and bell \x07", "x" * 1_000_000, "🙂é你好", "    indented"]
+    texts = [
+        "<script>alert(1)</script>",
+        "\u202eright to left",
+        "nul \x00 and bell \x07",
+        "x" * 1_000_000,
+        "🙂é你好",
+        "    indented",
+    ]
     add_source(ws, "hostile", write(tmp_path, [{"prompt": t, "response": t} for t in texts]))
     assert [row["response"] for row in table(ws, "hostile")] == texts
 

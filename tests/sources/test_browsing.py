@@ -11,16 +11,15 @@ import pytest
 from limit.core import LimitError
 from limit.jobs.context import JobContext
 from limit.settings import Workspace
-from limit.sources import Filter, add_source, browse, sample, search
+from limit.sources import Filter, add_source, browse, sample, search, writing
 from limit.sources import samples as samples_module
-from limit.sources import writing
 from limit.sources.browsing import find_sample, lengths, random_samples
 from limit.sources.marks import excluded_ids, mark, read_marks
 from limit.sources.searching import build_index, count_words
 from limit.sources.topics import load_topics, make_topics, topic_rows
 from limit.sources.vectors import neighbours
 
-WORDS = "apple bread cloud dance eagle flame grape house island jungle".split()
+WORDS = ["apple", "bread", "cloud", "dance", "eagle", "flame", "grape", "house", "island", "jungle"]
 N = 300
 
 
@@ -30,8 +29,14 @@ def big(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Works
     monkeypatch.setattr(writing, "FILE_ROWS", 100)
     monkeypatch.setattr(writing, "BATCH_ROWS", 50)
     monkeypatch.setattr(writing, "ROW_GROUP", 7)
-    rows = [{"prompt": f"number {n} {WORDS[n % 10]} and {WORDS[n // 10 % 10]}", "response": "word " * (n % 20) + f"end{n}",
-             "source": f"s{n % 4}"} for n in range(N)]  # fmt: skip
+    rows = [
+        {
+            "prompt": f"number {n} {WORDS[n % 10]} and {WORDS[n // 10 % 10]}",
+            "response": "word " * (n % 20) + f"end{n}",
+            "source": f"s{n % 4}",
+        }
+        for n in range(N)
+    ]
     path = tmp_path / "big.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     add_source(ws, "big", path)
@@ -94,8 +99,18 @@ def test_marks_keep_their_history_and_the_last_holds(big: Workspace) -> None:
     assert len(read_marks(big, "big")) == 2
 
 
-@pytest.mark.parametrize(("query", "mode"), [("apple", "words"), ("apple grape", "words"), ("end29", "words"), ("end29", "exact"),
-                                             (r"end2\d\b", "regex"), ("(?i)APPLE and", "regex"), ("Apple", "exact")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("query", "mode"),
+    [
+        ("apple", "words"),
+        ("apple grape", "words"),
+        ("end29", "words"),
+        ("end29", "exact"),
+        (r"end2\d\b", "regex"),
+        ("(?i)APPLE and", "regex"),
+        ("Apple", "exact"),
+    ],
+)
 def test_search_finds_what_a_plain_loop_finds(big: Workspace, query: str, mode: str) -> None:
     import re
 
@@ -156,7 +171,9 @@ def test_a_damaged_index_says_what_to_do(big: Workspace) -> None:
     assert sqlite3.sqlite_version
 
 
-@pytest.mark.parametrize(("query", "mode", "words"), [(" ", "words", "empty"), ("(", "regex", "pattern"), ("x", "fuzzy", "mode")])
+@pytest.mark.parametrize(
+    ("query", "mode", "words"), [(" ", "words", "empty"), ("(", "regex", "pattern"), ("x", "fuzzy", "mode")]
+)
 def test_bad_searches_are_explained(big: Workspace, query: str, mode: str, words: str) -> None:
     with pytest.raises(LimitError, match=words):
         search(big, "big", query, mode)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Fetching: from folders shaped like hub data sets, resumed after a stop, and explained when the hub is out of reach."""
+"""Fetching: from hub-shaped folders, resumed after a stop, explained when the hub is out of reach."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ from limit.sources import fetch, list_sources
 from limit.sources.catalog import catalog, catalog_entry, is_non_commercial, paper_mixes
 from limit.sources.fetch import fetch_source, resolve
 
-CARD = "---\nlicense: cc-by-sa-3.0\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n---\n"
+CARD = """---
+license: cc-by-sa-3.0
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data/train-*
+---
+"""
 
 
 def hub_folder(folder: Path, rows: list[dict[str, Any]], files: int = 2) -> Path:
@@ -49,11 +57,20 @@ def test_a_hub_shaped_folder_becomes_a_source(ws: Workspace, tmp_path: Path) -> 
         ("instruct-v3", {"prompt": "Q", "response": "A", "source": "duorc"}),
         ("hh-rlhf", {"chosen": "\n\nHuman: Q\n\nAssistant: A", "rejected": "\n\nHuman: Q\n\nAssistant: B"}),
         ("dolly-15k", {"instruction": "Q", "context": "", "response": "A", "category": "open_qa"}),
-        ("tulu-3", {"id": "1", "messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}], "source": "x"}),
+        (
+            "tulu-3",
+            {
+                "id": "1",
+                "messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}],
+                "source": "x",
+            },
+        ),
         ("flan-v2", {"inputs": "Q", "targets": "A", "task": "cot"}),
     ],
-)  # fmt: skip
-def test_catalogue_sets_are_read_from_a_local_copy(ws: Workspace, tmp_path: Path, source: str, row: dict[str, Any]) -> None:
+)
+def test_catalogue_sets_are_read_from_a_local_copy(
+    ws: Workspace, tmp_path: Path, source: str, row: dict[str, Any]
+) -> None:
     folder = hub_folder(tmp_path / "copy", [row] * 3, files=1)
     report = fetch_source(ws, resolve(source), JobContext(None), folder=folder)
     entry = catalog_entry(source)
@@ -127,8 +144,17 @@ def test_catalogue_facts_are_whole() -> None:
 
 @pytest.mark.parametrize(
     ("licence", "answer"),
-    [("CC BY-NC-SA 4.0", True), ("cc_by_nc", True), ("non-commercial use only", True), ("MIT", False), ("CC-BY-SA-3.0", False),
-     ("Apache-2.0", False), ("ask me", None), (None, None), ("", None)],
-)  # fmt: skip
+    [
+        ("CC BY-NC-SA 4.0", True),
+        ("cc_by_nc", True),
+        ("non-commercial use only", True),
+        ("MIT", False),
+        ("CC-BY-SA-3.0", False),
+        ("Apache-2.0", False),
+        ("ask me", None),
+        (None, None),
+        ("", None),
+    ],
+)
 def test_licences_are_read(licence: str | None, answer: bool | None) -> None:
     assert is_non_commercial(licence) is answer

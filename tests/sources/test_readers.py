@@ -15,7 +15,7 @@ from limit.core import LimitError
 from limit.sources import readers
 from limit.sources.readers import data_files, read_records
 
-ROWS = [{"prompt": f"question {n}", "response": f"answer {n}\nwith \"quotes\", commas"} for n in range(5)]
+ROWS = [{"prompt": f"question {n}", "response": f'answer {n}\nwith "quotes", commas'} for n in range(5)]
 
 
 def values(path: Path, **options: bool) -> list[object]:

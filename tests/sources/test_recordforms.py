@@ -56,8 +56,12 @@ def test_context_follows_the_instruction_after_one_newline() -> None:
 
 def test_system_text_stands_before_the_prompt_and_an_unanswered_turn_is_counted() -> None:
     stripped = Stripped()
-    record = {"messages": [{"role": r, "content": c} for r, c in
-                           (("system", "Be brief."), ("user", "Q"), ("assistant", "A"), ("user", "more?"))]}  # fmt: skip
+    record = {
+        "messages": [
+            {"role": r, "content": c}
+            for r, c in (("system", "Be brief."), ("user", "Q"), ("assistant", "A"), ("user", "more?"))
+        ]
+    }
     exchange = convert(record, recognise([record], "file"), True, None, stripped)
     assert (exchange.prompt, exchange.response, stripped.unanswered_turns) == ("Be brief.\n\nQ", "A", 1)
 
@@ -109,12 +113,15 @@ def test_end_tokens_go_only_from_the_end(response: str, text: str, found: bool) 
         ({"prompt": "Q", "response": {"text": "A"}}, "dict"),
         ({"prompt": "Q", "response": "half \ud800"}, "surrogate"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "role"),
-        ({"messages": [{"role": "assistant", "content": "x"}, {"role": "user", "content": "y"}]}, "response is missing|alternate"),
+        (
+            {"messages": [{"role": "assistant", "content": "x"}, {"role": "user", "content": "y"}]},
+            "response is missing|alternate",
+        ),
         ({"messages": [{"role": "user", "content": [{"type": "image", "url": "x"}]}]}, "more than text"),
         ({"messages": [{"role": "user", "content": "x"}, None]}, "no object"),
         ({"instruction": "Q", "output": "A", "history": ["x"]}, "history"),
     ],
-)  # fmt: skip
+)
 def test_unusable_records_say_why(record: dict[str, Any], reason: str) -> None:
     with pytest.raises(Unusable, match=reason):
         read(record)

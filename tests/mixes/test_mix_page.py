@@ -1,0 +1,137 @@
+"""The Mix page: from parts to a saved mix and the way to the launch, by clicking."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from limit.mixes import build_mix, list_mixes
+from limit.settings import PROJECT, Workspace
+from limit.specs import MixSpec
+from tests.mixes.test_build import spec
+
+
+def open_page(name: str, **query: str) -> Any:
+    """The app on one page, with its URL's parameters; caches start empty as in a new server."""
+    import streamlit as st
+    from streamlit.testing.v1 import AppTest
+
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    app = AppTest.from_file(str(PROJECT / "app.py"), default_timeout=120)
+    app.run()
+    app.switch_page(f"pages/{name}.py")
+    for key, value in query.items():
+        app.query_params[key] = value
+    return app.run()
+
+
+def check(app: Any) -> None:
+    assert [error.value for error in app.exception] == []
+    assert [error.value for error in app.error] == []
+
+
+def metric(app: Any, label: str) -> str:
+    return str(next(m.value for m in app.metric if m.label == label))
+
+
+def button(app: Any, label: str) -> Any:
+    return next(b for b in app.button if b.label == label)
+
+
+def box(app: Any, label: str, place: int = 0) -> Any:
+    return [b for b in app.selectbox if b.label == label][place]
+
+
+def test_a_mix_is_opened_changed_saved_and_offered_for_launch(stocked: Workspace) -> None:
+    first = build_mix(stocked, spec("short:20", "long:30"), "mine")
+    app = open_page("mix", mix=first["mix_id"])
+    check(app)
+    assert metric(app, "samples") == "50"
+    assert any(first["mix_id"] in s.value for s in app.success)
+    exact = next(n for n in app.number_input if n.label == "exactly")
+    exact.set_value(25).run()
+    check(app)
+    assert metric(app, "samples") == "55"
+    assert not app.success
+    button(app, "Save this mix").click().run()
+    check(app)
+    saved = next(mix for mix in list_mixes(stocked) if mix["mix_id"] != first["mix_id"])
+    assert [part["take"] for part in saved["spec"]["parts"]] == [25, 30]
+    assert any(saved["mix_id"] in s.value for s in app.success)
+
+
+def test_the_live_figures_are_those_of_the_library(stocked: Workspace) -> None:
+    from limit import formats
+    from limit.mixes import describe_spec
+
+    request = spec("short/task1:10", "long:50")
+    mix = build_mix(stocked, request)
+    app = open_page("mix", mix=mix["mix_id"])
+    found = describe_spec(stocked, request)
+    assert metric(app, "tokens") == formats.tokens(found["tokens"])
+    assert metric(app, "steps an epoch") == formats.count(found["steps_per_epoch"])
+
+
+def test_removing_the_last_part_starts_anew(stocked: Workspace) -> None:
+    mix = build_mix(stocked, spec("short/task1:50"))
+    app = open_page("mix", mix=mix["mix_id"])
+    button(app, "Remove this part").click().run()
+    check(app)
+    assert metric(app, "samples")
+    assert MixSpec.from_dict(mix["spec"]) == spec("short/task1:50")
+
+
+def test_a_missing_preset_says_what_to_fetch(stocked: Workspace) -> None:
+    app = open_page("mix")
+    box(app, "Start from a mix of the paper").select("7b-subset-lima").run()
+    button(app, "Take it").click().run()
+    assert app.exception == [] or not list(app.exception)
+    assert any("instruct-v1" in info.value for info in app.info)
+
+
+@pytest.mark.parametrize("name", ["samples", "mix"])
+def test_pages_of_an_empty_workspace_say_the_next_click(ws: Workspace, name: str) -> None:
+    check(open_page(name))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"view": "Compare sources"},
+        {"view": "Topics", "source": "short"},
+        {"view": "Add or fetch"},
+        {"source": "short", "row": "7", "panel": "notes"},
+        {"source": "short", "q": "even"},
+        {"source": "short", "q": "(", "mode": "regex"},
+        {"source": "nope", "row": "-1", "subset": "x"},
+        {"source": "short", "row": "99999999999", "panel": "neighbours"},
+    ],
+)
+def test_every_view_of_the_samples_page_renders(stocked: Workspace, query: dict[str, str]) -> None:
+    app = open_page("samples", **query)
+    assert [error.value for error in app.exception] == []
+
+
+def test_the_row_of_a_link_is_shown(stocked: Workspace) -> None:
+    app = open_page("samples", source="short", row="7")
+    check(app)
+    assert any("row 7 " in caption.value for caption in app.caption)
+    assert any("Is 7 even?" in code.value for code in app.code)
+
+
+def test_a_broken_pattern_is_an_error_in_words(stocked: Workspace) -> None:
+    app = open_page("samples", source="short", q="(", mode="regex")
+    assert [error.value for error in app.exception] == []
+    assert any("pattern" in error.value for error in app.error)
+
+
+def test_marks_made_on_the_page_are_kept(stocked: Workspace) -> None:
+    from limit.sources import sample
+    from limit.sources.marks import read_marks
+
+    app = open_page("samples", source="short", row="7", panel="notes")
+    next(t for t in app.toggle if t.label == "Exclude from mixes").set_value(True).run()
+    check(app)
+    assert read_marks(stocked, "short")[sample(stocked, "short", 7)["sample_id"]] == {"exclude": True}
