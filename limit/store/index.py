@@ -21,7 +21,7 @@ from limit.core import file_sha256
 from limit.settings import SHIPPED, Workspace
 from limit.store.files import RESULTS, Found, scan
 from limit.store.read import read_rows
-from limit.store.schema import FILES, TABLES, VERSION, Row, arrow_rows, ddl
+from limit.store.schema import FILES, TABLES, Row, arrow_rows, ddl, version
 
 QUICK_S = 0.05  # a look at the disk that a page may wait for
 FLUSH_ROWS = 100_000  # rows held in Python before they go to DuckDB
@@ -92,10 +92,10 @@ class Store:
 
     def remember(self, key: str, make: Callable[[], list[Row]]) -> list[Row]:
         """What `make` returns, computed once for the data at hand; rows are copied, so a caller may change them."""
-        version = self.version
+        now = self.version
         held = self._memory.get(key)
-        if held is None or held[0] != version:
-            held = self._memory[key] = (version, make())
+        if held is None or held[0] != now:
+            held = self._memory[key] = (now, make())
         return [dict(row) for row in held[1]]
 
     def refresh(self) -> bool:
@@ -197,7 +197,7 @@ def _is_current(connection: Any) -> bool:
         stored = connection.execute("select version from schema_version").fetchall()
     except duckdb.Error:
         return False
-    return bool(stored == [(VERSION,)])
+    return bool(stored == [(version(),)])
 
 
 def _discard(path: Path) -> bool:

@@ -14,7 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-VERSION = 3  # a stored index with another number is thrown away and built anew from the files
+from limit.core import content_id
+
+REVISION = 4  # raise it when rows are read differently; a change of columns is noticed without
 
 Row = dict[str, Any]
 Rows = dict[str, list[Row] | pa.Table]  # by table; arrow for what comes in columns
@@ -147,11 +149,18 @@ def ddl() -> str:
     """The statements that create an empty index of this version."""
     tables = {**TABLES, "files": FILES}
     lines = [f"create table {name} ({_column_list(columns)});" for name, columns in tables.items()]
-    return "\n".join(["create table schema_version (version integer);", *lines, _mark_version()])
+    return "\n".join(
+        [
+            "create table schema_version (version varchar);",
+            *lines,
+            f"insert into schema_version values ('{version()}');",
+        ]
+    )
 
 
-def _mark_version() -> str:
-    return f"insert into schema_version values ({VERSION});"
+def version() -> str:
+    """Names the columns and the way rows are read; a stored index of another version is built anew from the files."""
+    return content_id([REVISION, TABLES, FILES])
 
 
 def _column_list(columns: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from limit.core import append_jsonl, write_json
 from limit.settings import PROJECT, Workspace
-from limit.store import Store
+from limit.store import Store, schema
 from limit.store.files import scan
 from limit.store.schema import TABLES
 from tests.store.study import MIXES, nothing, run_id, write_comparison, write_eval, write_job, write_run, write_study
@@ -116,10 +116,16 @@ def test_an_index_of_another_version_is_rebuilt(store: Store, ws: Workspace, tmp
     before = contents(store)
     store.close()
     with duckdb.connect(str(ws.index)) as connection:
-        connection.execute("update schema_version set version = -1")
+        connection.execute("update schema_version set version = 'another'")
         connection.execute("delete from runs")
     assert reopened(ws, tmp_path) == before
     Store.open(ws, shipped=nothing(tmp_path))
+
+
+def test_a_column_that_comes_or_goes_changes_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = schema.version()
+    monkeypatch.setitem(TABLES["runs"], "colour", "VARCHAR")
+    assert schema.version() != before
 
 
 def test_while_another_process_holds_the_file_the_index_is_in_memory(ws: Workspace, tmp_path: Path) -> None:
