@@ -122,7 +122,11 @@ def training_arguments(output: Path, recipe: Recipe, seed: int, loggers: Sequenc
     """The recipe in transformers' words."""
     gpu = torch.cuda.is_available()
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    sharded: Json = {"fsdp": "full_shard auto_wrap", "fsdp_config": {"version": 2}} if world > 1 and gpu else {}
+    # Adapters are small and their base has another number format, so they are replicated. So is everything on CPUs:
+    # accelerate shards on accelerators only.
+    sharded: Json = {}
+    if world > 1 and recipe.method == "full":
+        sharded = {"fsdp": "full_shard auto_wrap", "fsdp_config": {"version": 2}}
     return TrainingArguments(
         output_dir=str(output),
         per_device_train_batch_size=recipe.global_batch_size,
