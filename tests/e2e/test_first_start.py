@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from limit.settings import Workspace
 from tests.e2e.conftest import App
 
 PAGES = ("", "samples", "mix", "launch", "runs", "gauntlet", "preferences", "compare", "vote", "present")
@@ -69,3 +70,20 @@ def test_the_server_listens_on_this_machine_only(app: App) -> None:
     family = [psutil.Process(app.process.pid), *psutil.Process(app.process.pid).children(recursive=True)]
     heard = [c.laddr.ip for p in family for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
     assert set(heard) == {"127.0.0.1"}
+
+
+def test_the_first_visitor_of_a_new_server_may_come_by_any_link(
+    tmp_path_factory: pytest.TempPathFactory, browser: Any
+) -> None:
+    folder = tmp_path_factory.mktemp("fresh")
+    fresh = App(Workspace(folder / "workspace").make(), folder / "app.log")
+    fresh.start()
+    try:
+        page, complaints = open_page(browser, f"{fresh.url}/samples?source=tiny-lima", WIDE, "light")
+        assert complaints == []
+        page.get_by_role("heading", name="Samples", level=1).wait_for(timeout=60_000)
+        assert page.get_by_role("link", name="Overview").count() == 1, "the page was run without app.py"
+        assert "source=tiny-lima" in page.url
+        page.context.close()
+    finally:
+        fresh.kill()
