@@ -40,9 +40,9 @@ def gauntlet_panels(
     figure = make_subplots(
         rows=-(-len(shown) // columns),
         cols=columns,
-        subplot_titles=[category_label(category) for category in shown],
-        horizontal_spacing=0.06,
-        vertical_spacing=0.16,
+        subplot_titles=["<br>".join(category_label(category).rsplit(" ", 1)) for category in shown],
+        horizontal_spacing=0.08,
+        vertical_spacing=0.2,
     )
     series = list(dict.fromkeys((row["series"], row["label"]) for row in rows))
     for index, category in enumerate(shown):
@@ -51,13 +51,14 @@ def gauntlet_panels(
             if bars:
                 place = {"row": index // columns + 1, "col": index % columns + 1}
                 figure.add_trace(_bar_trace(bars, key, label, palette, legend=index == 0), **place)
-    figure.update_annotations(font_size=13)
+    figure.update_annotations(font_size=12)
     _mark_gaps(figure, rows, shown, series, columns, palette)
     figure.update_xaxes(type="category", showgrid=False)
     figure.update_yaxes(zeroline=True, zerolinewidth=1.5, rangemode="tozero", tickformat=".2f")
     figure.update_yaxes(title_text="score above chance", col=1)
     below = {"orientation": "h", "y": -0.1, "yanchor": "top", "x": 0}
-    return styled(figure, palette, height, barmode="group", bargap=0.22, bargroupgap=0.08, legend=below)
+    margin = {"l": 52, "r": 8, "t": 40, "b": 40}
+    return styled(figure, palette, height, barmode="group", bargap=0.22, bargroupgap=0.08, legend=below, margin=margin)
 
 
 def _bar_trace(bars: Sequence[Row], key: str, label: str, palette: Palette, legend: bool) -> go.Bar:

@@ -35,7 +35,8 @@ def preference_bars(rows: Sequence[Row], palette: Palette, *, scale: float = 1.0
     figure.add_vline(x=50, line={"color": palette.muted, "width": 1, "dash": "dot"})
     figure.update_xaxes(range=[0, 100], title_text="preferred by the judge (% of decided verdicts)", automargin=True)
     figure.update_yaxes(range=[len(rows) - 0.5, -0.8], showgrid=False, zeroline=False, visible=False)
-    styled(figure, palette, round(72 + ROW_PX * scale * len(rows)), barmode="stack", showlegend=False)
+    row_px = ROW_PX * scale * (2 if scale > 1 and len(rows) < 3 else 1)  # a lone bar fills a screen better
+    styled(figure, palette, round(72 + row_px * len(rows)), barmode="stack", showlegend=False)
     figure.update_xaxes(title_font_size=round(13 * scale))
     return figure.update_layout(margin={"l": 8, "r": 20, "t": 8, "b": 48}, font={"size": round(13 * scale)})
 

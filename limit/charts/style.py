@@ -54,6 +54,9 @@ def styled(figure: go.Figure, palette: Palette, height: int, title: str | None =
         separators=".\u2009",
         modebar={"orientation": "v"},
     )
+    names = [trace.name for trace in figure.data if trace.name and trace.showlegend is not False]
+    # Plotly measures legend text before the page's font is there and cuts what is then too long.
+    figure.update_layout(legend={"entrywidth": 24 + 7 * max((len(name) for name in names), default=0)})
     figure.update_layout(**layout)
     axis = {
         "gridcolor": palette.grid,

@@ -148,14 +148,9 @@ _ARROW = {TEXT: pa.string(), JSON: pa.string(), INT: pa.int64(), REAL: pa.float6
 def ddl() -> str:
     """The statements that create an empty index of this version."""
     tables = {**TABLES, "files": FILES}
-    lines = [f"create table {name} ({_column_list(columns)});" for name, columns in tables.items()]
-    return "\n".join(
-        [
-            "create table schema_version (version varchar);",
-            *lines,
-            f"insert into schema_version values ('{version()}');",
-        ]
-    )
+    lines = ["create table schema_version (version varchar);"]
+    lines += [f"create table {name} ({_column_list(columns)});" for name, columns in tables.items()]
+    return "\n".join([*lines, f"insert into schema_version values ('{version()}');"])
 
 
 def version() -> str:

@@ -30,7 +30,7 @@ CHIPS: dict[State, str] = {
     "red": ":red-badge[the data deny it]",
     "grey": ":gray-badge[no data here]",
 }
-SLIDE_SCALE = 1.8  # of a chart in the room against one on a page
+SLIDE_SCALE = 1.6  # of a chart in the room against one on a page
 SLIDE_STYLE = """
 <style>
 [data-testid="stSidebar"], [data-testid="stSidebarCollapsedControl"], [data-testid="stExpandSidebarButton"],
