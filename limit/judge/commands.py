@@ -11,6 +11,7 @@ from limit.formats import count, percent_interval
 from limit.settings import Workspace, workspace
 
 if TYPE_CHECKING:
+    from limit.jobs.context import JobContext
     from limit.specs.judge import JudgeSpec
 
 
@@ -129,8 +130,17 @@ def _work(ws: Workspace, options: argparse.Namespace, judge: JudgeSpec) -> Json:
         options.candidate_set,
     )
     context = open_context(options.job)
-    result = judge_request(ws, request, context, options.budget, options.budget_tokens)
+    return _finish(context, judge_request(ws, request, context, options.budget, options.budget_tokens))
+
+
+def _finish(context: JobContext, result: Json) -> Json:
+    """Record a result; raises LimitError when questions are left that another attempt may answer."""
     context.result(result)
+    if result["errors"]:
+        raise LimitError(
+            f"{result['errors']:,} of {result['total']:,} judgments got no reply after several tries; "
+            "the others are kept: resume the job to ask again"
+        )
     return result
 
 
@@ -151,8 +161,7 @@ def run_check(options: argparse.Namespace) -> Any:
         result = checks.run_check(
             ws, options.comparison, judge, options.limit, context, options.budget, options.budget_tokens
         )
-        context.result(result)
-        return result
+        return _finish(context, result)
     budgets = {"budget_usd": options.budget, "budget_tokens": options.budget_tokens}
     started = checks.launch_check(ws, options.comparison, judge, options.limit, **budgets)
     return wait_for_result(ws, started) if options.wait else started

@@ -17,7 +17,7 @@ from limit.judge.backends.panel import PanelBackend, panel_members
 from limit.judge.budget import FREE, Budget, Price, price_of
 from limit.judge.judgments import read_judgments
 from limit.judge.requests import parse_judge
-from limit.judge.runner import Pair
+from limit.judge.runner import Pair, Retry
 from limit.judge.worker import judge_pairs
 from limit.responses.prompt_sets import save_prompt_set
 from limit.responses.response_sets import response_path, save_responses
@@ -263,3 +263,21 @@ def test_a_judge_is_checked_on_verdicts_that_exist(
     assert 0 <= value["leanings"]["flip_pct"] < 30  # the fence code differs between repeats, nothing else
     assert main(["judge", "check", "nothing", "--judge", "rubric"]) == 2
     assert "no comparison 'nothing'" in capsys.readouterr().err
+
+
+def test_questions_without_a_reply_fail_the_job_and_a_resume_asks_them_again(
+    ws: Workspace, tiny_llama: Path, tiny_judge: TinyJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from limit.judge import runner
+
+    one, two = answered_runs(ws, tiny_llama)
+    monkeypatch.setattr(runner, "Retry", lambda: Retry(attempts=2, base_s=0.01))
+    words = ["judge", "run", "--baseline", one, "--candidate", two, "--prompts", "open", "--job", str(ws.root / "job")]
+    (ws.root / "job").mkdir()
+    with JudgeServer(tiny_judge, Behaviour(status=503, error={"message": "down"})) as server:
+        words += ["--judge", f"model=tiny,base_url={server.url},extraction=json"]
+        assert main(words) == 2
+        server.behaviour = Behaviour()
+        assert main(words) == 0
+    results = [json.loads(line) for line in (ws.root / "job" / "events.jsonl").read_text().splitlines()]
+    assert [event["value"]["errors"] for event in results if event["kind"] == "result"] == [4, 0]
