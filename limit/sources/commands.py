@@ -57,6 +57,7 @@ def _add_add(commands: Verbs) -> None:
     parser.add_argument("--licence", help="licence of the data; a mix inherits the strictest of its parts")
     parser.add_argument("--skip-broken", action="store_true", help="leave lines that cannot be parsed to rejects.jsonl")
     parser.add_argument("--preview", action="store_true", help="show how the first rows would be read, and add nothing")
+    parser.add_argument("--job", metavar="DIR", help=argparse.SUPPRESS)
     _add_reading_options(parser)
 
 
@@ -103,6 +104,7 @@ def run_show(options: argparse.Namespace) -> Json:
 
 def run_add(options: argparse.Namespace) -> Any:
     """Add a file or folder; a hub id is fetched."""
+    from limit.jobs.context import open_context
     from limit.sources import Columns, add_source, preview_source
     from limit.sources.fetch import HUB_ID
 
@@ -111,7 +113,8 @@ def run_add(options: argparse.Namespace) -> Any:
         return preview_source(options.path, options.format, columns)
     if not Path(options.path).exists() and HUB_ID.fullmatch(options.path) and not Path(options.path).suffix:
         return _fetch_now(workspace(), options, options.path, options.name)
-    return add_source(
+    context = open_context(options.job)
+    report = add_source(
         workspace(),
         options.name,
         options.path,
@@ -122,7 +125,10 @@ def run_add(options: argparse.Namespace) -> Any:
         columns=columns,
         skip_broken=options.skip_broken,
         replace=options.replace,
+        progress=lambda rows: context.progress(rows, None),
     )
+    context.result({key: report[key] for key in ("source", "rows", "rejected", "path")})
+    return report
 
 
 def _fetch_now(ws: Workspace, options: argparse.Namespace, source: str, name: str | None) -> Json:

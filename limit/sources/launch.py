@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from limit import jobs
-from limit.core import Json, LimitError
-from limit.settings import Workspace
+from limit.core import Json, LimitError, utc_now
+from limit.settings import Workspace, safe_name
 from limit.sources.listing import source_info
 
 
@@ -25,6 +25,19 @@ def launch_work(ws: Workspace, kind: Literal["index", "topics"], source: str) ->
         request_id=f"{kind}-{source}-{info['content_sha256'][:16]}",
     )
     return _start(ws, request, source)
+
+
+def launch_add(ws: Workspace, name: str, path: str, options: list[str]) -> Json:
+    """Enqueue `sources add NAME PATH` with further options of that verb. Returns {job_id, source, state}."""
+    request = jobs.JobRequest(
+        kind="add",
+        title=f"Add {name}",
+        arguments=["sources", "add", name, path, *options],
+        subject={"source": safe_name(name, "source")},
+        gpus=0,
+        request_id=f"add-{name}-{utc_now()}",
+    )
+    return _start(ws, request, name)
 
 
 def launch_fetch(ws: Workspace, wanted: Json, options: Any = None) -> Json:

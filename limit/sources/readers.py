@@ -125,7 +125,9 @@ def _text_reader(head: bytes, path: Path) -> Callable[[IO[str]], Iterator[Record
 def _json_lines(file: IO[str]) -> Iterator[Record]:
     """One JSON value a line. A file that is a single object, on one line or many, is that object or its one list."""
     first: Record | None = None
-    for number, line in enumerate(file, start=1):
+    for number, line in enumerate(iter(lambda: file.readline(RECORD_CHARS), ""), start=1):
+        if len(line) == RECORD_CHARS:
+            raise LimitError(f"line {number} is longer than {RECORD_CHARS:,} characters; one record a line is expected")
         if not line.strip():
             continue
         try:

@@ -15,11 +15,12 @@ from limit.settings import Workspace
 from limit.sources.add import add_source, preview_source
 from limit.sources.catalog import catalog
 from limit.sources.fetch import resolve
-from limit.sources.launch import launch_fetch
+from limit.sources.launch import launch_add, launch_fetch
 from limit.sources.recordforms import FORM_NAMES, Columns
 from limit.ui.shell import errors_in_words, next_step, plain, printable, show_text
 
 AUTO = "as recognised"
+IN_PLACE_BYTES = 200_000_000  # a larger file on the server is read by a job
 
 
 def add_form(ws: Workspace) -> None:
@@ -44,12 +45,12 @@ def _own(ws: Workspace) -> None:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / (re.sub(r"[^\w.-]", "-", upload.name)[-80:] or "upload")
                 path.write_bytes(upload.getbuffer())
-                _preview_and_add(ws, path)
+                _preview_and_add(ws, path, uploaded=True)
         elif typed:
-            _preview_and_add(ws, Path(typed))
+            _preview_and_add(ws, Path(typed), uploaded=False)
 
 
-def _preview_and_add(ws: Workspace, path: Path) -> None:
+def _preview_and_add(ws: Workspace, path: Path, uploaded: bool) -> None:
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", path.name.split(".")[0]).strip("-.") or "my-data"
     first = preview_source(path)
     name = st.text_input("Name", stem, key="new-name")
@@ -66,18 +67,33 @@ def _preview_and_add(ws: Workspace, path: Path) -> None:
     licence = st.text_input("Licence", key="licence", placeholder="such as CC-BY-4.0; empty if unknown")
     skip = st.toggle("Leave out lines that cannot be parsed", False, key="skip")
     if st.button("Add this source", type="primary", disabled=seen["form"] is None):
+        chosen = "auto" if form == AUTO else form
+        if not uploaded and (path.is_dir() or path.stat().st_size > IN_PLACE_BYTES):
+            _add_in_background(ws, name, path, chosen, keep, licence, columns, skip)
+            return
         with st.spinner("Reading", show_time=True):
             report = add_source(
                 ws,
                 name,
                 path,
-                format="auto" if form == AUTO else form,
+                format=chosen,
                 keep_turns=keep,
                 licence=licence or None,
                 columns=columns,
                 skip_broken=skip,
             )
         _report(report)
+
+
+def _add_in_background(
+    ws: Workspace, name: str, path: Path, form: str, keep: bool, licence: str, columns: Columns, skip: bool
+) -> None:
+    options = ["--format", form]
+    for flag, value in (("--licence", licence), *((f"--{k}", v) for k, v in vars(columns).items())):
+        options += [f"{flag}={value}"] if value else []
+    options += [flag for flag, wanted in (("--first-turn-only", not keep), ("--skip-broken", skip)) if wanted]
+    started = launch_add(ws, name, str(path.resolve()), options)
+    next_step("It is being read in the background.", "pages/runs.py", "Follow it", {"job": started["job_id"]})
 
 
 def _columns(first: Json) -> Columns:

@@ -97,3 +97,26 @@ def test_marked_samples_can_be_left_out(ws: Workspace, tmp_path: Path, capsys: p
     mark(ws, "mine", [chosen], "exclude", True)
     built = run(capsys, "mix", "build", "--part", "mine:all", "--exclude-marked")
     assert (built["rows"], built["spec"]["exclude"]) == (39, [chosen])
+
+
+def test_adding_works_as_a_job(ws: Workspace, tmp_path: Path) -> None:
+    from limit.sources import source_info
+    from limit.sources.launch import launch_add, wait_for
+
+    path = write_rows(tmp_path / "rows.jsonl", short_rows(40))
+    started = launch_add(ws, "mine", str(path), ["--licence=MIT"])
+    result = wait_for(ws, started["job_id"])
+    assert (result["rows"], result["state"]) == (40, "finished")
+    assert source_info(ws, "mine")["licence"] == "MIT"
+
+
+def test_a_check_runs_as_a_job(ws: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from limit.mixes.checks import kept_check
+    from limit.mixes.launch import launch_check
+    from limit.sources.launch import wait_for
+
+    run(capsys, "sources", "add", "mine", str(write_rows(tmp_path / "rows.jsonl", short_rows(20))))
+    mix_id = run(capsys, "mix", "build", "--part", "mine:all")["mix_id"]
+    first = launch_check(ws, mix_id)
+    assert wait_for(ws, first["job_id"])["rows"] == 20
+    assert kept_check(ws, mix_id) is not None
