@@ -20,7 +20,7 @@ JOB_LIMIT_S = 400
 
 def set_amount(page: Any, part: int, rows: int) -> None:
     """Type how many rows a part of the mix takes."""
-    box = page.get_by_label("exactly").nth(part)
+    box = page.get_by_role("spinbutton", name="exactly").nth(part)
     box.fill(str(rows))
     box.press("Enter")
     wait_until_still(page)
@@ -54,7 +54,7 @@ def test_from_mix_to_bars_with_a_crash_of_the_app_in_between(app: App, browser: 
         wait_until_still(page)
         page.get_by_text("Score it on the Gauntlet").click()
         wait_until_still(page)
-        limit = page.get_by_label("Records of each task")
+        limit = page.get_by_role("spinbutton", name="Records of each task")
         limit.fill("5")
         limit.press("Enter")
         wait_until_still(page)
