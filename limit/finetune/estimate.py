@@ -7,6 +7,7 @@ module would have said corrects the next estimate, for the same device and metho
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import json
@@ -30,6 +31,8 @@ from limit.specs.run import Recipe, RunSpec
 CHARS_PER_TOKEN = 4.0
 EXPECTED_MFU = 0.4  # of peak on a GPU, before this machine has shown better
 CPU_FLOPS = 25e9  # one busy core, fp32
+COMPUTED_WEIGHT = 0.5
+START_S = 15.0  # imports, loading, held-out losses and generations, before a run has shown its own
 CONTEXT_GB = 1.0  # CUDA context and workspace
 LOADED_LIBRARIES_GB = 0.6  # torch and transformers in a CPU process
 ROW_OVERHEAD = 34  # bytes of saved activations per token, layer and unit of width, half precision (Korthikanti 2022)
@@ -100,7 +103,7 @@ def estimate_finetune(ws: Workspace, spec: RunSpec, gpus: int | None = None) -> 
     recompute = wants_recompute(size, recipe, device, count)
     parts = memory_parts(size, recipe, device, count, recompute)
     seconds = tokens * _flops(size, recipe, tokens / max(1, steps * recipe.global_batch_size)) / _rate(device, count)
-    correction, basis = _calibration(ws, spec, device)
+    known = _calibration(ws, spec, device)
     memory = sum(parts.values())
     fits, why = _verdict(memory, device, recipe)
     return Estimate(
@@ -116,10 +119,10 @@ def estimate_finetune(ws: Workspace, spec: RunSpec, gpus: int | None = None) -> 
         steps_per_epoch=per_epoch,
         samples=samples,
         tokens=tokens,
-        seconds=round(seconds * correction * (4 / 3 if recompute else 1), 1),
+        seconds=round(seconds * known.factor * (4 / 3 if recompute else 1) + known.overhead_s, 1),
         disk_gb=round(_disk(size, recipe, per_epoch, steps), 3),
         free_disk_gb=round(_free_disk(ws), 1),
-        basis=basis,
+        basis=known.basis,
     )
 
 
@@ -309,30 +312,47 @@ def finished_runs(ws: Workspace) -> Iterator[tuple[RunSpec, Json]]:
             continue
 
 
-def _calibration(ws: Workspace, spec: RunSpec, device: Device) -> tuple[float, str]:
-    """Factor on the time, from finished runs of the same kind of device and method; the nearest in size first."""
-    ratios = []
+@dataclass(frozen=True)
+class Calibration:
+    """What finished runs say: a factor on the computed time per token, seconds of start and evaluation, in words."""
+
+    factor: float
+    overhead_s: float
+    basis: str
+
+
+def _calibration(ws: Workspace, spec: RunSpec, device: Device) -> Calibration:
+    """From finished runs on the same kind of device by the same method; those near in model size weigh most.
+
+    The computed figure itself counts half a run, so that a far smaller model cannot stretch a large one's time.
+    """
     size = model_size(resolve_model(ws, spec.model))
+    weights, logs, overheads = [COMPUTED_WEIGHT], [0.0], []
     for past, summary in finished_runs(ws):
-        on_gpu = str(summary.get("device", "")).startswith("cuda")
-        if past.recipe is None or spec.recipe is None or on_gpu != device.gpu:
-            continue
-        if past.recipe.method != spec.recipe.method or not summary.get("seconds"):
-            continue
-        try:
-            then = model_size(resolve_model(ws, past.model))
-        except LimitError:
-            continue
-        context = summary["tokens"] / max(1, summary["steps"] * past.recipe.global_batch_size)
-        said = (
-            summary["tokens"] * _flops(then, past.recipe, context) / _rate(device, int(summary.get("processes") or 1))
-        )
-        distance = abs(math.log(then.parameters / size.parameters))
-        ratios.append((distance, summary["seconds"] / max(said, 1e-9)))
-    if not ratios:
+        if _same_kind(past, spec, summary, device):
+            with contextlib.suppress(LimitError):
+                then = model_size(resolve_model(ws, past.model))
+                weights.append(math.exp(-abs(math.log(then.parameters / size.parameters))))
+                logs.append(math.log(_slowness(then, past, summary, device)))
+                overheads.append(max(0.0, summary["seconds"] - summary["tokens"] / summary["tokens_per_s"]))
+    if not overheads:
         kind = f"{EXPECTED_MFU:.0%} of the GPU's peak" if device.gpu else "a typical core"
-        return 1.0, f"computed from model size and {kind}; no run has finished here yet"
-    nearest = [ratio for _, ratio in sorted(ratios)[:5]]
-    return statistics.median(
-        nearest
-    ), f"calibrated by {len(nearest)} finished run{'s' * (len(nearest) > 1)} of this machine"
+        return Calibration(1.0, START_S, f"computed from model size and {kind}; no run has finished here yet")
+    factor = math.exp(sum(w * value for w, value in zip(weights, logs, strict=True)) / sum(weights))
+    runs = f"{len(overheads)} finished run{'s' * (len(overheads) > 1)}"
+    return Calibration(factor, statistics.median(overheads), f"calibrated by {runs} of this machine")
+
+
+def _same_kind(past: RunSpec, spec: RunSpec, summary: Json, device: Device) -> bool:
+    on_gpu = str(summary.get("device", "")).startswith("cuda")
+    if past.recipe is None or spec.recipe is None or on_gpu != device.gpu or not summary.get("seconds"):
+        return False
+    return past.recipe.method == spec.recipe.method
+
+
+def _slowness(size: ModelSize, past: RunSpec, summary: Json, device: Device) -> float:
+    """Seconds per token that a finished run took, over those that this module computes."""
+    recipe = past.recipe or Recipe()
+    context = summary["tokens"] / max(1, summary["steps"] * recipe.global_batch_size)
+    computed = _flops(size, recipe, context) / _rate(device, int(summary.get("processes") or 1))
+    return 1 / (float(summary["tokens_per_s"]) * computed)

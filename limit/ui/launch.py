@@ -23,7 +23,14 @@ from limit.ui.launch_recipe import edit_recipe
 from limit.ui.shell import errors_in_words, next_step, open_workspace, page_head, plain, show_error
 
 CONFIRM_RUNS = 6
-STICKY = "<style>.st-key-launch-cost { position: sticky; top: 4.5rem; }</style>"
+# The column itself must stick: what lies inside it cannot leave a column as tall as its own content.
+STICKY = """
+<style>
+@media (min-width: 641px) {
+  [data-testid="stColumn"]:has(.st-key-launch-cost) { position: sticky; top: 4rem; align-self: flex-start; }
+}
+</style>
+"""
 
 
 def show() -> None:
