@@ -9,10 +9,11 @@ import pytest
 import yaml
 
 from limit import jobs
-from limit.core import LimitError
+from limit.core import LimitError, read_json, write_json
 from limit.gauntlet import tasks
 from limit.settings import Workspace
 from limit.studies import list_studies, load_record, run_study, show_study, stop_study
+from limit.studies.bundle import collect
 from limit.studies.launch import job_ids
 
 STUDY = {
@@ -113,3 +114,20 @@ def test_a_study_whose_run_folder_is_gone_says_so(ws: Workspace, study_file: str
 def test_a_study_that_was_never_started_says_how(ws: Workspace) -> None:
     with pytest.raises(LimitError, match="study run ratio-sweep"):
         show_study(ws, "ratio-sweep")
+
+
+def test_only_what_is_finished_is_bundled(ws: Workspace, study_file: str, tmp_path: Path) -> None:
+    run_study(ws, study_file)
+    with pytest.raises(LimitError, match="no run"):
+        collect(ws, "small", tmp_path / "bundle")
+    record = load_record(ws, "small")
+    base = record["runs"][0]
+    for what, job in base["jobs"].items():
+        if not what.startswith("judge "):
+            status = ws.job(job) / "status.json"
+            write_json(status, {**read_json(status), "state": "finished"})
+    about = collect(ws, "small", tmp_path / "bundle")
+    assert about["runs"] == 1
+    shown = show_study(Workspace(tmp_path / "bundle"), "small")
+    assert [(run["label"], run["state"]) for run in shown["runs"]] == [("base", "finished")]
+    assert (tmp_path / "bundle" / "prompts" / "tiny-open" / "prompts.parquet").is_file()

@@ -1,4 +1,4 @@
-"""Bundle a finished study's files for shipping: `python -m limit.tiny.results mini` fills `data/tiny/results`.
+"""Bundle a finished study's files for shipping: `python -m limit.studies.bundle mini` fills `data/tiny/results`.
 
 The bundle is the workspace's own files in the workspace's own layout, so the store reads it as it reads a workspace.
 Models, logs, jobs and the sampled rows stay behind: a run can be made again from its request and seed.
