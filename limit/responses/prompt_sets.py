@@ -26,6 +26,9 @@ PROMPT_FIELDS = ("instruction", "prompt", "question", "text")
 # Names under which the paper's own prompt files are known to its published counts.
 PAPER_STEMS = {"lima_test_prompts": "lima", "instructv3_test_prompts": "instruct-v3"}
 MAX_PROMPT_CHARS = 1_000_000
+# Stands between the turns of a two-turn prompt, and between its two answers, so that a dialogue is one text to every
+# reader after this: the judge sees both questions and, on each side, both answers.
+TURN_MARK = "\n\n[second turn]\n\n"
 
 _SCHEMA = pa.schema(
     [("prompt_id", pa.string()), ("position", pa.int64()), ("text", pa.string()), ("multiplicity", pa.int64())]
@@ -40,6 +43,10 @@ class Prompt:
     position: int
     text: str
     multiplicity: int
+
+    def turns(self) -> list[str]:
+        """The one or two questions of this prompt."""
+        return self.text.split(TURN_MARK, 1)
 
 
 def ensure_prompt_set(ws: Workspace, name_or_path: str, name: str | None = None) -> str:
@@ -170,7 +177,21 @@ def _read_lines(path: Path, text: str) -> list[str]:
 def _prompt_of(where: str, item: Any) -> str:
     found = item if isinstance(item, str) else None
     if isinstance(item, dict):
-        found = next((item[name] for name in PROMPT_FIELDS if isinstance(item.get(name), str)), None)
+        found = _turns_of(where, item["turns"]) if "turns" in item else _first_text(item)
     if found is None or not found.strip():
         raise LimitError(f"{where} has no prompt; give text, or an object with one of {', '.join(PROMPT_FIELDS)}")
     return found.encode("utf-8", "replace").decode()
+
+
+def _first_text(item: Json) -> str | None:
+    return next((item[name] for name in PROMPT_FIELDS if isinstance(item.get(name), str)), None)
+
+
+def _turns_of(where: str, turns: Any) -> str:
+    """One or two turns as MT-Bench's question.jsonl has them, as one text."""
+    usable = isinstance(turns, list) and len(turns) in (1, 2) and all(isinstance(t, str) and t.strip() for t in turns)
+    if not usable:
+        raise LimitError(
+            f"{where} has 'turns' that are not one or two questions as text; a third turn is not supported"
+        )
+    return TURN_MARK.join(turns)

@@ -15,12 +15,13 @@ from limit.core import Json, LimitError, append_jsonl, read_jsonl, utc_now
 from limit.jobs.context import JobContext
 from limit.models import TINY_MODEL, ModelRef, load_model, load_tokenizer, resolve_model
 from limit.responses.launch import response_set_id
-from limit.responses.prompt_sets import Prompt, load_prompts
+from limit.responses.prompt_sets import TURN_MARK, Prompt, load_prompts
 from limit.responses.response_sets import read_responses, response_path, save_responses
 from limit.settings import Workspace
 from limit.specs.judge import RespondSpec
 
 BATCH_SIZE = 16
+Messages = list[dict[str, str]]
 
 
 def respond(ws: Workspace, run_id: str, spec: RespondSpec, context: JobContext) -> Json:
@@ -97,14 +98,35 @@ class Generator:
         self.max_positions = int(getattr(self.model.config, "max_position_embeddings", 0) or 1 << 30)
 
     def answer(self, prompts: list[Prompt]) -> list[Json]:
-        """One row of the response schema for each prompt, in order."""
+        """One row of the response schema for each prompt, in order; prompts of two turns are answered turn by turn."""
+        turns = [prompt.turns() for prompt in prompts]
+        first = self._answer_turn([_user(asked[0]) for asked in turns], prompts)
+        later = [i for i, asked in enumerate(turns) if len(asked) > 1 and first[i] is not None]
+        dialogues = [
+            [*_user(turns[i][0]), {"role": "assistant", "content": self._text(first[i])}, *_user(turns[i][1])]
+            for i in later
+        ]
+        second = dict(zip(later, self._answer_turn(dialogues, [prompts[i] for i in later]), strict=True))
+        return [
+            self._row(prompt, [first[i], second[i]] if i in second else [first[i]]) for i, prompt in enumerate(prompts)
+        ]
+
+    def _answer_turn(self, dialogues: list[Messages], prompts: list[Prompt]) -> list[list[int] | None]:
+        """New token ids for each dialogue, None where it leaves the model no room for an answer.
+
+        Prompts so long that the longest answer would not fit are generated alone, so that they cut nobody else's.
+        """
         from limit.finetune.template import encode_prompt
 
-        encoded = [encode_prompt(prompt.text, self.tokenizer, self.template) for prompt in prompts]
-        room = self.max_positions - 1
-        fitting = [index for index, ids in enumerate(encoded) if len(ids) <= room]
-        generated = dict(zip(fitting, self._generate([encoded[i] for i in fitting], prompts), strict=True))
-        return [self._row(prompt, generated.get(index)) for index, prompt in enumerate(prompts)]
+        encoded = [encode_prompt(dialogue, self.tokenizer, self.template) for dialogue in dialogues]
+        answers: list[list[int] | None] = [None] * len(encoded)
+        roomy = [i for i, ids in enumerate(encoded) if len(ids) + self.spec.max_new_tokens <= self.max_positions]
+        tight = [[i] for i, ids in enumerate(encoded) if i not in roomy and len(ids) < self.max_positions]
+        for group in (roomy, *tight):
+            found = self._generate([encoded[i] for i in group], [prompts[i] for i in group])
+            for i, ids in zip(group, found, strict=True):
+                answers[i] = ids
+        return answers
 
     def _generate(self, encoded: list[list[int]], prompts: list[Prompt]) -> list[list[int]]:
         """New token ids of each prompt, up to and including the end token; a batch too large for memory is halved."""
@@ -149,18 +171,31 @@ class Generator:
     def _until_end(self, ids: list[int]) -> list[int]:
         return ids[: ids.index(self.eos) + 1] if self.eos in ids else ids
 
-    def _row(self, prompt: Prompt, ids: list[int] | None) -> Json:
-        ended = bool(ids) and ids is not None and ids[-1] == self.eos
-        text = "" if ids is None else self.tokenizer.decode(ids, skip_special_tokens=True)
+    def _text(self, ids: list[int] | None) -> str:
+        return "" if ids is None else str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+    def _reason(self, ids: list[int] | None) -> str:
+        if ids is None:
+            return "prompt_too_long"
+        return "stop" if ids and ids[-1] == self.eos else "length"
+
+    def _row(self, prompt: Prompt, turns: list[list[int] | None]) -> Json:
+        text = TURN_MARK.join(self._text(ids) for ids in turns)
+        reasons = [self._reason(ids) for ids in turns]
+        worst = next((why for why in ("prompt_too_long", "length") if why in reasons), "stop")
         return {
             "prompt_id": prompt.prompt_id,
             "position": prompt.position,
             "prompt": prompt.text,
             "text": text,
             "n_chars": len(text),
-            "n_tokens": len(ids or ()) - ended,
-            "finish_reason": "prompt_too_long" if ids is None else "stop" if ended else "length",
+            "n_tokens": sum(len(ids or ()) - (why == "stop") for ids, why in zip(turns, reasons, strict=True)),
+            "finish_reason": worst,
         }
+
+
+def _user(text: str) -> Messages:
+    return [{"role": "user", "content": text}]
 
 
 def _batch_seed(seed: int, prompts: list[Prompt]) -> int:

@@ -83,6 +83,8 @@ def test_the_same_prompts_again_change_nothing_others_need_another_name(ws: Work
         ("a.jsonl", '"ok"\n{"prompt": ', "line 2 is not JSON"),
         ("a.jsonl", '{"prompt": "  "}', "line 1 has no prompt"),
         ("a.json", "[" * 50_000, "is not JSON"),
+        ("a.jsonl", '{"turns": ["a", "b", "c"]}', "a third turn is not supported"),
+        ("a.jsonl", '{"turns": "a"}', "not one or two questions"),
     ],
 )
 def test_broken_files_are_named_and_leave_nothing(

@@ -12,7 +12,7 @@ from limit.core import LimitError, append_jsonl
 from limit.jobs.context import JobContext
 from limit.responses import worker
 from limit.responses.launch import changed_settings, launch_respond, response_set_id
-from limit.responses.prompt_sets import load_prompts, save_prompt_set
+from limit.responses.prompt_sets import TURN_MARK, ensure_prompt_set, load_prompts, save_prompt_set
 from limit.responses.response_sets import find_responses, list_response_sets, read_responses, response_path
 from limit.responses.worker import respond
 from limit.runs import ensure_run
@@ -89,6 +89,26 @@ def test_prompts_beyond_the_model_are_said_to_be(ws: Workspace, tiny_llama: Path
     run_id = ensure_run(ws, RunSpec(model=str(tiny_llama)))
     rows = answers(ws, run_id, RespondSpec(prompts="long", max_new_tokens=4))
     assert [row["finish_reason"] == "prompt_too_long" for row in rows] == [False, True] and rows[1]["text"] == ""
+
+
+def test_a_prompt_near_the_limit_does_not_cut_the_others(ws: Workspace, tiny_llama: Path) -> None:
+    save_prompt_set(ws, "mixed", ["short?", "long " * 1000])
+    run_id = ensure_run(ws, RunSpec(model=str(tiny_llama)))
+    alone = answers(ws, run_id, RespondSpec(prompts="mixed", max_new_tokens=60, limit=1))
+    both = answers(ws, run_id, RespondSpec(prompts="mixed", max_new_tokens=60))
+    assert both[0]["text"] == alone[0]["text"]
+
+
+def test_two_turns_are_answered_one_after_the_other(ws: Workspace, tiny_llama: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mt.jsonl"
+    lines = [{"question_id": 1, "turns": ["Name a town.", "And a river?"]}, {"question_id": 2, "turns": ["Only one."]}]
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    name = ensure_prompt_set(ws, str(path))
+    run_id = ensure_run(ws, RunSpec(model=str(tiny_llama)))
+    two, one = answers(ws, run_id, RespondSpec(prompts=name, max_new_tokens=6))
+    first = answers(ws, run_id, RespondSpec(prompts=save_prompt_set(ws, "one", ["Name a town."]), max_new_tokens=6))
+    assert str(two["text"]).split(TURN_MARK)[0] == first[0]["text"] and str(two["text"]).count(TURN_MARK) == 1
+    assert TURN_MARK not in str(one["text"]) and two["prompt"] == TURN_MARK.join(["Name a town.", "And a river?"])
 
 
 def test_the_same_request_is_the_same_set(ws: Workspace, run_id: str) -> None:
