@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from limit.core import Json
 from limit.formats import duration
 from limit.settings import Workspace
 from limit.ui.runs_compare import show_comparison
-from limit.ui.runs_detail import show_job
+from limit.ui.runs_detail import loss_rows, metric_rows, show_job, train_folder
 from limit.ui.runs_live import open_job, show_live, signature
 from limit.ui.shell import errors_in_words, next_step, open_workspace
 
@@ -26,6 +27,8 @@ KIND_WORDS = {
     "export": "Export",
 }
 HISTORY = "runs-history"
+SPARKS = 25  # newest jobs whose loss is drawn in the table; older ones show theirs when opened
+SPARK_POINTS = 40
 
 
 def show_runs() -> None:
@@ -88,8 +91,9 @@ def _show_history(ws: Workspace, ended: list[Json]) -> None:
         return
     ids = [job["job_id"] for job in ended]
     picked = st.dataframe(
-        [_history_row(job) for job in ended],
+        [{**_history_row(job), "Loss": spark(ws, job) if n < SPARKS else None} for n, job in enumerate(ended)],
         hide_index=True,
+        column_order=("Name", "Kind", "State", "Reason", "What to do", "Loss", "Took", "Ended", "By", "Id"),
         key=HISTORY,
         on_select="rerun",
         selection_mode="multi-row",
@@ -99,6 +103,7 @@ def _show_history(ws: Workspace, ended: list[Json]) -> None:
         column_config={
             "Name": st.column_config.TextColumn(width="large"),
             "What to do": st.column_config.TextColumn(width="medium"),
+            "Loss": st.column_config.LineChartColumn(width="small"),
             "Ended": st.column_config.DatetimeColumn(format="D MMM, HH:mm"),
         },
     )
@@ -137,6 +142,16 @@ def _history_row(job: Json) -> dict[str, Any]:
         "By": job.get("created_by"),
         "Id": job["job_id"],
     }
+
+
+def spark(ws: Workspace, job: Json) -> list[float] | None:
+    """A finetune's training losses, thinned out to a line that fits a cell; None where there are none."""
+    train = train_folder(ws, job)
+    if train is None:
+        return None
+    losses = [float(row["loss"]) for row in loss_rows(metric_rows(train), "", "") if row["source"] is None]
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    return finite[:: max(1, len(finite) // SPARK_POINTS)] or None
 
 
 def _moment(text: str | None) -> datetime | None:

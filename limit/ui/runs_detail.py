@@ -136,7 +136,7 @@ def _discard(ws: Workspace, job_id: str) -> None:
 
 
 def _show_tabs(ws: Workspace, job: Json, live: bool) -> None:
-    train = _train_folder(ws, job)
+    train = train_folder(ws, job)
     names = (["Curves"] if train else []) + ["Log", "Configuration", "Chain"]
     tabs = dict(zip(names, st.tabs(names), strict=True))
     every = TICK_S if live else None
@@ -151,7 +151,8 @@ def _show_tabs(ws: Workspace, job: Json, live: bool) -> None:
         _show_chain(ws, job)
 
 
-def _train_folder(ws: Workspace, job: Json) -> Path | None:
+def train_folder(ws: Workspace, job: Json) -> Path | None:
+    """Where a finetune's metrics lie; None for other jobs."""
     run_id = job["subject"].get("run_id")
     if job["kind"] != "finetune" or not run_id:
         return None

@@ -30,6 +30,7 @@ STARTS = 20
 RERUNS = 15
 APP = (
     "import streamlit as st\n"
+    "st.session_state['limit-routed'] = True  # this small app stands in for app.py\n"
     "st.navigation([st.Page('pages/runs.py', title='Runs'), st.Page('pages/launch.py', title='Launch')]).run()\n"
 )
 
