@@ -102,6 +102,7 @@ def _filters(ws: Workspace, source: Json) -> Filter:
             "subset",
             lambda name: name if name == EVERYTHING else f"{printable(name)} · {named[name]:,}",
             resets=("row", "topic", "page"),
+            default=EVERYTHING,
         )
         subset = None if chosen == EVERYTHING else chosen
     facts = _lengths(ws.root.as_posix(), source["source"], source["content_sha256"], subset)
@@ -146,11 +147,18 @@ def _lengths(root: str, source: str, content: str, subset: str | None) -> Json:
 
 
 def _found(ws: Workspace, source: Json, where: Filter) -> Json:
-    box, kind = st.columns([5, 6], vertical_alignment="bottom")
-    query = box.text_input(
+    query = st.text_input(
         "Search", key="q", type="search", live="400ms", bind="query-params", placeholder="words to find"
     )
-    mode = kind.segmented_control("Search for", MODES, default="words", required=True, key="mode", bind="query-params")
+    mode = st.segmented_control(
+        "Search for",
+        MODES,
+        default="words",
+        required=True,
+        key="mode",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
     topic = st.query_params.get("topic")
     if query and query.strip():
         found: Json = {"rows": [], "words": "nothing searched"}
@@ -233,9 +241,13 @@ def _result_list(source: Json, found: Json) -> int | None:
     picked = list(event.selection.rows) if event and event.selection else []
     if picked and picked[0] < len(rows):
         row = int(rows[picked[0]]["row"])
-        st.query_params["row"] = str(row)
+        st.query_params["row"] = st.session_state["row-clicked"] = str(row)
         return row
-    return _row_of_link(source) if _row_of_link(source) is not None else int(rows[0]["row"])
+    linked = _row_of_link(source)
+    if linked is not None and str(linked) == st.session_state.get("row-clicked"):
+        st.query_params.pop("row")  # it was picked from a list that is no longer on the screen
+        linked = None
+    return int(rows[0]["row"]) if linked is None else linked
 
 
 def _row_of_link(source: Json) -> int | None:

@@ -30,11 +30,17 @@ def first_line(text: str) -> str:
 
 
 def linked_choice(
-    label: str, options: Sequence[str], param: str, format_func: Callable[[str], str], resets: Sequence[str] = ()
+    label: str,
+    options: Sequence[str],
+    param: str,
+    format_func: Callable[[str], str],
+    resets: Sequence[str] = (),
+    default: str | None = None,
 ) -> str:
     """A select box whose value stands in the URL under its plain name, whatever it is called on the screen.
 
-    A choice made by hand also removes the parameters `resets` from the URL and from the page's state.
+    A choice made by hand also removes the parameters `resets` from the URL and from the page's state. The value
+    `default` does not stand in the URL.
     """
     key, seen = f"choice-{param}", f"seen-{param}"
     wanted = st.query_params.get(param)
@@ -43,11 +49,13 @@ def linked_choice(
     elif st.session_state.get(key) not in options:
         st.session_state.pop(key, None)
     value = str(st.selectbox(label, list(options), format_func=format_func, key=key))
-    if wanted is not None and wanted != value:
+    if wanted != value and (wanted is not None or st.session_state.get(seen) not in (None, value)):
         for other in resets:
             st.query_params.pop(other, None)
             st.session_state.pop(other, None)
     st.session_state[seen] = value
-    if wanted != value:
+    if value == default:
+        st.query_params.pop(param, None)
+    elif wanted != value:
         st.query_params[param] = value
     return value
