@@ -61,7 +61,10 @@ class Pack:
 
 @dataclass(frozen=True)
 class Budget:
-    """Token positions in one pass: of plain rows together, and of one forest row, whose mask grows with its square."""
+    """Token positions in one pass: of plain rows together, and of one forest row, whose mask grows with its square.
+
+    Short requests without branches go into forests too, where nothing is padded; `plain` 0 is one long row at a time.
+    """
 
     plain: int
     forest: int
@@ -79,7 +82,7 @@ def plan(items: Sequence[Item], budget: Budget, *, trees: bool, prefixes: bool) 
         tree = _tree(index, item, len(prefix))
         if tree is None:
             plain.extend(_rows(index, item))
-        elif tree.branches or prefix:
+        elif tree.branches or prefix or 2 * tree.tokens <= budget.forest:
             forests.setdefault(prefix, []).append(tree)
         else:
             plain.append(tree)

@@ -114,6 +114,8 @@ def build_items(
         table = fixed_shots(n, count, draws, seed) if shots == "fixed" else paper_shots(n, count, seed)
         answer_tokens = longest_answer(task, records, encoder) if generation else 0
         builder = _Builder(task, subcategory, records, encoder, max_seq_len, answer_tokens)
+        if shots == "fixed" and count:
+            table = builder.fitting(table)
         for start in range(0, n if limit is None else min(limit, n), chunk):
             stop = min(start + chunk, n if limit is None else min(limit, n))
             builder.prepare(range(start, stop), table)
@@ -178,6 +180,29 @@ class _Builder:
         self.encoder.prepare(contexts, special=False)
         answers = (self.encoder.answer(text) for i in indices for text in self.texts(self.records[i]))
         self.encoder.prepare(answers, special=False)
+
+    def fitting(self, table: Sequence[list[int]]) -> list[list[int]]:
+        """Fixed draws without their first examples where the whole draw leaves no room for the file's records.
+
+        A prompt that is cut token by token shares nothing with the next one, so a draw gives up whole examples once for
+        all its records. Records that take more than half of the room are cut alone, as in the paper's protocol.
+        """
+        rests = [self._rest_tokens(record) for record in self.records]
+        room = self.max_seq_len - min(max(rests), self.max_seq_len // 2)
+        fitted: dict[tuple[int, ...], list[int]] = {}
+        for draw in dict.fromkeys(map(tuple, table)):
+            kept = list(draw)
+            while kept and len(self.encoder.preamble(self.preamble(kept))) > room:
+                kept.pop(0)
+            fitted[draw] = kept
+        self.encoder.forget()
+        return [fitted[tuple(draw)] for draw in table]
+
+    def _rest_tokens(self, record: Json) -> int:
+        """Tokens of what follows the examples: the longest context and the longest continuation or answer."""
+        contexts = [self.encoder.encode(text) for text in self.contexts(record, "x")]
+        answers = [self.encoder.encode(self.encoder.answer(text)) for text in self.texts(record)]
+        return max(map(len, contexts)) + max([*map(len, answers), self.answer_tokens])
 
     def item(self, index: int, shots: Sequence[int], fixed: bool) -> Item:
         record = self.records[index]

@@ -15,7 +15,7 @@ WORDS = ("river", "stone", "baker", "north", "lamp", "seven", "copper", "apple",
 TASKS_YAML = """
 tasks:
   pick: {category: reading, type: multiple_choice, file: pick.jsonl, random_baseline: 0.25, num_fewshot: {v0: [3]}}
-  letter: {category: reading, type: multiple_choice, file: letter.jsonl, random_baseline: 0.5, 
+  letter: {category: reading, type: multiple_choice, file: letter.jsonl, random_baseline: 0.5,
     num_fewshot: {v0: [2, 0]}, continuation_delimiter: "\\nAnswer: "}
   who: {category: language, type: schema, file: who.jsonl, random_baseline: 0.5, num_fewshot: {v0: [2]}}
   next: {category: language, type: language_modeling, file: next.jsonl, random_baseline: 0.0, num_fewshot: {v0: [2]},

@@ -108,5 +108,5 @@ def test_a_file_that_is_not_there_is_named_and_others_come(ws: Workspace, mirror
 
 def test_offline_says_what_to_do(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TIMEOUT_S", 2)
-    with pytest.raises(LimitError, match="no connection.*--data"):
+    with pytest.raises(LimitError, match=r"no connection.*--data"):
         fetch(ws, "v0", ("copa",), source="http://127.0.0.1:9/nothing")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,12 @@ def test_running_out_of_memory_halves_a_pack(data: Path, tokenizers: Any, monkey
     halved = sorted(row for _, _, values in engine.run(works, lambda: False) for row in values["scores"])
     assert [row[:2] for row in halved] == [row[:2] for row in whole]
     assert [row[2] for row in halved] == pytest.approx([row[2] for row in whole], abs=1e-4)
+
+
+def test_fixed_draws_give_up_whole_examples_where_there_is_no_room(data: Path, tokenizers: Any) -> None:
+    task = replace(load_version("v0", data).select(("pick",))[0], num_fewshot=10)
+    items = items_of(task, data, tokenizers["plain"], 128, shots="fixed")
+    assert all(item.shared for item in items)
+    assert all(len(r.context) + len(r.continuation) <= 128 for item in items for r in item.requests)
+    part = items_of(task, data, tokenizers["plain"], 128, shots="fixed", limit=2)
+    assert part == items[:2]

@@ -1,0 +1,117 @@
+"""The Gauntlet page with evaluations of its own: bars, rules, tasks, items, links, hostile texts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from limit.gauntlet.evaluate import Subject, evaluate
+from limit.jobs.context import JobContext
+from limit.runs import ensure_run
+from limit.settings import Workspace
+from limit.specs.gauntlet import GauntletSpec
+from limit.specs.run import RunSpec
+from tests.gauntlet.conftest import build_model
+from tests.test_pages import check, open_page
+
+FIVE = ("pick", "letter", "who", "next", "sums")
+
+
+def score(ws: Workspace, tokenizers: Any, data: Path, model: str, kind: str, **changes: Any) -> str:
+    """An evaluation of a random model in the workspace, as its job would leave it."""
+    run_id = ensure_run(ws, RunSpec(model=model))
+    eval_id = f"{kind}{changes.get('limit', '')}".ljust(12, "0")
+    subject = Subject(eval_id, run_id, model)
+    spec = GauntletSpec(**{"tasks": FIVE, "max_seq_len": 256, **changes})
+    folder = ws.run(run_id) / "gauntlet" / eval_id
+    evaluate(build_model(kind), tokenizers["bos"], spec, data, folder, JobContext(None), subject=subject)
+    return eval_id
+
+
+@pytest.fixture
+def two(ws: Workspace, data: Path, tokenizers: Any, tmp_path: Path) -> tuple[str, str]:
+    """Two evaluations with the same settings."""
+    return (
+        score(ws, tokenizers, data, "org/alpha", "llama"),
+        score(ws, tokenizers, data, "org/beta", "neox"),
+    )
+
+
+def words(app: Any) -> str:
+    return " ".join(str(block.value) for block in [*app.markdown, *app.caption, *app.warning, *app.info])
+
+
+def test_own_bars_stand_beside_the_paper(two: tuple[str, str]) -> None:
+    app = open_page("gauntlet.py")
+    check(app)
+    assert app.toggle(key="paper").value is True
+    assert set(app.multiselect[0].value) == set(two)
+    assert "digitised" in words(app)
+    assert "95 % bootstrap" in words(app).replace("\\", "")
+
+
+def test_another_rule_leaves_the_paper_out(two: tuple[str, str]) -> None:
+    app = open_page("gauntlet.py", rule="acc_norm")
+    check(app)
+    assert [toggle.key for toggle in app.toggle if toggle.key == "paper"] == []
+    assert "per character" in words(app)
+
+
+def test_a_link_opens_a_task_and_its_items(two: tuple[str, str]) -> None:
+    app = open_page("gauntlet.py", eval=two[0], category="Reading", task="pick (3-shot)", item="2")
+    check(app)
+    assert app.multiselect[0].value == [two[0]]
+    assert app.selectbox(key="category").value == "reading"
+    assert app.selectbox(key="task").value == "pick (3-shot)"
+    assert any("Question:" in block.value for block in app.code)
+
+
+def test_a_second_model_gives_a_verdict_and_the_items_that_differ(two: tuple[str, str]) -> None:
+    app = open_page("gauntlet.py", category="Reading", task="pick (3-shot)")
+    beside = next(box for box in app.selectbox if box.label == "Beside")
+    beside.select_index(0).run()
+    check(app)
+    assert "in accuracy on 17 items" in words(app)
+    app.segmented_control(key="show").set_value("the two disagree").run()
+    check(app)
+
+
+def test_different_protocols_in_one_chart_are_said(
+    ws: Workspace, data: Path, tokenizers: Any, two: tuple[str, str]
+) -> None:
+    third = score(ws, tokenizers, data, "org/alpha", "llama", limit=4)
+    app = open_page("gauntlet.py", eval=[two[0], third])
+    check(app)
+    assert any("differ in" in warning.value and "limit" in warning.value for warning in app.warning)
+
+
+def test_partial_categories_are_named(ws: Workspace, data: Path, tokenizers: Any) -> None:
+    text = (data / "gauntlet.yaml").read_text().replace("reading:", "world_knowledge:").replace("reading", "x")
+    (data / "gauntlet.yaml").write_text(text)
+    (data / "letter.jsonl").unlink()
+    score(ws, tokenizers, data, "org/alpha", "llama")
+    app = open_page("gauntlet.py")
+    check(app)
+    assert "without letter" in words(app).replace("\\", "")
+
+
+def test_hostile_texts_stay_text(ws: Workspace, data: Path, tokenizers: Any) -> None:
+    evil = "<script>alert(1)</script> **x** $y$ \u202e :material/home:"
+    rows = [{"query": evil, "choices": [evil, "b"], "gold": 0} for _ in range(4)]
+    (data / "pick.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    score(ws, tokenizers, data, "org/alpha", "llama", tasks=("pick",))
+    app = open_page("gauntlet.py", task="pick (3-shot)")
+    check(app)
+    assert "<script>" not in words(app)
+    assert any("<script>" in block.value and "\u202e" not in block.value for block in app.code)
+
+
+def test_files_that_are_gone_are_an_error_box(ws: Workspace, two: tuple[str, str]) -> None:
+    for path in ws.runs.rglob("*.parquet"):
+        path.unlink()
+    app = open_page("gauntlet.py")
+    check(app)
+    assert any("does not exist" in error.value.replace("\\", "") for error in app.error)
