@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
@@ -25,28 +27,51 @@ def orthogonalise(batch: torch.Tensor, steps: int = 5) -> torch.Tensor:
     return x.mT if batch.size(-2) > batch.size(-1) else x
 
 
-class Muon(torch.optim.Optimizer):
-    """Nesterov momentum with orthogonal updates, for the inner weight matrices of a network."""
+class Muon:
+    """Nesterov momentum with orthogonal updates, for the inner weight matrices of a network.
 
-    def __init__(self, matrices: Iterable[torch.Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.05):
-        super().__init__(matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+    Has the part of torch's optimizer interface that a training loop uses. It is no subclass of it, because this
+    module must be importable without loading torch.
+    """
 
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Apply one update to every matrix that has a gradient."""
-        for group in self.param_groups:
-            by_shape: dict[torch.Size, list[torch.Tensor]] = defaultdict(list)
-            for matrix in group["params"]:
-                by_shape[matrix.shape].append(matrix)
-            for shape, matrices in by_shape.items():
-                updates = orthogonalise(torch.stack([self._direction(m, group["momentum"]) for m in matrices]))
+    def __init__(
+        self, matrices: Iterable[torch.Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.05
+    ) -> None:
+        self.param_groups: list[dict[str, Any]] = [{"params": list(matrices), "lr": lr}]
+        self.momentum, self.weight_decay = momentum, weight_decay
+        self._buffers = [matrix.detach().clone().zero_() for matrix in self.param_groups[0]["params"]]
+
+    def step(self) -> None:
+        """Apply one update to every matrix; all of them must have a gradient."""
+        import torch
+
+        group = self.param_groups[0]
+        by_shape: dict[torch.Size, list[int]] = defaultdict(list)
+        for index, matrix in enumerate(group["params"]):
+            by_shape[matrix.shape].append(index)
+        with torch.no_grad():
+            for shape, indices in by_shape.items():
+                updates = orthogonalise(torch.stack([self._direction(index) for index in indices]))
                 scale = max(1.0, shape[0] / shape[1]) ** 0.5
-                for matrix, update in zip(matrices, updates, strict=True):
-                    matrix.mul_(1 - group["lr"] * group["weight_decay"])
+                for index, update in zip(indices, updates, strict=True):
+                    matrix = group["params"][index]
+                    matrix.mul_(1 - group["lr"] * self.weight_decay)
                     matrix.add_(update, alpha=-group["lr"] * scale)
 
-    def _direction(self, matrix: torch.Tensor, momentum: float) -> torch.Tensor:
-        buffer: torch.Tensor = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
-        assert matrix.grad is not None
-        buffer.lerp_(matrix.grad, 1 - momentum)
-        return matrix.grad.lerp(buffer, momentum)
+    def _direction(self, index: int) -> torch.Tensor:
+        gradient: torch.Tensor = self.param_groups[0]["params"][index].grad
+        self._buffers[index].lerp_(gradient, 1 - self.momentum)
+        return gradient.lerp(self._buffers[index], self.momentum)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for matrix in self.param_groups[0]["params"]:
+            matrix.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs."""
+        return {"buffers": self._buffers}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self._buffers = list(state["buffers"])

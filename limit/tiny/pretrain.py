@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from limit.core import Json, append_jsonl, atomic_path, file_sha256, read_jsonl, utc_now, write_json
 from limit.settings import SHIPPED
@@ -77,6 +76,7 @@ def build_rows(recipe: PretrainRecipe, tokenizer_folder: Path) -> np.ndarray:
 
 def build_model(recipe: PretrainRecipe, vocab_size: int) -> Any:
     """A fresh Llama in single precision."""
+    import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(recipe.model_seed)
@@ -96,8 +96,10 @@ def build_model(recipe: PretrainRecipe, vocab_size: int) -> Any:
     return LlamaForCausalLM(config)
 
 
-def optimizers(model: Any, recipe: PretrainRecipe) -> list[torch.optim.Optimizer]:
+def optimizers(model: Any, recipe: PretrainRecipe) -> list[Any]:
     """Muon for the matrices inside the layers, AdamW for embeddings and norms."""
+    import torch
+
     inner = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     outer = [p for name, p in model.named_parameters() if p.ndim < 2 or "embed" in name]
     return [
@@ -108,6 +110,8 @@ def optimizers(model: Any, recipe: PretrainRecipe) -> list[torch.optim.Optimizer
 
 def train(recipe: PretrainRecipe, work: Path) -> Any:
     """Train from the start or from the last checkpoint in `work`; returns the model."""
+    import torch
+
     rows = build_rows(recipe, work / "model")
     model = build_model(recipe, recipe.vocab_size)
     updates = optimizers(model, recipe)
@@ -161,6 +165,8 @@ def report(work: Path, step: int, losses: list[float], seconds: float, recipe: P
 
 def save_checkpoint(path: Path, model: Any, updates: list[Any], step: int, seconds: float) -> None:
     """Write all that is needed to go on from `step`."""
+    import torch
+
     state = {
         "model": model.state_dict(),
         "optimizers": [update.state_dict() for update in updates],
@@ -173,6 +179,8 @@ def save_checkpoint(path: Path, model: Any, updates: list[Any], step: int, secon
 
 def give_markers_a_start(model: Any, seed: int) -> None:
     """Set the embeddings of tokens that pretraining never showed to the mean of all, with a little noise."""
+    import torch
+
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         table = model.get_input_embeddings().weight
@@ -183,6 +191,8 @@ def give_markers_a_start(model: Any, seed: int) -> None:
 
 def save(model: Any, recipe: PretrainRecipe, work: Path) -> None:
     """Write the model in half precision and the record of its training."""
+    import torch
+
     give_markers_a_start(model, recipe.model_seed)
     seconds = max((row["seconds"] for row in read_jsonl(work / "loss.jsonl")), default=0.0)
     model.half().save_pretrained(work / "model")
