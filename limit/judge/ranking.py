@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special
+from scipy import special
 
 from limit.core import Json
 from limit.judge.summary import resolve_orders
 from limit.statistics import holm, needed_prompts, sign_test
 
 Games = Sequence[tuple[str, str, float, Any]]
+Array = NDArray[np.float64]
 PRIOR = 1e-3  # keeps the strength of a model that never lost finite
+MAX_STEPS = 60
 
 
 def bradley_terry(games: Games, anchor: str, draws: int = 200) -> list[Json]:
@@ -33,7 +35,7 @@ def bradley_terry(games: Games, anchor: str, draws: int = 200) -> list[Json]:
             if model != anchor:
                 design[row, column[model]] += sign
     y = np.array([game[2] for game in games])
-    fitted = _fit(design, y, np.ones(len(y)))
+    fitted = _fit(design, y, np.ones((1, len(y))))[0]
     spread = _bootstrap(design, y, [game[3] for game in games], draws)
     played = {model: sum(model in game[:2] for game in games) for model in models}
     entries = [
@@ -59,27 +61,30 @@ def _joined(games: Games, anchor: str) -> set[str]:
     return reached
 
 
-def _fit(design: NDArray[np.float64], y: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    def loss(beta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        z = design @ beta
-        value = (weights * (np.logaddexp(0, z) - y * z)).sum() + PRIOR * (beta @ beta)
-        return float(value), design.T @ (weights * (special.expit(z) - y)) + 2 * PRIOR * beta
+def _fit(design: Array, y: Array, weights: Array) -> Array:
+    """Strengths by Newton's method, many fits at once: weights [fits, games] -> strengths [fits, models]."""
+    games, models = design.shape
+    squares = (design[:, :, None] * design[:, None, :]).reshape(games, models * models)
+    ridge = 2 * PRIOR * np.eye(models)
+    beta = np.zeros((len(weights), models))
+    for _ in range(MAX_STEPS):
+        p = special.expit(beta @ design.T)
+        gradient = (weights * (y - p)) @ design - 2 * PRIOR * beta
+        curvature = ((weights * p * (1 - p)) @ squares).reshape(-1, models, models) + ridge
+        step = np.clip(np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0], -1.0, 1.0)
+        beta += step
+        if np.abs(step).max(initial=0.0) < 1e-9:
+            break
+    return beta
 
-    return np.asarray(optimize.minimize(loss, np.zeros(design.shape[1]), jac=True, method="L-BFGS-B").x)
 
-
-def _bootstrap(
-    design: NDArray[np.float64], y: NDArray[np.float64], prompts: Sequence[Any], draws: int
-) -> NDArray[np.float64]:
+def _bootstrap(design: Array, y: Array, prompts: Sequence[Any], draws: int) -> Array:
     """Win percentages against the anchor in each draw [draws, models]."""
     numbers: dict[Any, int] = {}
     cluster = np.array([numbers.setdefault(prompt, len(numbers)) for prompt in prompts], dtype=int)
     rng = np.random.default_rng(17)
-    out = np.empty((draws, design.shape[1]))
-    for draw in range(draws):
-        weights = rng.multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)))[cluster].astype(float)
-        out[draw] = 100 * special.expit(_fit(design, y, weights))
-    return out
+    weights = rng.multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), size=draws)[:, cluster]
+    return 100 * special.expit(_fit(design, y, weights.astype(float)))
 
 
 def prompt_scores(rows: Sequence[Json]) -> dict[Any, float]:
