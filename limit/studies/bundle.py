@@ -35,7 +35,8 @@ def collect(ws: Workspace, study: str, folder: Path) -> Json:
     Runs that still wait for a model, a score or an answer are left out, and so are comparisons that are not judged.
     Raises LimitError when nothing is finished.
     """
-    record = finished_part(ws, load_record(ws, study))
+    whole = load_record(ws, study)
+    record = finished_part(ws, whole)
     if not record["runs"]:
         raise LimitError(f"no run of study {study!r} is finished; wait for it and bundle it then")
     shutil.rmtree(folder, ignore_errors=True)
@@ -48,6 +49,7 @@ def collect(ws: Workspace, study: str, folder: Path) -> Json:
         "started": record["created"],
         "bundled": utc_now(),
         "runs": len(record["runs"]),
+        "runs_planned": len(whole["runs"]),
         "machine": {"cores": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version()},
         "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy")},
     }
