@@ -17,7 +17,8 @@ from limit.finetune.template import encode_prompt, messages_of
 from limit.finetune.trainer import Finetuner
 from limit.jobs.context import JobContext
 
-EVALUATIONS = 8  # held-out losses and generations along one run, beside the first and the last
+EVALUATIONS = 8  # held-out losses along one run, beside the first
+GENERATIONS = 2  # sample answers along one run, beside the first: they cost far more
 RESUME_EVERY_S = 300.0
 SAVE_SHARE = 20  # resume checkpoints take at most a twentieth of the time
 GENERATED_TOKENS = 64
@@ -46,8 +47,7 @@ class Follow(TrainerCallback):
         self.trainer.sampler.set_epoch(state.global_step // self.trainer.steps_per_epoch)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        step, recipe = state.global_step, self.trainer.recipe
-        last = last_step(recipe.stop_after_epoch, self.trainer.steps_per_epoch, state.max_steps)
+        step, last = state.global_step, self._last_step()
         if args.process_index == 0:
             self.context.progress(step, last, eta_s=self.trainer.speed.eta_s(last - step))
         self.stopped = self._agree(self.context.stop_requested())
@@ -55,7 +55,7 @@ class Follow(TrainerCallback):
         control.should_save = self.stopped or self._due(step)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        last = last_step(self.trainer.recipe.stop_after_epoch, self.trainer.steps_per_epoch, state.max_steps)
+        last = self._last_step()
         if state.global_step == last or state.global_step % max(1, last // EVALUATIONS) == 0:
             self._look(state.global_step)
 
@@ -64,6 +64,10 @@ class Follow(TrainerCallback):
         whole, rest = divmod(state.global_step, self.trainer.steps_per_epoch)
         if self.trainer.recipe.save_every_epochs and whole and not rest:
             self.keep_epoch(whole)
+
+    def _last_step(self) -> int:
+        trainer = self.trainer
+        return last_step(trainer.recipe.stop_after_epoch, trainer.steps_per_epoch, trainer.state.max_steps)
 
     def _due(self, step: int) -> bool:
         every = self.trainer.recipe.save_every_epochs
@@ -89,7 +93,8 @@ class Follow(TrainerCallback):
         for source, examples in sorted(self.examples.held_out.items()):
             loss, tokens = self.trainer.source_loss(examples)
             journal.row("eval", step, source=source, loss=loss, n=len(examples), tokens=tokens)
-        if self.trainer.sharded or not journal.write:
+        every = max(1, self._last_step() // GENERATIONS)
+        if self.trainer.sharded or not journal.write or (step % every and step != self._last_step()):
             return
         for sample in self.examples.prompts:
             prompt = messages_of(sample)[:1]
