@@ -138,7 +138,7 @@ def list_comparisons(ws: Workspace) -> list[Comparison]:
     for path in ws.comparisons.glob("*/comparison.json"):
         with contextlib.suppress(LimitError):
             found.append(load_comparison(ws, path.parent.name))
-    return sorted(found, key=lambda c: (c.created, c.comparison_id))
+    return sorted(found, key=lambda c: (str(c.created), str(c.comparison_id)))
 
 
 def read_judgments(ws: Workspace, comparison_id: str) -> list[Json]:

@@ -112,7 +112,8 @@ def tally(rows: Sequence[Json]) -> tuple[Counts, Counts]:
 
 
 def _seed(row: Json) -> int:
-    return int(row.get("seed") or 0)
+    seed = row.get("seed")
+    return seed if isinstance(seed, int) else 0
 
 
 def preference_rate(wins: Counts, losses: Counts) -> float:

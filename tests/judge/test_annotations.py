@@ -198,3 +198,44 @@ def test_journal_survives_an_import_cut_short(ws: Workspace, tmp_path: Path) -> 
     (ws.comparison(id_) / "comparison.json").unlink()  # as if the process died between the two renames
     import_files(ws, [path])
     assert len(Journal(ws.comparison(id_)).rows) == 2 and len(list_comparisons(ws)) == 1
+
+
+def test_a_full_disk_leaves_no_comparison_behind(
+    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_files(ws, [write(tmp_path, "a_vs_b_seed1.json", [row()])])
+    before = {p: p.read_bytes() for p in ws.comparisons.rglob("*") if p.is_file()}
+    written: list[Path] = []
+
+    def full(path: Path, text: str) -> None:
+        written.append(path)
+        if len(written) > 1:
+            raise OSError(28, "No space left on device", str(path))
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+
+    monkeypatch.setattr("limit.judge.annotations.write_atomic", full)
+    files = [write(tmp_path, f"a_vs_{name}_seed2.json", [row()]) for name in ("b", "c")]
+    with pytest.raises(LimitError, match="disk full"):
+        import_files(ws, files)
+    assert len(written) == 2 and {p: p.read_bytes() for p in ws.comparisons.rglob("*") if p.is_file()} == before
+
+
+def test_damaged_comparisons_do_not_hide_the_others(ws: Workspace, tmp_path: Path) -> None:
+    import_files(ws, [write(tmp_path, "a_vs_b_seed1.json", [row()])])
+    for name, text in (("x1", "{"), ("x2", '{"seeds": 5}'), ("x3", "[]")):
+        folder = ws.comparison(name)
+        folder.mkdir()
+        (folder / "comparison.json").write_text(text)
+    odd = {
+        "comparison_id": "x4",
+        "kind": "imported",
+        "baseline": "a",
+        "candidate": "b",
+        "prompt_set": "p",
+        "judge": "j",
+    }
+    ws.comparison("x4").mkdir()
+    (ws.comparison("x4") / "comparison.json").write_text(json.dumps({**odd, "created": 7}))
+    (ws.comparison("x4") / "judgments.jsonl").write_text('{"judgement_key": "k", "verdict": "2", "seed": "one"}\n')
+    assert [summary["wins"] for summary in summarise_all(ws)] == [1, 1]
