@@ -48,8 +48,8 @@ def live_panel(ws: Workspace, spec: MixSpec) -> Json:
             f"{found['truncated']:,} samples are longer than {length:,}",
         ),
         ("steps an epoch", formats.count(found["steps_per_epoch"]), f"at {batch} samples a step"),
-        ("rows when packed", formats.count(found["packed_rows"]), f"{100 * found['packing_fill']:.1f} % full"),
-        ("padding, unpacked", f"{100 * found['padding_share']:.0f} %", "of an epoch in random order"),
+        ("packed rows", formats.count(found["packed_rows"]), f"{100 * found['packing_fill']:.1f} % full"),
+        ("padding", f"{100 * found['padding_share']:.0f} %", "share of an unpacked epoch in random order"),
     )
     for column, (name, value, help) in zip(st.columns(len(figures)), figures, strict=True):
         column.metric(name, value, help=help)

@@ -45,7 +45,7 @@ def parts_editor(ws: Workspace, sources: dict[str, Json]) -> None:
 def _part(part: Json, held: Json, sources: dict[str, Json]) -> None:
     key = f"{held['version']}-{part['key']}"
     names = list(sources)
-    where, size, amount, rest = st.columns([3, 3, 4, 1], vertical_alignment="bottom")
+    where, size, amount, rest = st.columns([3, 4, 4, 1], vertical_alignment="bottom")
     part["source"] = where.selectbox(
         "Source",
         names,

@@ -81,7 +81,8 @@ def _write_eval(ws: Workspace, run: str, items: pa.Table, draw: random.Random) -
                    "score": scores[c], **head} for c, t in CATEGORIES.items()],
         "categories": [{"category": c, "score": s, "tasks": [], "missing": [], "partial": False, **head}
                        for c, s in scores.items()],
-        "averages": [{"name": "core_average", "score": sum(scores.values()) / 5, "categories": [], **head}],
+        "averages": [{"name": "core_average", "score": sum(scores.values()) / 5,
+                      "categories": list(CATEGORIES), **head}],
     }  # fmt: skip
     (folder / "eval.json").write_text(json.dumps(record))
 
