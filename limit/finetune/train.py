@@ -16,6 +16,7 @@ from limit.core import Json, LimitError, read_json, read_jsonl, utc_now, write_j
 from limit.finetune import checkpoints
 from limit.finetune.architecture import prepare_model
 from limit.finetune.card import write_card
+from limit.finetune.estimate import devices, has_bitsandbytes, model_size, wants_recompute
 from limit.finetune.examples import Examples, load_examples
 from limit.finetune.export import save_weights
 from limit.finetune.follow import Follow
@@ -161,15 +162,20 @@ def trainable_model(ref: ModelRef, recipe: Recipe, device: str) -> Any:
     if recipe.method != "full":
         model = _add_adapter(model, recipe)
     model.train()
-    if recipe.activation_checkpointing == "on" or (recipe.activation_checkpointing == "auto" and _wants_recompute()):
+    if _recompute(ref, recipe):
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if recipe.method != "full":
             model.enable_input_require_grads()
     return model
 
 
-def _wants_recompute() -> bool:
-    return torch.cuda.is_available()
+def _recompute(ref: ModelRef, recipe: Recipe) -> bool:
+    """Whether to recompute activations: as the recipe says, or by the estimate that the Launch page shows."""
+    device, gpus = devices(int(os.environ.get("WORLD_SIZE", "1")))
+    try:
+        return wants_recompute(model_size(ref), recipe, device, gpus)
+    except LimitError:  # a model whose size cannot be told
+        return device.gpu
 
 
 def _add_adapter(model: Any, recipe: Recipe) -> Any:
@@ -203,8 +209,6 @@ def _four_bit() -> Any:
 
 def qlora_problem() -> str:
     """Why QLoRA does not work here, empty when it does."""
-    from limit.finetune.estimate import has_bitsandbytes
-
     if not torch.cuda.is_available():
         return "recipe method 'qlora' needs an NVIDIA GPU; take 'lora'"
     return (
