@@ -45,12 +45,17 @@ def gauntlet_panels(
         vertical_spacing=0.2,
     )
     series = list(dict.fromkeys((row["series"], row["label"]) for row in rows))
-    for index, category in enumerate(shown):
-        for key, label in series:
-            bars = [r for r in rows if (r["category"], r["series"], r["label"]) == (category, key, label)]
-            if bars:
-                place = {"row": index // columns + 1, "col": index % columns + 1}
-                figure.add_trace(_bar_trace(bars, key, label, palette, legend=index == 0), **place)
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["category"], row["series"], row["label"]), []).append(row)
+    bars = [
+        (index, _bar_trace(groups[category, *one], *one, palette, legend=index == 0))
+        for index, category in enumerate(shown)
+        for one in series
+        if (category, *one) in groups
+    ]
+    places = [divmod(index, columns) for index, _ in bars]
+    figure.add_traces([bar for _, bar in bars], [row + 1 for row, _ in places], [column + 1 for _, column in places])
     figure.update_annotations(font_size=12)
     _mark_gaps(figure, rows, shown, series, columns, palette)
     figure.update_xaxes(type="category", showgrid=False)

@@ -20,16 +20,22 @@ from limit.store.schema import Row
 SHOWN = {"average": "Gauntlet average", "preference": "Preference"}
 
 
-def compare_models(store: Store, a: Row, b: Row) -> list[Row]:
+def compare_models(store: Store, a: Row, b: Row, only: str | None = None) -> list[Row]:
     """One line for the average, each category and preference: how far `a` is above `b`.
 
     `a` and `b` are rows of `queries_models`. Each line: measure, estimate, low, high (score, or per cent for
     preference), p_value, p_adjusted, n, unit (items, prompts or none), verdict, needed_n, basis, sentence.
-    Published models can only be compared by their reading error; the line says so.
+    With `only` one measure is computed, and no correction made. Published models can only be compared by their
+    reading error; the line says so.
     """
-    lines = [_published(a, b, c) for c in ("average", *_shared(a, b))] if _is_paper(a, b) else _own(store, a, b)
-    lines.append(_preference(store, a, b))
-    lines = [line for line in lines if line]
+    if only == "preference":
+        lines = []
+    elif _is_paper(a, b):
+        lines = [_published(a, b, c) for c in ("average", *_shared(a, b)) if only in (None, c)]
+    else:
+        lines = _own(store, a, b, only)
+    if only in (None, "preference"):
+        lines.append(_preference(store, a, b))
     adjusted = holm([line["p_value"] for line in lines])
     for line, p in zip(lines, adjusted, strict=True):
         line["p_adjusted"] = p
@@ -70,11 +76,11 @@ def _score(row: Row, category: str) -> Row:
     return row["categories"].get(category) or {"score": None, "low": None, "high": None}
 
 
-def _own(store: Store, a: Row, b: Row) -> list[Row]:
+def _own(store: Store, a: Row, b: Row, only: str | None) -> list[Row]:
     items = paired_scores(store, a["eval_ids"], b["eval_ids"])
     names = [c for c in CORE if c in items] + sorted(set(items) - set(CORE))
     lines = []
-    if names:
+    if names and only in (None, "average"):
         core = [c for c in names if c in CORE] or names
         total = sum(len(items[c][0]) for c in core)
         first, second = (
@@ -82,7 +88,7 @@ def _own(store: Store, a: Row, b: Row) -> list[Row]:
             for side in (0, 1)
         )
         lines.append(_paired("average", "items", first, second))
-    return lines + [_paired(c, "items", *items[c]) for c in names]
+    return lines + [_paired(c, "items", *items[c]) for c in names if only in (None, c)]
 
 
 def paired_scores(store: Store, evals_a: Sequence[str], evals_b: Sequence[str]) -> dict[str, tuple[Any, Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from limit.claims.difference import compare_models
+from limit.statistics import Interval, verdict_of
 from limit.store import Store
 from limit.store.schema import Row
 
@@ -76,17 +77,27 @@ def smallest_sufficient(store: Store, rows: Sequence[Row], measure: str) -> Suff
     if len({row["samples"] for row in known}) < 2:
         return None
     full = known[-1]
-    lines = {row["key"]: _line(store, row, full, measure) for row in known[:-1]}
+
+    def line(row: Row) -> Row:
+        if row["key"] not in lines:
+            lines[row["key"]] = _line(store, row, full, measure, sizes=len(known) - 1)
+        return lines[row["key"]]
+
+    lines: dict[str, Row] = {}
     margin = MARGIN.get(measure, SCORE_MARGIN)
-    enough = _from_here_on(known, lambda row: lines[row["key"]]["verdict"] != "worse")
-    shown = _from_here_on(known, lambda row: (lines[row["key"]]["low"] or -1e9) > -margin)
+    enough = _from_here_on(known, lambda row: line(row)["verdict"] != "worse")
+    shown = _from_here_on(known, lambda row: (line(row)["low"] or -1e9) > -margin)
     return Sufficient(full["samples"], enough, shown, _sentence(full, enough, shown, margin, measure))
 
 
-def _line(store: Store, row: Row, full: Row, measure: str) -> Row:
-    lines = compare_models(store, row, full)
-    missing: Row = {"verdict": "cannot tell", "low": None}
-    return next((line for line in lines if line["measure"] == measure), missing)
+def _line(store: Store, row: Row, full: Row, measure: str, sizes: int) -> Row:
+    """One size against the full set; its p-value is multiplied by the number of sizes (Bonferroni)."""
+    for line in compare_models(store, row, full, only=measure):
+        if line["basis"] == "paired":
+            interval = Interval(line["low"], line["high"])
+            line["verdict"] = verdict_of(interval, min(1.0, line["p_value"] * sizes))
+        return line
+    return {"verdict": "cannot tell", "low": None}
 
 
 def _from_here_on(known: Sequence[Row], holds: Callable[[Row], bool]) -> int | None:

@@ -131,9 +131,9 @@ def _layer(store: Store, layer: str, members: list[Row], judged: list[Row], vers
 
 
 def _group_key(run: Row) -> str:
-    """Runs that differ only in seeds are one model."""
+    """Runs that differ only in seeds are one model; another seed draws other counts of each subset."""
     parts = [[part["source"], part["subset"], part["rows"]] for part in run["parts"]]
-    return canonical_json([run["model"], parts or run["mix_id"], run["recipe"]])
+    return canonical_json([run["model"], run["mix_request"] or parts or run["mix_id"], run["recipe"]])
 
 
 def _same_setting(judged: list[Row]) -> list[Row]:

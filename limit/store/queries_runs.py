@@ -57,6 +57,8 @@ def _runs(store: Store) -> list[Row]:
         mix = by_mix.get(row["mix_id"] or "")
         row["mix_name"] = mix["name"] if mix else None
         row["parts"] = mix["parts"] if mix else []
+        request = as_json(mix["spec"]) if mix else None
+        row["mix_request"] = {key: value for key, value in (request or {}).items() if key != "seed"}
         row["samples"] = 0 if row["mix_id"] is None else mix["rows"] if mix else None
         row["series"] = "base" if row["mix_id"] is None else mix["series"] if mix else row["mix_id"]
     return rows

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from limit.core import content_id
 
-REVISION = 4  # raise it when rows are read differently; a change of columns is noticed without
+REVISION = 5  # raise it when rows are read differently; a change of columns is noticed without
 
 Row = dict[str, Any]
 Rows = dict[str, list[Row] | pa.Table]  # by table; arrow for what comes in columns
@@ -205,6 +205,16 @@ def as_text(value: Any) -> str | None:
     return text.encode("utf-8", "replace").decode()
 
 
+def as_json_text(value: Any) -> str | None:
+    """Any value as JSON; one that JSON cannot hold (NaN) is null, so that queries may look into the column."""
+    if value is None:
+        return None
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace").decode()
+    except ValueError:
+        return None
+
+
 def as_int(value: Any) -> int | None:
     """A whole number of 64 bits, else None."""
     number = as_real(value)
@@ -229,4 +239,4 @@ def as_bool(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-_FIT: dict[str, Callable[[Any], Any]] = {TEXT: as_text, JSON: as_text, INT: as_int, REAL: as_real, BOOL: as_bool}
+_FIT: dict[str, Callable[[Any], Any]] = {TEXT: as_text, JSON: as_json_text, INT: as_int, REAL: as_real, BOOL: as_bool}

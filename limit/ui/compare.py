@@ -18,7 +18,7 @@ from limit.store.schema import Row
 from limit.ui.compare_curve import show_curve
 from limit.ui.compare_items import show_items
 from limit.ui.compare_real import show_real
-from limit.ui.overview import TABLE_STYLE, choose_study, composition, palette_for, plane_rows
+from limit.ui.overview import TABLE_STYLE, choose_study, composition, few_models, palette_for, plane_rows
 from limit.ui.shell import chart, errors_in_words, next_step, note_line, open_store, page_head
 
 VIEWS = ("both paradigms", "limit curve", "is it real?", "drill down")
@@ -56,7 +56,8 @@ def show() -> None:
             _both(store, rows)
 
 
-def _both(store: Store, rows: Sequence[Row]) -> None:
+def _both(store: Store, every: list[Row]) -> None:
+    rows = few_models(every)
     palette = palette_for(store)
     own = any(row["origin"] != "published" for row in rows)
     left, right = st.columns([2, 1], gap="small")

@@ -67,7 +67,7 @@ def _answer(store: Store, members: list[Row], measure: str) -> Sufficient | None
     return _cached_answer(store.version, [row["key"] for row in members], measure, store, members)
 
 
-@st.cache_data(show_spinner=False, max_entries=128)
+@st.cache_data(show_spinner="Comparing sizes with the full set", max_entries=128)
 def _cached_answer(
     version: int, keys: list[str], measure: str, _store: Store, _members: list[Row]
 ) -> Sufficient | None:

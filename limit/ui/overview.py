@@ -18,6 +18,7 @@ from limit.ui.shell import chart, errors_in_words, is_dark, note_line, open_stor
 
 PAPER_CHOICE = "The LIMIT paper"
 SIZES = ("7B", "30B", "all")
+MANY = 12  # more models than this do not fit one picture
 STEPS = (
     ("Look at the data", "pages/samples.py", "Samples"),
     ("Put a small mix together", "pages/mix.py", "Mix"),
@@ -50,7 +51,7 @@ def show() -> None:
     with errors_in_words():
         store = open_store()
         _troubles(store)
-        rows = choose_study(store)
+        rows = few_models(choose_study(store))
         _picture(store, rows)
         if all(row["origin"] == "published" for row in rows):
             _embedded(store)
@@ -92,6 +93,25 @@ def choose_study(store: Store) -> list[Row]:
     with right:
         size = st.segmented_control("Model size", SIZES, default="7B", required=True, key="size", bind="query-params")
     return paper_rows(store, SIZES[:2] if size == "all" else [size or "7B"])
+
+
+def few_models(rows: list[Row]) -> list[Row]:
+    """The models that one picture can hold: all of a small study, else the reader's choice, the front at first."""
+    if len(rows) <= MANY:
+        return rows
+    by_key = {row["key"]: row for row in rows}
+    front = [rows[i]["key"] for i in charts.pareto_front(rows)]
+    first = list(dict.fromkeys([*(row["key"] for row in rows if row["is_baseline"]), *reversed(front), *by_key]))[:MANY]
+    chosen = st.multiselect(
+        f"Models (at most {MANY} of {len(rows)})",
+        list(by_key),
+        first,
+        format_func=lambda key: by_key[key]["label"],
+        max_selections=MANY,
+        key="models",
+        bind="query-params",
+    )
+    return [by_key[key] for key in chosen or first]
 
 
 def _troubles(store: Store) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from limit.core import append_jsonl, write_json
 from limit.settings import PROJECT, Workspace
-from limit.store import Store, schema
+from limit.store import Store, queries_models, schema
 from limit.store.files import scan
 from limit.store.schema import TABLES
 from tests.store.study import MIXES, nothing, run_id, write_comparison, write_eval, write_job, write_run, write_study
@@ -154,7 +154,8 @@ HOSTILE = {
     "runs/r3/run.json": b"\xff\xfe\x00",
     "runs/r4/run.json": b"[" * 100_000,
     "runs/r5/train/metrics.jsonl": b'{"kind":"train","step":"x","loss":NaN}\n{"step":1e999}\nnot json\n{"kind":"tra',
-    "runs/r6/gauntlet/e1/eval.json": b'{"tasks": "none", "categories": [1, null, {"category": 5, "score": "high"}]}',
+    "runs/r6/gauntlet/e1/eval.json": b'{"tasks": "none", "categories": [1, null, {"category": 5, "score": "high"}], '
+    b'"averages": [{"name": "core_average", "score": 0.5, "categories": "text"}]}',
     "runs/r6/gauntlet/e1/items.parquet": b"PAR1 but not really",
     "runs/r7/responses/p/s.parquet": b"",
     "mixes/m1/mix.json": b'{"counts": {"a": 1}, "rows": 99999999999999999999999, "spec": []}',
@@ -183,6 +184,7 @@ def test_files_that_cannot_be_read_are_listed_and_the_others_go_on(ws: Workspace
             {"step": None, "loss": None},
             {"step": None, "loss": None},
         ]
+        assert queries_models.own_rows(store)
         (ws.root / "runs/r1/run.json").write_text('{"run_id": "r1", "name": "mended"}')
         store.refresh()
         assert store.rows("select name from runs where run_id = 'r1'") == [{"name": "mended"}]
