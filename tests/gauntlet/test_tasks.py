@@ -6,7 +6,7 @@ import pytest
 
 from limit.core import LimitError
 from limit.gauntlet.records import load_records
-from limit.gauntlet.tasks import DEFINITIONS, load_version
+from limit.gauntlet.tasks import DEFINITIONS, MINI, load_version
 
 COUNTS = {"v0": 33, "v0.1": 49, "v0.2": 33, "v0.3": 31}
 
@@ -120,3 +120,11 @@ def test_strings_are_stripped_and_strings_in_lists_are_not(data: Path) -> None:
     (data / "pick.jsonl").write_text('{"query": "  a \\n", "choices": [" x ", "y"], "gold": 0}\n')
     record = load_records(load_version("v0", data).select(("pick",))[0], data)[""][0]
     assert (record["query"], record["choices"]) == ("a", [" x ", "y"])
+
+
+def test_the_embedded_version_ships_every_record_it_counts() -> None:
+    gauntlet = load_version("mini", MINI)
+    assert set(gauntlet.categories) >= {"world_knowledge", "commonsense_reasoning", "symbolic_problem_solving",
+                                        "language_understanding", "reading_comprehension"}  # fmt: skip
+    for task in gauntlet.tasks:
+        assert sum(map(len, load_records(task, MINI).values())) == task.records_in_source, task.name
