@@ -5,6 +5,7 @@ Needs the optional package `ray[default]`; `make test-ray` installs and runs it.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -104,6 +105,26 @@ def test_a_failure_on_the_cluster_has_its_reason(ws: Workspace, ask: Ask, on_ray
     job_id = jobs.start(ws, ask("a", "--code", "2", "--say", "limit: the mix is empty"))
     status = jobs.wait(ws, job_id)
     assert (status["state"], status["exit_code"], status["reason"]) == ("failed", 2, "the mix is empty")
+
+
+def test_a_real_finetune_on_the_cluster(ws: Workspace, ask: Ask, on_ray: None, tiny_llama: Path) -> None:
+    from limit.finetune.launch import launch_finetune
+    from limit.mixes import build_mix
+    from limit.recipes import load_recipe
+    from limit.sources import add_source
+    from limit.specs import MixPart, MixSpec, RunSpec
+
+    rows = [{"prompt": f"What is {n} plus {n}?", "response": f"It is {2 * n}."} for n in range(40)]
+    source = ws.root / "sums.jsonl"
+    source.write_text("\n".join(json.dumps(row) for row in rows))
+    add_source(ws, "sums", source)
+    mix = build_mix(ws, MixSpec(parts=(MixPart(source="sums"),)), name="sums")
+    recipe = load_recipe("tiny").with_settings(["epochs=1", "held_out_per_part=0"])
+    spec = RunSpec(model=str(tiny_llama), mix_id=mix["mix_id"], recipe_name="tiny", recipe=recipe)
+    launched = launch_finetune(ws, spec)
+    status = jobs.wait(ws, launched["job_id"])
+    assert status["state"] == "finished", jobs.tail(ws, launched["job_id"])
+    assert (ws.run(launched["run_id"]) / "model").is_dir()
 
 
 def test_another_supervisor_goes_on_watching(ws: Workspace, ask: Ask, on_ray: None) -> None:
