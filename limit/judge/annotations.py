@@ -27,9 +27,9 @@ from limit.judge.judgments import (
     judgment_row,
     list_comparisons,
     locked,
-    prompt_id,
     read_judgments,
 )
+from limit.responses.identity import prompt_id
 from limit.settings import Workspace
 
 PAPER_NAME = re.compile(r"(?P<v3>instructv3_)?(?P<a>.+?)_vs_(?P<b>.+?)(_seed(?P<seed>\d+))?\.json")

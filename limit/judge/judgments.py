@@ -12,7 +12,6 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +28,7 @@ from limit.core import (
     write_atomic,
     write_json,
 )
+from limit.responses.identity import prompt_id
 from limit.settings import Workspace
 
 Status = Literal["ok", "tie_identical", "invalid", "refused", "error", "skipped_budget", "skipped", "revealed"]
@@ -40,11 +40,6 @@ COLUMNS: tuple[str, ...] = (
     "logprobs_json", "model_reported", "system_fingerprint", "prompt_tokens", "completion_tokens", "cost_usd",
     "latency_s", "attempts", "error_text", "voter", "truncated", "source_row", "created",
 )  # fmt: skip
-
-
-def prompt_id(text: str) -> str:
-    """16 hex of sha256 over the prompt in NFC without trailing white space (judge.md 3.1)."""
-    return hashlib.sha256(unicodedata.normalize("NFC", text).rstrip().encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def text_sha(text: str) -> str:

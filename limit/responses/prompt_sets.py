@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from limit.core import Json, LimitError, atomic_path, content_id, explained, read_json, utc_now, write_json
-from limit.judge.judgments import prompt_id
+from limit.responses.identity import prompt_id
 from limit.settings import Workspace, safe_name
 
 PREAMBLE = "Below is an instruction that describes a task. Write a response that appropriately completes the request."

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from limit.judge.judgments import Comparison, prompt_id
+from limit.judge.judgments import Comparison
 from limit.judge.runner import Pair
+from limit.responses.identity import prompt_id
 from tests.judge.server import TinyJudge
 
 WORDS = ["river", "baker", "town", "bread", "mill", "stone", "cloud", "letter", "garden", "winter", "copper", "lantern"]
