@@ -8,7 +8,7 @@ import pytest
 
 from limit.cli import main
 from limit.settings import Workspace
-from limit.studies.show import published_study, study_text
+from limit.studies.show import published_study, show_study, study_text
 
 
 def test_the_published_rates_are_pooled_as_in_the_paper() -> None:
@@ -37,3 +37,13 @@ def test_the_command_line_shows_the_paper(ws: Workspace, capsys: pytest.CaptureF
 def test_bad_seeds_are_a_sentence(ws: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study", "run", "mini", "--seeds", "a,b"]) == 2
     assert "whole numbers" in capsys.readouterr().err
+
+
+def test_the_shipped_results_are_shown_until_the_study_is_run_here(ws: Workspace) -> None:
+    shown = show_study(ws, "mini")
+    assert shown["origin"] == "shipped"
+    finished = [run for run in shown["runs"] if run["state"] == "finished"]
+    assert {"base", "LIMA only", "Instruct only", "Instruct + LIMA"} <= {run["label"] for run in finished}
+    for run in finished:
+        assert len(run["gauntlet"]["categories"]) == 5
+        assert run["is_baseline"] or all(rate["n_prompts"] == 120 for rate in run["preference"])
