@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8501
 
-.PHONY: run test lint types unit browser bench clean
+.PHONY: run test lint types unit browser bench test-ray clean
 
 run: $(VENV)/.run-time
 	$(BIN)/python -m limit serve --port $(PORT)
@@ -28,6 +28,11 @@ browser:
 
 bench: $(VENV)/.test-time
 	$(BIN)/python -m tests.bench
+
+# A real Ray head on this machine; ray is never installed otherwise.
+test-ray: $(VENV)/.test-time
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "ray[default]==2.60.0"
+	$(BIN)/python -m pytest tests/jobs/test_ray.py -q
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
