@@ -8,7 +8,6 @@ import streamlit as st
 
 from limit import jobs
 from limit.core import LimitError
-from limit.finetune.chain import FollowUps, launch_chain
 from limit.finetune.estimate import Estimate, estimate_finetune, model_size
 from limit.formats import count, money
 from limit.mixes.listing import list_mixes
@@ -17,6 +16,7 @@ from limit.recipes import list_recipes
 from limit.runs import list_runs, load_run
 from limit.settings import Workspace
 from limit.specs.run import RunSpec
+from limit.studies.chain import FollowUps, launch_chain
 from limit.ui.launch_after import choose_follow_ups
 from limit.ui.launch_cost import show_commands, show_costs
 from limit.ui.launch_recipe import edit_recipe

@@ -6,12 +6,12 @@ from typing import get_args
 
 import streamlit as st
 
-from limit.finetune.chain import FollowUps
 from limit.responses.prompt_sets import list_prompt_sets
 from limit.runs import list_runs
 from limit.settings import Workspace
 from limit.specs.gauntlet import GauntletSpec, Version
 from limit.specs.judge import RespondSpec
+from limit.studies.chain import FollowUps
 from limit.ui.shell import show_error
 
 

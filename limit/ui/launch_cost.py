@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import streamlit as st
 
 from limit import jobs
-from limit.finetune.chain import FollowUps, command_of
 from limit.finetune.estimate import Estimate
 from limit.formats import count, duration, money
 from limit.settings import Workspace
 from limit.specs.run import RunSpec
+from limit.studies.chain import FollowUps, command_of
 from limit.ui.shell import plain
 
 FITS_ICONS = {

@@ -11,7 +11,6 @@ import pytest
 from limit import jobs
 from limit.cli import main
 from limit.core import LimitError
-from limit.finetune.chain import FollowUps, command_of, launch_chain
 from limit.finetune.launch import launch_finetune
 from limit.recipes import load_recipe
 from limit.responses.prompt_sets import save_prompt_set
@@ -20,6 +19,7 @@ from limit.settings import Workspace
 from limit.specs.gauntlet import GauntletSpec
 from limit.specs.judge import RespondSpec
 from limit.specs.run import RunSpec
+from limit.studies.chain import FollowUps, command_of, launch_chain
 
 
 @pytest.fixture

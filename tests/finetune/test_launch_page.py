@@ -31,6 +31,12 @@ def texts(app: Any) -> str:
     return " ".join(str(block.value) for block in [*app.caption, *app.markdown, *app.metric, *app.error, *app.info])
 
 
+@pytest.fixture(autouse=True)
+def without_the_tiny_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The page offers the shipped model first where there is one; these tests choose their own."""
+    monkeypatch.setattr("limit.ui.launch.TINY_MODEL", tmp_path / "nothing")
+
+
 @pytest.fixture
 def no_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs stay in the queue."""
