@@ -28,6 +28,8 @@ RANKS = (
     ("ui",),
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
+# How a sample becomes tokens and rows, without torch; a mix counts its tokens by the same code that trains.
+RENDERING = {"limit.finetune.template", "limit.finetune.packing"}
 TOP = ("cli", "doctor", "serve", "__main__", "__init__")
 WORKERS = (
     "finetune",
@@ -74,7 +76,10 @@ def test_arrows_point_down(path: Path) -> None:
     mine = package_of(path)
     if mine in TOP:
         return
-    ours = {name.split(".")[1] for name in imported(path) if name.startswith("limit.") and name.split(".")[1] in RANK}
+    names = imported(path)
+    if mine == "mixes":
+        names = {name for name in names if not name.startswith(tuple(RENDERING))}
+    ours = {name.split(".")[1] for name in names if name.startswith("limit.") and name.split(".")[1] in RANK}
     if path.stem == "commands":
         ours.discard("cli")
     wrong = {name for name in ours if name != mine and RANK[name] >= RANK[mine]}

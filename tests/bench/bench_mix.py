@@ -140,7 +140,8 @@ def main() -> None:
             float(best["usual"]["wall_s"]) / float(found["wall_s"]),
         )
         print(
-            f"{name:6} wall {found['wall_s']:6.1f} s (x{wall:.1f})  cpu {found['cpu_s']:6.1f} s (x{ratio:.1f})  {found['gb']:.2f} GB"
+            f"{name:6} wall {found['wall_s']:6.1f} s (x{wall:.1f})  cpu {found['cpu_s']:6.1f} s (x{ratio:.1f})  "
+            f"{found['gb']:.2f} GB"
         )
     same = {name: len({r["rows"] for r in found}) == 1 for name, found in results.items()}
     print("same bytes in every round:", same)
