@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from typing import Any
 
 import streamlit as st
 
@@ -72,7 +73,14 @@ def _both(store: Store, every: list[Row]) -> None:
             st.caption("The paper's Gauntlet has other tasks than yours: compare shapes across layers, not values.")
     st.subheader("Gauntlet categories", anchor=False)
     bars = category_rows(rows)
-    chart(charts.gauntlet_panels(bars, palette), charts.panels_alt(bars), key="compare_panels")
+    figure = _panels(store.version, [row["key"] for row in rows], palette.mode, bars, palette)
+    chart(figure, charts.panels_alt(bars), key="compare_panels")
+
+
+@st.cache_resource(show_spinner=False, max_entries=32)
+def _panels(version: int, keys: list[str], mode: str, _bars: list[Row], _palette: charts.Palette) -> Any:
+    """The panels, drawn once for the data at hand: plotly takes longer to build them than the page to answer."""
+    return charts.gauntlet_panels(_bars, _palette)
 
 
 def _table_note(rows: Sequence[Row]) -> None:
