@@ -24,7 +24,8 @@ RANKS = (
     ("judge",),
     ("studies",),
     ("store", "charts"),
-    ("claims", "export"),
+    ("claims",),
+    ("export",),
     ("ui",),
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
