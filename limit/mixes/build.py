@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -105,12 +106,12 @@ def _write_samples(path: Path, spec: MixSpec, infos: dict[str, Json], drawn: lis
     """Write the parts one after the other; returns how many rows came from each source and subset."""
     counts: Counter[tuple[str, str]] = Counter()
     written = 0
+    held: dict[str, pa.Table] = {}
     with pq.ParquetWriter(
         path, MIX_SCHEMA, compression="zstd", use_dictionary=DICTIONARY_COLUMNS, write_statistics=STATISTICS_COLUMNS
     ) as writer:
-        for number, (part, draw) in enumerate(zip(spec.parts, drawn, strict=True)):
-            for rows in slabs(draw, load_keys(infos[part.source]).chars(draw)):
-                table = read_rows(infos[part.source], rows)
+        for number, (part, _draw) in enumerate(zip(spec.parts, drawn, strict=True)):
+            for table in texts_of_part(infos, spec, drawn, number, held):
                 order = pa.array(np.arange(written, written + len(table)))
                 table = table.set_column(0, MIX_SCHEMA.field("row"), order)
                 table = table.append_column(MIX_SCHEMA.field("part"), pa.array([number] * len(table), pa.int32()))
@@ -118,6 +119,26 @@ def _write_samples(path: Path, spec: MixSpec, infos: dict[str, Json], drawn: lis
                 counts.update((part.source, subset) for subset in table["subset"].to_pylist())
                 written += len(table)
     return counts
+
+
+def texts_of_part(
+    infos: dict[str, Json], spec: MixSpec, drawn: list[Rows], number: int, held: dict[str, pa.Table]
+) -> Iterator[pa.Table]:
+    """The samples of one part, in pieces that fit in memory; all parts of a source are read in one pass if they fit.
+
+    `held` keeps what was read of a source for its other parts.
+    """
+    source = spec.parts[number].source
+    mine = [i for i, part in enumerate(spec.parts) if part.source == source]
+    keys = load_keys(infos[source])
+    if sum(int(keys.chars(drawn[i]).sum()) for i in mine) > SLAB_CHARS:
+        for rows in slabs(drawn[number], keys.chars(drawn[number])):
+            yield read_rows(infos[source], rows)
+        return
+    if source not in held:
+        held[source] = read_rows(infos[source], np.concatenate([drawn[i] for i in mine]))
+    before = sum(len(drawn[i]) for i in mine if i < number)
+    yield held[source].slice(before, len(drawn[number]))
 
 
 def slabs(rows: Rows, chars: Rows) -> list[Rows]:

@@ -127,7 +127,7 @@ def main() -> None:
     home = Path(sys.argv[2] if len(sys.argv) > 2 else "/tmp/limit-bench-mix")
     if not (home / "plain").exists():
         home.mkdir(parents=True, exist_ok=True)
-        prepare(home, rows)
+        subprocess.run([sys.executable, __file__, "--prepare", str(rows), str(home)], check=True)
     results: dict[str, list[dict[str, float | str]]] = {"ours": [], "usual": []}
     for _ in range(ROUNDS):
         for name, found in results.items():
@@ -149,7 +149,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
+    if sys.argv[1:2] == ["--prepare"]:
+        prepare(Path(sys.argv[3]), int(sys.argv[2]))
+    elif sys.argv[1:2] == ["--one"]:
         one(sys.argv[2], Path(sys.argv[3]))
     elif sys.argv[1:2] == ["--live"]:
         live(Path(sys.argv[3]))
