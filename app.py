@@ -10,6 +10,6 @@ from limit.ui.router import navigate
 # A Material icon would be fetched from the network; a picture of our own is not.
 ICON = str(SHIPPED / "brand" / "icon.png")
 st.set_page_config(page_title="LIMIT", page_icon=ICON, layout="wide", initial_sidebar_state="auto")
+prepare()  # before anybody is asked who they are: what ships is put in place for everyone
 sign_in()
-prepare()
 navigate().run()

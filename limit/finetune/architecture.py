@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from limit.core import LimitError
+from limit.encoding.packing import Example, Row, packed_row, padded_row
 from limit.finetune.attention import PACKED, packed_pass
 from limit.finetune.loss import causal_lm, install_loss, model_inputs
-from limit.finetune.packing import Example, Row, packed_row, padded_row
 
 # Largest accepted difference, as a share of what plain concatenation of the documents would do.
 TOLERANCE = {torch.float32: 0.02, torch.bfloat16: 0.2}

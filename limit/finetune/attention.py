@@ -24,7 +24,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from limit.finetune.packing import Documents
+from limit.encoding.packing import Documents
 
 PACKED = "limit_packed"
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from limit.core import Json, LimitError
-from limit.finetune.packing import Example
-from limit.finetune.template import encode_samples
+from limit.encoding.packing import Example
+from limit.encoding.template import encode_samples
 from limit.specs.run import Recipe
 
 _COLUMNS = ("source", "prompt", "response", "meta", "part")

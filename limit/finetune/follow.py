@@ -11,9 +11,9 @@ import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from limit.core import LimitError
+from limit.encoding.template import encode_prompt, messages_of
 from limit.finetune.examples import Examples
 from limit.finetune.loss import causal_lm
-from limit.finetune.template import encode_prompt, messages_of
 from limit.finetune.trainer import Finetuner
 from limit.jobs.context import JobContext
 

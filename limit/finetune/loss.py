@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
+from limit.encoding.packing import Row
 from limit.finetune.attention import packed_pass
-from limit.finetune.packing import Row
 
 CHUNK_LOGITS = 2**25  # logits at a time: 128 MiB in fp32
 

@@ -20,10 +20,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 
 from limit.core import Json, LimitError, read_json
-from limit.finetune.architecture import TrainingMode, to_device
-from limit.finetune.checkpoints import STATE, is_disk_full, prune, staged_folder, write_state
-from limit.finetune.metrics import Journal, Speed, memory_gb, train_row
-from limit.finetune.packing import (
+from limit.encoding.packing import (
     Example,
     Row,
     best_fit_decreasing,
@@ -33,6 +30,9 @@ from limit.finetune.packing import (
     sample_weights,
     share_out,
 )
+from limit.finetune.architecture import TrainingMode, to_device
+from limit.finetune.checkpoints import STATE, is_disk_full, prune, staged_folder, write_state
+from limit.finetune.metrics import Journal, Speed, memory_gb, train_row
 from limit.specs.run import Recipe
 
 

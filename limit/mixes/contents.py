@@ -91,7 +91,7 @@ def summary(counts: TokenCounts, max_seq_len: int, batch: int, epochs: float) ->
     `padding_share` is what would be padding if batches of `batch` rows were padded to their longest; `packing_fill` the
     real share of rows of `max_seq_len` filled best-fit. Steps drop no last batch.
     """
-    from limit.finetune.packing import fill
+    from limit.encoding.packing import fill
 
     kept = np.minimum(counts.total, max_seq_len)
     truncated = int((counts.total > max_seq_len).sum())

@@ -1,6 +1,6 @@
 """How many tokens samples have: counted by the code that trains, or estimated from characters.
 
-Counting runs `limit.finetune.template`, so template, end token and loss mask are those of training. For the live panel
+Counting runs `limit.encoding.template`, so template, end token and loss mask are those of training. For the live panel
 a few hundred samples per source are counted and the rest is estimated by a line through them.
 """
 
@@ -49,7 +49,7 @@ class Rate:
 
 def count_tokens(samples: list[Json], tokenizer: Any, template: str) -> TokenCounts:
     """Exact counts of sample rows."""
-    from limit.finetune.template import encode_samples
+    from limit.encoding.template import encode_samples
 
     encoded = list(encode_samples(samples, tokenizer, template, WHOLE))
     return TokenCounts(

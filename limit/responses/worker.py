@@ -116,7 +116,7 @@ class Generator:
 
         Prompts so long that the longest answer would not fit are generated alone, so that they cut nobody else's.
         """
-        from limit.finetune.template import encode_prompt
+        from limit.encoding.template import encode_prompt
 
         encoded = [encode_prompt(dialogue, self.tokenizer, self.template) for dialogue in dialogues]
         answers: list[list[int] | None] = [None] * len(encoded)

@@ -34,7 +34,7 @@ def show() -> None:
         view = st.segmented_control(
             "Show",
             (PAPER, OWN),
-            default=OWN if own else PAPER,
+            default=OWN if any(row["origin"] != "shipped" for row in own) else PAPER,
             required=True,
             key="view",
             bind="query-params",

@@ -61,7 +61,7 @@ def _text(sample: Json) -> None:
 
 
 def _as_trained(ws: Workspace, sample: Json) -> None:
-    from limit.finetune.template import encode_sample, token_texts
+    from limit.encoding.template import encode_sample, token_texts
 
     left, right = st.columns(2)
     model = left.text_input(

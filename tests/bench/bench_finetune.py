@@ -31,10 +31,10 @@ import numpy as np
 import torch
 import transformers
 
+from limit.encoding.packing import Example, fill, packed_row, sample_weights
+from limit.encoding.template import NO_LOSS, encode_samples
 from limit.finetune.architecture import prepare_model, to_device
 from limit.finetune.metrics import Journal, flops_per_token, peak_flops
-from limit.finetune.packing import Example, fill, packed_row, sample_weights
-from limit.finetune.template import NO_LOSS, encode_samples
 from limit.finetune.train import training_arguments
 from limit.finetune.trainer import Finetuner
 from limit.recipes import load_recipe

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from limit.finetune.packing import Example, Row, packed_row, sample_weights
-from limit.finetune.template import NO_LOSS
+from limit.encoding.packing import Example, Row, packed_row, sample_weights
+from limit.encoding.template import NO_LOSS
 from limit.finetune.train import finetune
 from limit.jobs.context import JobContext
 from limit.models import load_model, resolve_model

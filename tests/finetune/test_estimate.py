@@ -107,6 +107,6 @@ def test_no_torch_is_needed() -> None:
     import subprocess
     import sys
 
-    code = "import sys, limit.finetune, limit.finetune.estimate, limit.finetune.template; "
+    code = "import sys, limit.finetune, limit.finetune.estimate, limit.encoding.template; "
     code += "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'streamlit')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

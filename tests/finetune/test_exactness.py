@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from limit.encoding.packing import Example, Row, packed_row, padded_row, sample_weights
+from limit.encoding.template import NO_LOSS
 from limit.finetune.architecture import prepare_model
 from limit.finetune.attention import PACKED
 from limit.finetune.loss import head_loss
-from limit.finetune.packing import Example, Row, packed_row, padded_row, sample_weights
-from limit.finetune.template import NO_LOSS
 from tests.finetune.models import CONFIGS, PADDED, VOCABULARY, random_model
 
 LENGTHS = (23, 7, 40, 12, 5)

@@ -51,7 +51,7 @@ def test_the_live_panel_agrees_with_the_built_mix(stocked: Workspace) -> None:
 
 
 def test_counted_tokens_are_those_of_training(stocked: Workspace, tiny_llama: Path) -> None:
-    from limit.finetune.template import encode_sample
+    from limit.encoding.template import encode_sample
 
     mix = build_mix(stocked, spec("short:10", "long:20"))
     tokenizer = open_tokenizer(stocked, str(tiny_llama))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limit.core import LimitError
-from limit.finetune.template import (
+from limit.encoding.template import (
     NO_LOSS,
     TEMPLATES,
     encode_prompt,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limit.finetune.packing import (
+from limit.encoding.packing import (
     Example,
     best_fit_decreasing,
     fill,
@@ -17,7 +17,7 @@ from limit.finetune.packing import (
     sample_weights,
     share_out,
 )
-from limit.finetune.template import NO_LOSS
+from limit.encoding.template import NO_LOSS
 
 lengths_of = st.lists(st.integers(1, 400), max_size=80)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from limit.finetune.template import NO_LOSS
+from limit.encoding.template import NO_LOSS
 
 if TYPE_CHECKING:
     import torch
