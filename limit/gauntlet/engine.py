@@ -64,7 +64,8 @@ class Engine:
         if task.type == "generation_task_with_answers":
             batches = self._generator(scorer, task).plan(items)
             return [Work(task, items, batch, 0, frozenset(batch.members)) for batch in batches]
-        packs = plan(items, scorer.budget, trees=scorer.sharing.trees, prefixes=scorer.sharing.prefixes)
+        shares = scorer.sharing
+        packs = plan(items, scorer.budget, trees=shares.trees, prefixes=shares.prefixes, stages=shares.stages)
         seen: set[tuple[int, ...]] = set()
         left = {i: len(item.requests) for i, item in enumerate(items)}
         works = []
@@ -167,9 +168,11 @@ def _run_or_halve(scorer: Scorer, pack: Pack) -> list[Score]:
 
 
 def _position_limit(config: Any) -> int | None:
-    """How many positions a learned or tabled position embedding has; None for rotary, ALiBi and recurrent models."""
+    """How many positions a model has a table for; None for rotary, Bloom's ALiBi and recurrent models."""
+    if config.model_type == "mpt":
+        return int(config.max_seq_len)
     rotary = any(getattr(config, name, None) for name in ("rope_parameters", "rope_theta", "rope_scaling"))
-    if rotary or config.model_type in ("mpt", "bloom") or getattr(config, "alibi", False):
+    if rotary or config.model_type == "bloom" or getattr(config, "alibi", False):
         return None
     limit = getattr(config, "max_position_embeddings", None)
     return limit if isinstance(limit, int) else None

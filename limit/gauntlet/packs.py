@@ -2,8 +2,10 @@
 
 Sharing is found on token ids, never on text, so no tokenizer can change a score. A record's choices form a tree: the
 ids that all of them begin with (the trunk) and what follows (the branches). Trees are laid side by side in one row (a
-forest) and a mask keeps them apart; requests without branches go through as plain causal rows. The plan is a function
-of the requests alone, so an evaluation that was killed continues with the same packs and ends with the same numbers.
+forest) and a mask keeps them apart; requests without branches go through as plain causal rows. Where a model's
+attention bends no mask to trees (ALiBi, sliding windows), trunks go first and leave their keys and values, and the
+branches follow as rows (staged). The plan is a function of the requests alone, so an evaluation that was killed
+continues with the same packs and ends with the same numbers.
 """
 
 from __future__ import annotations
@@ -41,11 +43,15 @@ class Tree:
 
 @dataclass(frozen=True)
 class Pack:
-    """One forward pass. A forest is one row of trees after an optional cached prefix; else each tree is a row."""
+    """One forward pass. A forest is one row of trees after an optional cached prefix; else each tree is a row.
+
+    A staged pack is two passes after an optional cached prefix: trunks of one length, then every branch as a row.
+    """
 
     trees: tuple[Tree, ...]
     forest: bool
     prefix: Ids = ()
+    staged: bool = False
 
     @property
     def items(self) -> frozenset[int]:
@@ -54,6 +60,8 @@ class Pack:
     @property
     def tokens(self) -> int:
         """Token positions computed, padding included, a cached prefix left out."""
+        if self.staged:
+            return len(self.trees) * len(self.trees[0].trunk) + _padded(self.trees)
         if self.forest:
             return sum(tree.tokens for tree in self.trees)
         return len(self.trees) * max(len(tree.trunk) for tree in self.trees)
@@ -70,8 +78,10 @@ class Budget:
     forest: int
 
 
-def plan(items: Sequence[Item], budget: Budget, *, trees: bool, prefixes: bool) -> list[Pack]:
-    """Divide the requests of scored items into packs. `trees` and `prefixes` say which sharing the model allows."""
+def plan(items: Sequence[Item], budget: Budget, *, trees: bool, prefixes: bool, stages: bool = False) -> list[Pack]:
+    """Divide the requests of scored items into packs. The flags say which sharing the model allows; trees go first."""
+    if stages and not trees:
+        return _staged_plan(items, budget)
     plain: list[Tree] = []
     forests: dict[Ids, list[Tree]] = {}
     for index, item in enumerate(items):
@@ -91,6 +101,52 @@ def plan(items: Sequence[Item], budget: Budget, *, trees: bool, prefixes: bool) 
         packs.extend(Pack(tuple(row), True, prefix) for row in _fill(members, budget.forest))
     packs.extend(Pack(tuple(rows), False) for rows in _batches(plain, budget.plain))
     return packs
+
+
+def _staged_plan(items: Sequence[Item], budget: Budget) -> list[Pack]:
+    """Packs of two passes. Trunks in a pack are equally long: padding would shift ALiBi's distances."""
+    plain: list[Tree] = []
+    groups: dict[tuple[Ids, int], list[Tree]] = {}
+    for index, item in enumerate(items):
+        prefix = item.requests[0].context[: item.shared]
+        tree = _tree(index, item, len(prefix))
+        rows = _rows(index, item)
+        if tree is None or not (prefix or len(tree.trunk) + _padded((tree,)) < sum(row.tokens for row in rows)):
+            plain.extend(rows)
+        else:
+            groups.setdefault((prefix, len(tree.trunk)), []).append(tree)
+    packs: list[Pack] = []
+    for (prefix, depth), members in groups.items():
+        for part in _stages(members, len(prefix) + depth, budget.plain):
+            packs.append(Pack(tuple(part), False, prefix, staged=True))
+    return [*packs, *(Pack(tuple(rows), False) for rows in _batches(plain, budget.plain))]
+
+
+def _stages(trees: Sequence[Tree], depth: int, budget: int) -> list[list[Tree]]:
+    """Trees with branches of like length together, as many as the budget holds keys and values of; one at least.
+
+    Nothing is padded for company: a tree whose branches are all shorter than the widest starts a pack of its own.
+    """
+    packs: list[list[Tree]] = []
+    held = 0
+    for tree in sorted(trees, key=lambda tree: -_width(tree)):
+        needs = max(1, len(tree.branches)) * (depth + _width(tree))
+        if packs and held + needs <= budget and _width(packs[-1][0]) == _width(tree):
+            packs[-1].append(tree)
+            held += needs
+        else:
+            packs.append([tree])
+            held = needs
+    return packs
+
+
+def _width(tree: Tree) -> int:
+    return max(map(len, tree.branches), default=0)
+
+
+def _padded(trees: Sequence[Tree]) -> int:
+    """Positions of the branches of a staged pack, each as long as the longest."""
+    return sum(len(tree.branches) for tree in trees) * max(map(_width, trees))
 
 
 def prefix_tokens(packs: Sequence[Pack]) -> int:

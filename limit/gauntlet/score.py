@@ -1,13 +1,16 @@
 """Log-probabilities of continuations, computing each shared token once and the output head only where it is asked.
 
 Notable: what a model allows is found out by asking it (`Scorer.probe`): a random tree is scored with and without
-sharing, and a model whose numbers differ (ALiBi, sliding windows, recurrent layers, unknown wrappers) is scored row by
-row. Logits are turned to float32 before the log-softmax. Padding is on the right and never attended to.
+sharing. A model whose numbers differ under a tree's mask (ALiBi, sliding windows) shares keys and values in two passes
+if that leaves its numbers as they are, and is scored row by row otherwise (recurrent layers, unknown wrappers).
+Logits are turned to float32 before the log-softmax. Padding is on the right and never attended to.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+import inspect
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from limit.gauntlet.packs import Budget, Ids, Pack, Path, Tree
@@ -36,11 +39,13 @@ class Score:
 
 @dataclass(frozen=True)
 class Sharing:
-    """What `probe` found: whether hidden states can go through the head alone, trees and prefixes be shared."""
+    """What `probe` found: whether hidden states can go through the head alone, whether trees and prefixes of trees can
+    be shared, and where trees cannot, whether keys and values can be in two passes (`stages`)."""
 
-    head: bool
-    trees: bool
-    prefixes: bool
+    head: bool = False
+    trees: bool = False
+    prefixes: bool = False
+    stages: bool = False
 
 
 class Scorer:
@@ -50,7 +55,7 @@ class Scorer:
         self.model = model
         self.device = next(model.parameters()).device
         self.budget = budget or (GPU_BUDGET if self.device.type == "cuda" else CPU_BUDGET)
-        self.sharing = Sharing(head=False, trees=False, prefixes=False)
+        self.sharing = Sharing()
         self._prefix: Ids = ()
         self._cache: Any = None
         self.sharing = self.probe(longest)
@@ -63,21 +68,31 @@ class Scorer:
         vocabulary = int(config.vocab_size)
         generator = torch.Generator().manual_seed(0)
         draw = lambda n: tuple(torch.randint(0, vocabulary, (n,), generator=generator).tolist())  # noqa: E731
-        prefix, trunk = draw(24), draw(16)
+        window = _window(config, longest)
+        prefix, trunk = draw(24), draw(16 + (window or 0))
         branches = (draw(48), draw(5), draw(33))
         paths = tuple(Path(0, i, i, (*branch[-3:], 1)) for i, branch in enumerate(branches))
         rows = tuple(Tree(prefix + trunk + b, (), (Path(0, i, None, (*b[-3:], 1)),)) for i, b in enumerate(branches))
-        plain = self._try(Pack(rows, False), Sharing(False, False, False))
+        plain = self._try(Pack(rows, False), Sharing())
         if plain is None:
-            return Sharing(head=False, trees=False, prefixes=False)
-        head = self._agrees(plain, self._try(Pack(rows, False), Sharing(True, False, False)))
-        if _windowed(config, longest) or _position_biased(config):
-            return Sharing(head=head, trees=False, prefixes=False)
+            return Sharing()
+        head = self._agrees(plain, self._try(Pack(rows, False), Sharing(head=True)))
         tree = Tree(prefix + trunk, branches, paths)
-        trees = self._agrees(plain, self._try(Pack((tree,), True), Sharing(head, True, False)))
-        after = Pack((Tree(trunk, branches, paths),), True, prefix)
-        prefixes = trees and self._agrees(plain, self._try(after, Sharing(head, True, True)))
-        return Sharing(head=head, trees=trees, prefixes=prefixes)
+        after = Tree(trunk, branches, paths)
+        if window is None and not _position_biased(config):
+            trees = self._agrees(plain, self._try(Pack((tree,), True), Sharing(head, True)))
+            if trees:
+                prefixes = self._agrees(plain, self._try(Pack((after,), True, prefix), Sharing(head, True, True)))
+                return Sharing(head, trees, prefixes)
+        stages = _keeps_plain_cache(self.model) and all(
+            self._agrees(plain, self._try(pack, Sharing(head)))
+            for pack in (
+                Pack((tree,), False, staged=True),
+                Pack((after,), False, prefix, staged=True),
+                Pack(_one_branch_each(after), False, prefix, staged=True),
+            )
+        )
+        return Sharing(head, stages=stages)
 
     def _try(self, pack: Pack, sharing: Sharing) -> list[Score] | None:
         self.sharing = sharing
@@ -102,6 +117,8 @@ class Scorer:
         import torch
 
         with torch.inference_mode():
+            if pack.staged:
+                return self._staged(pack)
             return self._forest(pack) if pack.forest else self._plain(pack)
 
     def _plain(self, pack: Pack) -> list[Score]:
@@ -136,6 +153,29 @@ class Scorer:
         if start:
             self._cache.crop(-len(ids))  # a negative number is what both old and new transformers understand
         return self._read(hidden[0], asked)
+
+    def _staged(self, pack: Pack) -> list[Score]:
+        """Trunks first, as rows of one length; then every branch as a row after its trunk's keys and values."""
+        import torch
+        from transformers import DynamicCache
+
+        depth, width = len(pack.trees[0].trunk), max((len(b) for t in pack.trees for b in t.branches), default=0)
+        cache = copy.deepcopy(self._cached(pack.prefix)) if pack.prefix else DynamicCache()
+        if pack.prefix and len(pack.trees) > 1:
+            cache.batch_repeat_interleave(len(pack.trees))
+        states = []
+        if depth:
+            ids = torch.tensor([tree.trunk for tree in pack.trees])
+            states.append(self._forward(input_ids=ids.to(self.device), use_cache=True, past_key_values=cache))
+        owners = [number for number, tree in enumerate(pack.trees) for _ in tree.branches]
+        if owners:
+            cache.batch_select_indices(torch.tensor(owners, device=self.device))
+            ids = torch.zeros((len(owners), width), dtype=torch.long)
+            for row, branch in enumerate(branch for tree in pack.trees for branch in tree.branches):
+                ids[row, : len(branch)] = torch.tensor(branch)
+            states.append(self._forward(input_ids=ids.to(self.device), use_cache=True, past_key_values=cache))
+        flat = torch.cat([block.reshape(-1, block.shape[-1]) for block in states])
+        return self._read(flat, _staged_places(pack.trees, depth, width))
 
     def _mask(self, owners: list[tuple[int, int]], start: int) -> torch.Tensor:
         """The mask in the form that the model's attention takes: yes and no, or what is added to its scores."""
@@ -264,11 +304,41 @@ def _mask(owners: list[tuple[int, int]], start: int) -> torch.Tensor:
     return torch.cat([torch.ones((len(owners), start), dtype=torch.bool), block], dim=1)[None, None]
 
 
-def _windowed(config: Any, longest: int) -> bool:
-    """True when a layer looks back over fewer tokens than the longest request has."""
+def _staged_places(trees: tuple[Tree, ...], depth: int, width: int) -> list[tuple[int, int, Path]]:
+    """(position, token it must predict, request) where all trunks come first and then the branches, padded to width."""
+    asked = []
+    row = 0
+    for number, tree in enumerate(trees):
+        for path in tree.paths:
+            length = 0 if path.branch is None else len(tree.branches[path.branch])
+            begin = len(trees) * depth + (row + (path.branch or 0)) * width
+            for offset, token in _after(depth + length, path.continuation):
+                place = number * depth + offset if offset < depth else begin + offset - depth
+                asked.append((place, token, path))
+        row += len(tree.branches)
+    return asked
+
+
+def _one_branch_each(tree: Tree) -> tuple[Tree, ...]:
+    return tuple(
+        Tree(tree.trunk, (branch,), (replace(path, branch=0),))
+        for branch, path in zip(tree.branches, tree.paths, strict=True)
+    )
+
+
+def _keeps_plain_cache(model: Any) -> bool:
+    """Whether keys and values lie in a cache that is handed over; recurrent models keep a state of their own."""
+    return (
+        not getattr(model, "_is_stateful", False) and "past_key_values" in inspect.signature(model.forward).parameters
+    )
+
+
+def _window(config: Any, longest: int) -> int | None:
+    """Over how many tokens a layer looks back, where that is fewer than the longest request has."""
     windows = [getattr(config, name, None) for name in ("sliding_window", "attention_window_size", "window_size")]
-    sliding = getattr(config, "use_sliding_window", True)
-    return bool(sliding) and any(isinstance(window, int) and window < longest for window in windows)
+    if not getattr(config, "use_sliding_window", True):
+        return None
+    return max((window for window in windows if isinstance(window, int) and window < longest), default=None)
 
 
 def _position_biased(config: Any) -> bool:

@@ -108,7 +108,12 @@ def build_model(kind: str) -> Any:
         "gpt2": lambda: t.GPT2LMHeadModel(
             t.GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=420, n_positions=1024, initializer_range=0.3)
         ),
-        "mpt": lambda: t.MptForCausalLM(t.MptConfig(d_model=32, n_heads=4, n_layers=2, vocab_size=420)),
+        "mpt": lambda: t.MptForCausalLM(
+            t.MptConfig(d_model=32, n_heads=4, n_layers=2, vocab_size=420, initializer_range=0.3)
+        ),
+        "bloom": lambda: t.BloomForCausalLM(
+            t.BloomConfig(hidden_size=32, n_layer=2, n_head=4, vocab_size=420, initializer_range=0.3)
+        ),
         "sliding": lambda: t.MistralForCausalLM(t.MistralConfig(**wide, sliding_window=24)),
         "recurrent": lambda: t.MambaForCausalLM(t.MambaConfig(hidden_size=32, num_hidden_layers=2, vocab_size=420)),
         "neox": lambda: t.GPTNeoXForCausalLM(t.GPTNeoXConfig(**shape, intermediate_size=64)),

@@ -19,22 +19,26 @@ from tests.gauntlet import reference
 from tests.gauntlet.conftest import build_model
 from tests.gauntlet.test_prompts import items_of
 
-SHARES = {"llama": True, "gpt2": True, "neox": True, "gemma2": True, "mpt": False, "sliding": False,
+SHARES = {"llama": True, "gpt2": True, "neox": True, "gemma2": True, "mpt": False, "bloom": False, "sliding": False,
           "recurrent": False}  # fmt: skip
+STAGES = ("mpt", "bloom", "sliding")
 
 
 def scored(scorer: Scorer, items: list[Item]) -> dict[tuple[int, int], tuple[float, bool]]:
-    packs = plan(items, scorer.budget, trees=scorer.sharing.trees, prefixes=scorer.sharing.prefixes)
+    shares = scorer.sharing
+    packs = plan(items, scorer.budget, trees=shares.trees, prefixes=shares.prefixes, stages=shares.stages)
     return {(s.item, s.choice): (s.sum_logprob, s.greedy) for pack in packs for s in scorer.run(pack)}
 
 
 @pytest.mark.parametrize(
-    ("kind", "shots"), [*((kind, "paper") for kind in SHARES), ("llama", "fixed"), ("gpt2", "fixed"), ("mpt", "fixed")]
+    ("kind", "shots"),
+    [*((kind, "paper") for kind in SHARES), *((kind, "fixed") for kind in ("llama", "gpt2", *STAGES))],
 )
 def test_scores_equal_one_forward_a_choice(data: Path, tokenizers: Any, kind: str, shots: str) -> None:
     model = build_model(kind)
     scorer = Scorer(model, Budget(plain=300, forest=200), longest=300)
     assert scorer.sharing.trees is SHARES[kind]
+    assert scorer.sharing.stages is (kind in STAGES)
     for task in load_version("v0", data).select(("pick", "letter", "who", "next")):
         items = items_of(task, data, tokenizers["bos"], 300, shots=shots, limit=5)
         found = scored(scorer, items)
@@ -65,6 +69,31 @@ def test_no_pack_is_larger_than_scoring_each_distinct_input(data: Path, tokenize
         assert sum(pack.tokens for pack in packs) <= separate
         if task.name == "letter":
             assert all(not tree.branches for pack in packs for tree in pack.trees)
+
+
+@pytest.mark.parametrize("room", [0, 2000])
+def test_two_passes_compute_no_more_than_each_distinct_input(data: Path, tokenizers: Any, room: int) -> None:
+    """lm-evaluation-harness computes each distinct input once, so this is also never more than it computes."""
+    for task in load_version("v0", data).select(("pick", "letter", "who", "next")):
+        for shots in ("paper", "fixed"):
+            items = items_of(task, data, tokenizers["plain"], 300, shots=shots)
+            packs = plan(items, Budget(plain=room, forest=0), trees=False, prefixes=False, stages=True)
+            computed = prefix_tokens(packs)
+            for pack in packs:
+                rows = sum(len(tree.trunk) for tree in pack.trees)
+                computed += pack.tokens if pack.staged else rows
+            inputs = {r.context + r.continuation[:-1] for item in items for r in item.requests}
+            assert computed <= sum(map(len, inputs))
+        if task.name == "pick":
+            assert computed < sum(map(len, inputs)) / 4
+
+
+def test_two_passes_share_a_pass_among_records(data: Path, tokenizers: Any) -> None:
+    task = load_version("v0", data).select(("letter",))[0]
+    items = items_of(task, data, tokenizers["plain"], 300, shots="fixed")
+    packs = plan(items, Budget(plain=5000, forest=0), trees=False, prefixes=False, stages=True)
+    assert all(pack.staged for pack in packs)
+    assert any(len(pack.trees) > 1 for pack in packs)
 
 
 def test_fixed_shots_compute_the_examples_once(data: Path, tokenizers: Any) -> None:
