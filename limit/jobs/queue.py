@@ -107,10 +107,14 @@ def _settle(ws: Workspace, job: Json, status: Json) -> bool:
         if not status.get("unreadable"):  # without its token the worker cannot be told from others; let it end
             _watch_orphan(ws, folder)
         return False
+    status.clear()
+    status.update(stored_status(folder))  # what was read before the locks may be older than the last word of its holder
     if status["state"] == "starting" and not status["launched"]:
         status.update(state=QUEUED, supervisor_pid=None, supervisor_create_time=None, slots=[], gpus=[])
     elif status["state"] in ACTIVE:
         _close_books(folder, status)
+    elif not status.get("unreadable"):
+        return False
     status.pop("unreadable", None)
     write_status(folder, status)
     return status["state"] in ENDED

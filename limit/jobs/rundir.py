@@ -218,7 +218,8 @@ def seen_status(folder: Path) -> Json:
         return {**status, "stalled": status["stalled"] or heartbeat_age_s(folder) > SILENT_S}
     if status["supervisor_pid"] is None and heartbeat_age_s(folder) < SILENT_S:
         return status
-    return {**status, **lost_fields(status)}
+    last = stored_status(folder)  # the supervisor may have written its last word, and left, since the first look
+    return {**status, **lost_fields(status)} if last == status else seen_status(folder)
 
 
 def lost_fields(status: Json) -> Json:

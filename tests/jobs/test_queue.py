@@ -15,7 +15,7 @@ import pytest
 
 from limit import jobs
 from limit.core import Json, read_json, write_json
-from limit.jobs import processes
+from limit.jobs import processes, queue, rundir
 from limit.jobs.locks import is_locked, try_lock
 from limit.jobs.rundir import new_status, stored_status, write_status
 from limit.settings import PROJECT, Workspace
@@ -314,3 +314,41 @@ def test_an_unreadable_status_never_leads_to_a_second_worker(ws: Workspace, ask:
     assert jobs.status(ws, job_id)["state"] == "queued"  # its worker still holds the slot
     assert jobs.wait(ws, job_id)["state"] == "finished"
     assert not (out(ws, "a") / "TWICE").exists()
+
+
+def test_a_job_that_ends_while_the_queue_looks_keeps_its_reason(
+    ws: Workspace, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = _running_on_paper(ws, ask)
+    _end_during(monkeypatch, ws.job(job_id), queue, "is_locked")
+    jobs.schedule(ws)
+    assert stored_status(ws.job(job_id))["state"] == "failed"
+    assert stored_status(ws.job(job_id))["reason"] == "no such file"
+
+
+def test_a_job_that_ends_while_a_reader_looks_is_never_shown_as_lost(
+    ws: Workspace, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = _running_on_paper(ws, ask)
+    _end_during(monkeypatch, ws.job(job_id), rundir, "supervisor_alive")
+    assert jobs.status(ws, job_id)["state"] == "failed"
+
+
+def _running_on_paper(ws: Workspace, ask: Ask) -> str:
+    """A job whose file says running while no process of it is there any more."""
+    jobs.pause(ws.make())
+    job_id = jobs.start(ws, ask("short"))
+    gone = {"state": "running", "launched": True, "supervisor_pid": 2**22 + 1, "supervisor_create_time": 1.0}
+    write_status(ws.job(job_id), {**stored_status(ws.job(job_id)), **gone})
+    return job_id
+
+
+def _end_during(monkeypatch: pytest.MonkeyPatch, folder: Path, module: object, name: str) -> None:
+    """Let the supervisor write its last word just before the named look at the processes."""
+    look = getattr(module, name)
+
+    def look_late(*arguments: object) -> object:
+        write_status(folder, {**stored_status(folder), "state": "failed", "reason": "no such file"})
+        return look(*arguments)
+
+    monkeypatch.setattr(module, name, look_late)
