@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from limit.core import canonical_json
 from limit.store.schema import Row
 
 PAPER_SERIES = ("base", "lima", "subset", "subset+lima", "full")
@@ -44,19 +45,28 @@ def named_role(name: str | None) -> str:
 def mix_series(mixes: Iterable[Row]) -> dict[str, str]:
     """A colour key for each mix, given oldest first as {mix_id, parts, spec}.
 
-    The oldest mix of a role has the paper's colour, later ones of the same role their own id, so that no mix that is
-    added changes the colour of one that was there.
+    The oldest request of a role has the paper's colour, later ones of the same role their own id: no mix that is
+    added changes the colour of one that was there. Mixes that differ in their seed alone share a colour.
     """
     taken: set[str] = set()
+    by_request: dict[str, str] = {}
     keys = {}
     for mix in mixes:
-        wanted = role(mix["parts"], _is_whole(mix.get("spec")))
-        if wanted is None or wanted in taken:
-            keys[mix["mix_id"]] = mix["mix_id"]
-        else:
-            taken.add(wanted)
-            keys[mix["mix_id"]] = wanted
+        request = _request(mix)
+        if request not in by_request:
+            wanted = role(mix["parts"], _is_whole(mix.get("spec")))
+            by_request[request] = mix["mix_id"] if wanted is None or wanted in taken else wanted
+            taken.add(by_request[request])
+        keys[mix["mix_id"]] = by_request[request]
     return keys
+
+
+def _request(mix: Row) -> str:
+    """What was asked for besides the seed; a mix whose request is unknown is like no other."""
+    spec = as_json(mix.get("spec"))
+    if not isinstance(spec, dict):
+        return str(mix["mix_id"])
+    return canonical_json({key: value for key, value in spec.items() if key != "seed"})
 
 
 def _is_whole(spec: str | None) -> bool:

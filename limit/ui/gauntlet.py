@@ -58,7 +58,7 @@ def show() -> None:
 def _choices(heads: dict[str, Row]) -> tuple[str, str, bool]:
     """Version, scoring rule, and whether the paper's bars stand beside."""
     versions = sorted({row["version"] or "unknown" for row in heads.values()} | {PAPER_VERSION})
-    newest = next(iter(heads.values()))["version"] if heads else PAPER_VERSION
+    newest = next((row["version"] for row in heads.values() if row["origin"] != "shipped"), PAPER_VERSION)
     left, middle, right = st.columns([3, 3, 2], vertical_alignment="bottom")
     with left:
         version = st.segmented_control(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -210,3 +212,12 @@ def test_an_empty_workspace_still_has_the_paper(ws: Workspace, tmp_path: Path) -
         assert len(published.paper_recipes(store)) == 2
         assert len(published.paper_datasets(store)) == 4
         assert published.foundry_scores(store)
+
+
+def test_seeds_of_one_request_share_a_colour() -> None:
+    def mix(mix_id: str, seed: int, take: int) -> dict[str, Any]:
+        spec = {"parts": [{"source": "lima", "take": take}], "seed": seed}
+        return {"mix_id": mix_id, "parts": [{"source": "lima"}], "spec": json.dumps(spec)}
+
+    keys = mix_series([mix("one", 17, 300), mix("two", 18, 300), mix("three", 17, 100), mix("four", 18, 100)])
+    assert keys == {"one": "lima", "two": "lima", "three": "three", "four": "three"}
