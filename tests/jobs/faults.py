@@ -5,7 +5,7 @@
 Each round starts a chain of jobs from an app process, sends SIGKILL to one kind of process at a random moment of one
 phase, then lets a fresh process bring everything to its end (resuming what was lost, as a person would) and checks:
 every job is there and finished, every step was made exactly once by one worker at a time, each file can be read, no
-slot and no process is left over.
+slot and no process is left over, and the index that was open all along equals one made anew from the files.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import psutil
 
 from limit import jobs
@@ -28,6 +29,8 @@ from limit.jobs import processes
 from limit.jobs.locks import is_locked
 from limit.jobs.rundir import RESUMABLE, job_folders, stored_status
 from limit.settings import PROJECT, Workspace
+from limit.store import Store
+from limit.store.schema import TABLES, ddl
 
 PHASES = ("queued", "starting", "running", "checkpoint", "status-write", "hand-over", "stopping")
 TARGETS = ("app", "supervisor", "worker", "both", "all")
@@ -68,8 +71,12 @@ def play(root: Path, seed: int) -> str:
         app.wait()
     if not hit:
         raise Damage(f"nothing to kill in {phase}/{target}")
-    settle(ws)
-    check(ws, root)
+    with Store.open(
+        ws, shipped=ws.root / "none", published=ws.root / "none"
+    ) as index:  # as the app's, it sees the damage
+        settle(ws)
+        check(ws, root)
+        check_index(index, ws)
     return f"seed {seed}: {phase}/{target}, {hit} killed"
 
 
@@ -157,6 +164,28 @@ def check(ws: Workspace, root: Path) -> None:
     drafts = [path.name for path in ws.jobs.glob(".gone-*")]
     if drafts:
         raise Damage(f"left behind: {drafts}")
+
+
+def check_index(index: Store, ws: Workspace) -> None:
+    """The index, brought up to date, holds what an index of the same files in memory holds, and names no problem."""
+    index.refresh()
+    fresh = Store(ws, memory_index(), None, ws.root / "none", ws.root / "none")
+    fresh.refresh()
+    for table in (*TABLES, "files"):
+        kept, made = (sorted(map(repr, store.rows(f"select * from {table}"))) for store in (index, fresh))
+        if kept != made:
+            raise Damage(f"table {table} of the index is not what the files say")
+    if problems := index.rows("select file, problem from problems"):
+        raise Damage(f"the index could not read {problems}")
+    found = {row["job_id"]: row["state"] for row in index.rows("select job_id, state from job_status")}
+    if found != {folder.name: "finished" for folder in job_folders(ws)}:
+        raise Damage(f"the index knows {found}")
+
+
+def memory_index() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(":memory:")
+    connection.execute(ddl())
+    return connection
 
 
 def _check_work(out: Path, status: Json) -> None:
