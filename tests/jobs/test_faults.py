@@ -22,4 +22,5 @@ def test_a_kill_loses_nothing(seed: int, tmp_path: Path, monkeypatch: pytest.Mon
     try:
         play(tmp_path, seed)
     finally:
-        end_everything(Workspace(tmp_path / "ws"))
+        for folder in tmp_path.glob("*/ws"):
+            end_everything(Workspace(folder))
