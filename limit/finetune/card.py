@@ -64,6 +64,7 @@ def _score_rows(scores: list[Json]) -> list[tuple[Any, ...]]:
         (f"Eval Gauntlet {score.get('version')}", average.get("name"), average.get("score"))
         for score in scores
         for average in score.get("averages", [])
+        if average.get("score") is not None
     ]
 
 

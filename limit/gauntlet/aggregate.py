@@ -1,7 +1,11 @@
 """From right and wrong answers to task scores, category scores and averages, by llm-foundry's rules.
 
 Notable: sub-categories count alike whatever their size; a category with a task missing has no score (what is there is
-kept as `partial_score`, by name); an average is the mean of the categories that have one, and 0 where none has.
+kept as `partial_score`, by name); an average is the mean of the categories that have one.
+
+An average over no category: llm-foundry writes 0, which reads as "no better than guessing" where nothing was measured.
+Here its `score` is null, in eval.json as everywhere that people look, and `upstream_score` beside it is the number that
+llm-foundry writes: 0.0 then, else the score.
 """
 
 from __future__ import annotations
@@ -80,7 +84,10 @@ def weight(entry: Entry, version: Version, records: Mapping[str, int]) -> float:
 
 
 def composite(version: Version, accuracies: Mapping[str, Any], records: Mapping[str, int]) -> Composite:
-    """Category scores and averages from accuracies in [0, 1] by `<task>/<k>-shot`: numbers, or arrays of resamples."""
+    """Category scores and averages from accuracies in [0, 1] by `<task>/<k>-shot`: numbers, or arrays of resamples.
+
+    These are llm-foundry's numbers, with 0 for an average over no category.
+    """
     categories: dict[str, Any] = {}
     partial: dict[str, Any] = {}
     for name, entries in version.categories.items():
@@ -116,7 +123,8 @@ def summarise(version: Version, results: Sequence[TaskResult], records: Mapping[
         "averages": [
             {
                 "name": name,
-                "score": points.averages[name],
+                "score": points.averages[name] if points.members[name] else None,
+                "upstream_score": points.averages[name],
                 **_interval(drawn.averages[name] if points.members[name] else None),
                 "categories": list(points.members[name]),
                 "missing": [label for label in labels if label not in points.members[name]],

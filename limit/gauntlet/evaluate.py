@@ -36,6 +36,7 @@ from limit.gauntlet.tasks import Task, Version, load_version
 from limit.jobs.context import JobContext
 from limit.specs.gauntlet import GauntletSpec
 
+Source = tuple[str | None, str, bool]
 METRICS = {
     "multiple_choice": "lowest mean token loss",
     "schema": "lowest mean token loss",
@@ -77,6 +78,11 @@ def make_plan(spec: GauntletSpec, folder: Path) -> Plan:
         )
     files = dict.fromkeys(task.file for task in runnable if task.file)
     return Plan(gauntlet, runnable, absent, {file: file_sha256(folder / file) for file in files})
+
+
+def read_groups(plan: Plan, folder: Path) -> dict[Source, dict[str, list[Json]]]:
+    """The records of every task of a plan. Raises LimitError on the first that cannot be used, by file and line."""
+    return {source: load_records(task, folder) for source, task in {_source(t): t for t in plan.tasks}.items()}
 
 
 def evaluation_id(spec: GauntletSpec, plan: Plan, run_id: str | None) -> str:
@@ -127,7 +133,7 @@ class _Evaluation:
     ) -> None:
         self.spec, self.data, self.out_dir, self.context = spec, data, out_dir, context
         self.plan, self.subject = plan, subject
-        self.groups = {_source(task): load_records(task, data) for task in plan.tasks}
+        self.groups = read_groups(plan, data)
         self.encoder = Encoder(tokenizer)
         self.engine = Engine(model, tokenizer, spec, add_space=not self.encoder.needs_prefix_space)
         self.protocol = {
@@ -286,7 +292,7 @@ class _Gathered:
         return {"result": result, "near_ties": self.near_ties, "nan": self.nan, **rules}
 
 
-def _source(task: Task) -> tuple[str | None, str, bool]:
+def _source(task: Task) -> Source:
     """Tasks with the same records: the same file read in the same way."""
     return task.file, task.type, task.has_categories
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from limit import jobs
 from limit.core import Json, LimitError, content_id
-from limit.gauntlet.evaluate import evaluation_id, make_plan
+from limit.gauntlet.evaluate import evaluation_id, make_plan, read_groups
 from limit.gauntlet.results import read_eval, scores_of
 from limit.gauntlet.tasks import data_folder
 from limit.runs import ensure_run, load_run
@@ -38,7 +38,9 @@ def launch_gauntlet(
     name = run_id or ensure_run(ws, RunSpec(model=model or ""))
     run = load_run(ws, name.partition("@")[0])
     folder = data_folder(ws, spec.version, spec.data)
-    eval_id = evaluation_id(spec, make_plan(spec, folder), name)
+    plan = make_plan(spec, folder)
+    read_groups(plan, folder)  # a broken record is told now, not by a job that has first loaded a model
+    eval_id = evaluation_id(spec, plan, name)
     path = evaluation_folder(ws, name, eval_id) if out is None else Path(out).expanduser().resolve()
     request = jobs.JobRequest(
         kind="gauntlet",

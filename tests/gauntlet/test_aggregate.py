@@ -68,6 +68,18 @@ def test_an_average_over_no_category_is_zero() -> None:
     assert composite(version(), {}, {}).averages == {"core_average": 0.0, "nothing": 0.0}
 
 
+def test_people_see_no_score_for_it_and_upstreams_number_stays_at_hand() -> None:
+    gauntlet = load_version("v0", DEFINITIONS)
+    rows = summarise(gauntlet, [TaskResult("copa", 0, {"": [1, 0] * 50})], {})["averages"]
+    core = next(row for row in rows if row["name"] == "core_average")
+    assert (core["score"], core["upstream_score"], core["ci_low"], core["categories"]) == (None, 0.0, None, [])
+    lite = [TaskResult(entry.task, entry.num_fewshot, {"": [1, 0] * 50}) for entry in
+            gauntlet.categories["commonsense_reasoning_lite"]]  # fmt: skip
+    found = {row["name"]: row for row in summarise(gauntlet, lite, {})["averages"]}["lite_average"]
+    assert found["categories"] == ["commonsense_reasoning_lite"]
+    assert found["score"] == found["upstream_score"] is not None
+
+
 def test_a_result_at_another_shot_count_does_not_count() -> None:
     assert "two" not in composite(version(), {"c/0-shot": 1.0}, RECORDS).categories
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +16,10 @@ import pytest
 
 from limit.cli import main
 from limit.gauntlet.launch import launch_gauntlet, spec_arguments
-from limit.gauntlet.rows import read_choices
+from limit.gauntlet.rows import read_choices, read_items
 from limit.settings import PROJECT, Workspace
 from limit.specs.gauntlet import GauntletSpec
+from tests.gauntlet.conftest import make_records, write_data
 
 
 def run(*words: str) -> tuple[int, Any, str]:
@@ -67,6 +72,126 @@ def test_a_wrong_request_is_one_line_and_exit_code_2(
     assert captured.out == ""
     assert said in captured.err
     assert captured.err.count("\n") == 1
+
+
+BROKEN = [
+    ("pick", 2, '{"query": "a", "choices": ["b"', "line 2: broken JSON"),
+    ("pick", 3, '{"query": "a", "choices": ["b", "c"]}', "line 3: `gold` is None"),
+    ("pick", 4, '{"query": "a", "gold": 0}', "line 4: `choices` must be a list"),
+    ("pick", 1, '{"query": "a", "choices": ["b", "c"], "gold": 2}', "line 1: `gold` is 2"),
+    ("pick", 5, '{"query": "a", "choices": ["b", "c"], "gold": -1}', "line 5: `gold` is -1"),
+    ("pick", 1, '["a list"]', "line 1: a list, expected a JSON object"),
+    ("next", 2, '{"context": "a", "continuation": "b"}', "line 2: `category` must be text"),
+    ("sums", 2, '{"context": "a"}', "line 2: `answer` is missing"),
+]
+
+
+@pytest.mark.parametrize(("task", "line", "text", "said"), BROKEN)
+def test_a_record_that_cannot_be_used_is_named_before_anything_starts(
+    ws: Workspace,
+    data: Path,
+    tiny_llama: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    task: str,
+    line: int,
+    text: str,
+    said: str,
+) -> None:
+    path = data / f"{task}.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[: line - 1], text, *lines[line:]]) + "\n")
+    message = refused(data, tiny_llama, tmp_path / "out", capsys)
+    assert f"{task}.jsonl, {said}" in message
+    assert not ws.jobs.exists() or not list(ws.jobs.glob("*/job.json"))
+
+
+def test_a_file_without_records_is_named(
+    ws: Workspace, data: Path, tiny_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "who.jsonl").write_text("\n\n")
+    assert "who.jsonl holds no records" in refused(data, tiny_llama, tmp_path / "out", capsys)
+
+
+def refused(data: Path, model: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that a refused request prints; nothing may be left in its folder."""
+    words = ["gauntlet", "run", "--model", str(model), "--version", "v0", "--data", str(data), "--out", str(out)]
+    code = main([*words, "--wait", "--json"])
+    captured = capsys.readouterr()
+    assert (code, captured.out, captured.err.count("\n")) == (2, "", 1)
+    assert not out.exists() or not list(out.iterdir())
+    return captured.err
+
+
+@pytest.mark.slow
+def test_a_limit_cuts_records_and_nothing_else(ws: Workspace, data: Path, tiny_llama: Path, tmp_path: Path) -> None:
+    """The longest answer, by which prompts are cut and answers end, stands behind the limit."""
+    rows = [json.loads(line) for line in (data / "sums.jsonl").read_text().splitlines()]
+    rows[-1]["chain_of_thought"] = "one and one and one and one is a long way to say four. " * 2
+    (data / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = [
+        "run",
+        "--model",
+        str(tiny_llama),
+        "--version",
+        "v0",
+        "--tasks",
+        "next,sums",
+        "--data",
+        str(data),
+        "--wait",
+    ]
+    found = {}
+    for name, more in (("whole", []), ("cut", ["--limit", "2"])):
+        code, value, errors = run(*words, "--max-seq-len", "256", "--out", str(tmp_path / name), *more, "--wait")
+        assert (code, errors) == (0, ""), value
+        items = read_items(tmp_path / name).to_pylist()
+        found[name] = {(i["task"], i["subcategory"], i["idx"]): (i["context"], i["generated"]) for i in items}
+    assert len(found["whole"]) == 13 + 9
+    assert sorted(found["cut"]) == [("next", "one", 0), ("next", "one", 1), ("next", "two", 0), ("next", "two", 1),
+                                    ("sums", "", 0), ("sums", "", 1)]  # fmt: skip
+    assert found["cut"] == {key: found["whole"][key] for key in found["cut"]}
+    assert len(found["cut"]["sums", "", 0][1]) > 100
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_goes_on_from_the_same_words(
+    ws: Workspace, data: Path, tiny_llama: Path, tmp_path: Path
+) -> None:
+    records = make_records()
+    write_data(data, {**records, "pick": records["pick"] * 60})
+    words = ["run", "--model", str(tiny_llama), "--version", "v0", "--tasks", "pick", "--data", str(data), "--wait"]
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "limit", "gauntlet", *words, "--out", str(out), "--json"]
+    first = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done_before = killed_in_the_middle(ws, out)
+    _, errors = first.communicate(timeout=120)
+    assert (first.returncode, errors.count("\n")) == (2, 1), errors
+    assert sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) == ["journal.jsonl"]
+
+    code, value, errors = run(*words, "--out", str(out))
+    assert (code, errors) == (0, "")
+    events = (next(ws.jobs.glob("*/job.json")).parent / "events.jsonl").read_text()
+    resumed = re.search(r"going on after (\d+) packs", events)
+    assert resumed and int(resumed[1]) >= done_before
+    assert sorted(path.name for path in out.iterdir()) == ["choices.parquet", "eval.json", "items.parquet"]
+    code, whole, _ = run(*words, "--out", str(tmp_path / "whole"))
+    assert read_items(out).equals(read_items(tmp_path / "whole"))
+    assert read_choices(out).equals(read_choices(tmp_path / "whole"))
+    assert value["scores"] == whole["scores"]
+
+
+def killed_in_the_middle(ws: Workspace, out: Path) -> int:
+    """Kill the worker once it has done a few packs; returns how many those were."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        done = (out / "journal.jsonl").read_text().count('"pack"') if (out / "journal.jsonl").exists() else 0
+        if done > 3:
+            pid = next(json.loads(p.read_text())["pid"] for p in ws.jobs.glob("*/status.json"))
+            os.kill(pid, signal.SIGKILL)
+            return done
+        time.sleep(0.05)
+    raise AssertionError("the evaluation never started")
 
 
 def test_the_same_request_is_one_evaluation(
