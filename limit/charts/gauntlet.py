@@ -88,7 +88,13 @@ def _bar_trace(bars: Sequence[Row], key: str, label: str, palette: Palette, lege
         marker={
             "color": colour,
             "line": {"color": palette.edge if palette.mode == "dark" else colour, "width": 0.8},
-            "pattern": {"shape": ["/" if r.get("partial") else "" for r in bars], "fgcolor": palette.edge, "size": 6},
+            "pattern": {
+                "shape": ["/" if r.get("partial") else "" for r in bars],
+                "fgcolor": palette.edge,
+                "bgcolor": colour,  # without it plotly leaves the ground between the lines empty
+                "solidity": 0.25,
+                "size": 6,
+            },
         },
         customdata=[[str(r.get("key") or ""), r["category"], r["series"]] for r in bars],
         hovertext=[_hover(r) for r in bars],

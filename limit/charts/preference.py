@@ -12,6 +12,7 @@ from limit.charts.style import empty, literal, series_label, styled
 
 Row = dict[str, Any]
 ROW_PX, BAR = 66, 0.5  # height of a row, and the share of it that its bar takes
+GAP = "\u2002"  # between a text and the edge that it starts or ends at
 
 
 def preference_bars(rows: Sequence[Row], palette: Palette, *, scale: float = 1.0) -> go.Figure:
@@ -35,6 +36,7 @@ def preference_bars(rows: Sequence[Row], palette: Palette, *, scale: float = 1.0
     figure.add_vline(x=50, line={"color": palette.muted, "width": 1, "dash": "dot"})
     figure.update_xaxes(range=[0, 100], title_text="preferred by the judge (% of decided verdicts)", automargin=True)
     figure.update_yaxes(range=[len(rows) - 0.5, -0.8], showgrid=False, zeroline=False, visible=False)
+    figure.update_xaxes(zeroline=False)
     row_px = ROW_PX * scale * (2 if scale > 1 and len(rows) < 3 else 1)  # a lone bar fills a screen better
     styled(figure, palette, round(72 + row_px * len(rows)), barmode="stack", showlegend=False)
     figure.update_xaxes(title_font_size=round(13 * scale))
@@ -45,7 +47,7 @@ def _texts(rows: Sequence[Row], words: list[str], x: float, colour: str, size: f
     """Words above the bars, from the left edge (x = 0) or up to the right one (x = 100)."""
     return go.Scatter(
         x=[x] * len(rows),
-        y=[place - BAR / 2 - 0.03 for place in range(len(rows))],
+        y=[place - BAR / 2 - 0.06 for place in range(len(rows))],
         mode="text",
         text=words,
         textposition="top right" if x == 0 else "top left",
@@ -79,7 +81,7 @@ def _segment(segment: str, rows: Sequence[Row], palette: Palette) -> go.Bar:
     widths = [shares(row)[index] for row in rows]
     colours = [palette.tie if segment == "tie" else palette.colour(row[f"{segment}_series"]) for row in rows]
     rates = [row.get("preference_pct") for row in rows]
-    texts = [None if rate is None else f"{rate if index == 0 else 100 - rate:.1f} %" for rate in rates]
+    texts = [None if rate is None else f"{GAP}{rate if index == 0 else 100 - rate:.1f} %{GAP}" for rate in rates]
     return go.Bar(
         name=segment,
         orientation="h",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from typing import Any
 
 import plotly.graph_objects as go
@@ -10,6 +11,7 @@ import plotly.graph_objects as go
 from limit.charts.palette import PAPER_LABELS, Palette
 
 FONT = "Source Sans, Source Sans Pro, Source Sans 3, Segoe UI, Helvetica, Arial, sans-serif"
+EMPTY_CHARS = 34  # of a line that fits a phone and the narrow column of a page
 CATEGORY_LABELS: dict[str, str] = {
     "average": "Average",
     "world_knowledge": "World knowledge",
@@ -72,7 +74,9 @@ def styled(figure: go.Figure, palette: Palette, height: int, title: str | None =
 def empty(palette: Palette, message: str, height: int = 220) -> go.Figure:
     """A figure that says why there is nothing to draw."""
     figure = go.Figure()
-    figure.add_annotation(text=literal(message), showarrow=False, font={"color": palette.muted, "size": 14})
+    lines = "<br>".join(literal(line) for line in textwrap.wrap(message, EMPTY_CHARS))  # plotly wraps nothing
+    where = {"xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "showarrow": False}
+    figure.add_annotation(text=lines, font={"color": palette.muted, "size": 14}, **where)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     return styled(figure, palette, height)

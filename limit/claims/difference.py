@@ -17,6 +17,7 @@ from limit.store import Store
 from limit.store.queries_gauntlet import CORE
 from limit.store.schema import Row
 
+READING_ERROR = "reading error"  # basis of a difference that was read off a published figure, not tested
 SHOWN = {"average": "Gauntlet average", "preference": "Preference"}
 
 
@@ -67,7 +68,7 @@ def _published(a: Row, b: Row, category: str) -> Row:
     error = (first["high"] or first["score"]) - first["score"] + (second["high"] or second["score"]) - second["score"]
     verdict = "better" if estimate > error else "worse" if estimate < -error else "cannot tell"
     bounds = {"estimate": estimate, "low": estimate - error, "high": estimate + error}
-    return _line(category, "none", "reading error", verdict=verdict, **bounds)
+    return _line(category, "none", READING_ERROR, verdict=verdict, **bounds)
 
 
 def _score(row: Row, category: str) -> Row:
@@ -209,7 +210,10 @@ def sentence(line: Row, a: str, b: str) -> str:
         return f"{name}: cannot tell {a} from {b} ({span}).{_more(line)}"
     if line["verdict"] == "worse":
         low, high, value = -high, -low, -value
-    return f"{name}: {a} is {line['verdict']} than {b} by {show(value)} [{show(low)}, {show(high)}]."
+    by = f"by {show(value)} [{show(low)}, {show(high)}]"
+    if line["basis"] == READING_ERROR:
+        return f"{name}: {a} is published {'above' if line['verdict'] == 'better' else 'below'} {b} {by}."
+    return f"{name}: {a} is {line['verdict']} than {b} {by}."
 
 
 def _more(line: Row) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from limit.claims.difference import compare_models
+from limit.claims.difference import READING_ERROR, compare_models
 from limit.claims.sizes import value_of
 from limit.core import Json, LimitError
 from limit.formats import accuracy_interval, percent_interval
@@ -18,9 +18,13 @@ from limit.store import Store
 from limit.store.queries_models import own_rows, paper_rows
 from limit.store.schema import Row
 
-Outcome = Literal["supported", "unclear", "contradicted", "no data"]
-State = Literal["green", "amber", "red", "grey"]
+Outcome = Literal["supported", "as published", "unclear", "contradicted", "no data"]
+State = Literal["green", "amber", "red", "grey", "published"]
 RELATIONS = ("above", "below", "level")
+AS_PUBLISHED = (
+    "The published scores read so, and they lie further apart than a figure can be misread. How far they would move "
+    "with other items or seeds was not published, so nothing was tested."
+)
 MEASURES = ("average", "preference")
 
 
@@ -90,7 +94,8 @@ def _between(store: Store, a: Row, b: Row, test: Mapping[str, Any]) -> Evidence:
     words = {"better": "above", "worse": "below", "cannot tell": "level"}
     found = words[line["verdict"]]
     wanted = test["relation"]
-    outcome: Outcome = "supported" if found == wanted else "unclear" if found == "level" else "contradicted"
+    agrees: Outcome = "as published" if line["basis"] == READING_ERROR else "supported"
+    outcome: Outcome = agrees if found == wanted else "unclear" if found == "level" else "contradicted"
     return Evidence(outcome, line["estimate"], line["low"], line["high"], difference_caption(line, a, b), runs)
 
 
@@ -109,7 +114,7 @@ def preference_caption(row: Row) -> str:
 def difference_caption(line: Row, a: Row, b: Row) -> str:
     """n, basis and interval of a difference."""
     show = percent_interval if line["measure"] == "preference" else accuracy_interval
-    basis = {"paired": "paired, 95 % bootstrap, Holm-corrected", "reading error": "reading error of the figure only"}
+    basis = {"paired": "paired, 95 % bootstrap, Holm-corrected", READING_ERROR: "reading error of the figure only"}
     n = f"n = {line['n']:,} {line['unit']}" if line["n"] else ""
     shown = show(line["estimate"], line["low"], line["high"])
     words = [
@@ -122,12 +127,17 @@ def difference_caption(line: Row, a: Row, b: Row) -> str:
 
 
 def state(evidence: Evidence, bound: Mapping[str, Any]) -> State:
-    """Green while the data support the claim, amber when the numbers it was written on moved, red when they deny it."""
+    """Green while the data support the claim, amber when the numbers it was written on moved, red when they deny it.
+
+    A claim that rests on published numbers without their sampling error is neither: it is as published.
+    """
     if evidence.outcome == "no data":
         return "grey"
     if evidence.outcome == "contradicted":
         return "red"
-    return "green" if evidence.outcome == "supported" and not moved(evidence, bound) else "amber"
+    if evidence.outcome == "unclear" or moved(evidence, bound):
+        return "amber"
+    return "published" if evidence.outcome == "as published" else "green"
 
 
 def moved(evidence: Evidence, bound: Mapping[str, Any]) -> bool:

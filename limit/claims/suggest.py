@@ -13,13 +13,14 @@ from limit.store.schema import Row
 def suggestions(store: Store, rows: Sequence[Row]) -> list[Json]:
     """Claims about the models of one layer that the data support: {sentence, test, evidence, layer}.
 
-    Each candidate test is run and only supported ones are offered; the words say no more than the test does.
+    Each candidate test is run and only those are offered that hold or were published so; the words say no more than
+    the test does.
     """
     models = {row["key"]: row for row in rows}
     found = []
     for test, sentence in _candidates(rows):
         evidence = evaluate(store, test, models)
-        if evidence.outcome == "supported":
+        if evidence.outcome in ("supported", "as published"):
             found.append({"sentence": sentence, "test": test, "evidence": evidence})
     return found
 
@@ -55,5 +56,11 @@ def _test(a: Row, measure: str, relation: str, b: Row | None = None) -> Json:
 
 def chip(outcome: str) -> str:
     """The outcome as a short word."""
-    words = {"supported": "holds", "unclear": "cannot tell", "contradicted": "contradicted", "no data": "no data"}
+    words = {
+        "supported": "holds",
+        "as published": "as published",
+        "unclear": "cannot tell",
+        "contradicted": "contradicted",
+        "no data": "no data",
+    }
     return words[outcome]

@@ -21,7 +21,7 @@ body { font: 16px/1.5 "Source Sans 3", "Segoe UI", Helvetica, Arial, sans-serif;
 h1 { font-size: 1.9rem; margin: 0 0 4px; } h2 { font-size: 1.3rem; margin: 40px 0 8px; }
 .caption, footer { color: #5b6070; font-size: 0.9rem; overflow-wrap: anywhere; }
 .state { border-radius: 4px; padding: 1px 8px; font-size: 0.85rem; border: 1px solid currentColor; }
-.green { color: #146c43; } .amber { color: #8a5a00; } .red { color: #a32020; } .grey { color: #5b6070; }
+.green { color: #146c43; } .amber { color: #8a5a00; } .red { color: #a32020; } .grey, .published { color: #5b6070; }
 table { border-collapse: collapse; width: 100%; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 6px 8px; border-top: 1px solid #e3e5ea; overflow-wrap: anywhere; }
 .num { text-align: right; white-space: nowrap; }
@@ -33,6 +33,7 @@ STATE_WORDS = {
     "amber": "the numbers moved",
     "red": "the data deny it",
     "grey": "no data here",
+    "published": "as published, not tested",
 }
 
 

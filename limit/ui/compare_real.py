@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from limit import charts
-from limit.claims.difference import compare_models
+from limit.claims.difference import READING_ERROR, compare_models
+from limit.claims.evidence import AS_PUBLISHED
 from limit.store import Store
 from limit.store.schema import Row
 from limit.ui.shell import note_line, plain
@@ -29,7 +29,8 @@ def choose_two(rows: Sequence[Row]) -> tuple[Row, Row] | None:
         )
     with right:
         others = [key for key in keys if key != first]
-        second = st.selectbox("B", others, format_func=lambda k: _name(by_key[k]), key="b", bind="query-params")
+        known = next((i for i, key in enumerate(others) if by_key[key]["x"] is not None), 0)
+        second = st.selectbox("B", others, known, format_func=lambda k: _name(by_key[k]), key="b", bind="query-params")
     return by_key[first], by_key[second]
 
 
@@ -46,11 +47,20 @@ def show_real(store: Store, rows: Sequence[Row]) -> None:
     lines = cached_lines(store, a, b)
     for line in lines:
         chip, words = st.columns([1, 7], vertical_alignment="center")
-        chip.markdown(CHIPS[line["verdict"]])
+        if line["basis"] == READING_ERROR and line["verdict"] != "cannot tell":
+            chip.markdown(":gray-badge[as published]", help=AS_PUBLISHED)
+        else:
+            chip.markdown(CHIPS[line["verdict"]])
         words.markdown(plain(line["sentence"]))
     _note(lines, a, b)
-    told = [charts.category_label(line["measure"]) for line in lines if line["verdict"] != "cannot tell"]
-    st.caption(f"{len(told)} of {len(lines)} differences can be told from chance.")
+    tested = [line for line in lines if _tested(line)]
+    told = [line for line in tested if line["verdict"] != "cannot tell"]
+    st.caption(f"{len(told)} of {len(tested)} tested differences can be told from chance.")
+
+
+def _tested(line: Row) -> bool:
+    """Whether there was something to compare and its sampling error was known."""
+    return line["estimate"] is not None and line["basis"] != READING_ERROR
 
 
 def cached_lines(store: Store, a: Row, b: Row) -> list[Row]:

@@ -8,22 +8,36 @@ from collections.abc import Sequence
 import streamlit as st
 
 from limit import charts
+from limit.access import may
+from limit.claims.evidence import AS_PUBLISHED
 from limit.claims.suggest import chip, suggestions
 from limit.formats import accuracy_interval, count, percent_interval
 from limit.store import Store
 from limit.store.queries_models import own_rows, paper_rows
 from limit.store.queries_runs import jobs, mixes, problems, studies
 from limit.store.schema import Row
-from limit.ui.shell import chart, errors_in_words, is_dark, note_line, open_store, page_head, plain, show_error
+from limit.ui.shell import (
+    chart,
+    errors_in_words,
+    is_dark,
+    note_line,
+    open_store,
+    open_workspace,
+    page_head,
+    plain,
+    show_error,
+)
 
 PAPER_CHOICE = "The LIMIT paper"
 SIZES = ("7B", "30B", "all")
 MANY = 12  # more models than this do not fit one picture
+EMBEDDED = "mini"  # the study whose results ship and that this machine can repeat
+CLAIMS = 4  # shown at once; the rest on request
 STEPS = (
     ("Look at the data", "pages/samples.py", "Samples"),
     ("Put a small mix together", "pages/mix.py", "Mix"),
     ("Finetune the tiny model on it", "pages/launch.py", "Launch"),
-    ("Read both scores beside the paper's", "pages/compare.py", "Compare"),
+    ("Read both scores", "pages/compare.py", "Compare"),
 )
 NEXT = (
     ("pages/mix.py", "Build a mix"),
@@ -34,7 +48,7 @@ NEXT = (
 TABLE_STYLE = """
 <style>
 .limit-table { overflow-x: auto; }
-.limit-table table { width: 100%; border-collapse: collapse; font-size: 0.92rem; }
+.limit-table table { width: 100%; border-collapse: collapse; font-size: 0.92rem; min-width: 720px; }
 .limit-table th { text-align: left; font-weight: 600; opacity: 0.72; padding: 6px 10px; white-space: nowrap; }
 .limit-table td { padding: 6px 10px; border-top: 1px solid rgba(128,128,128,0.25); vertical-align: middle; }
 .limit-table td.num, .limit-table th.num { text-align: right; white-space: nowrap; }
@@ -55,7 +69,8 @@ def show() -> None:
         _picture(store, rows)
         if all(row["origin"] == "published" for row in rows):
             _embedded(store)
-        _next_steps(store)
+        if not _is_new(store):
+            _next_steps()
 
 
 def palette_for(store: Store) -> charts.Palette:
@@ -141,6 +156,8 @@ def _picture(store: Store, rows: Sequence[Row]) -> None:
     with right:
         st.subheader("What it says", anchor=False)
         _claims(store, rows)
+    if _is_new(store):
+        _first_steps()
     models_table(rows, palette)
 
 
@@ -154,7 +171,6 @@ def _embedded(store: Store) -> None:
     chart(charts.plane(plane_rows(rows), palette, height=340), charts.plane_alt(rows), key="overview_embedded")
     _plane_note(rows)
     models_table(rows, palette)
-    _link("pages/launch.py", "Run the embedded study")
 
 
 def plane_rows(rows: Sequence[Row]) -> list[Row]:
@@ -209,10 +225,20 @@ def _claims(store: Store, rows: Sequence[Row]) -> None:
     offered = [claim for layer in dict.fromkeys(r["layer"] for r in rows) for claim in _supported(store, rows, layer)]
     if not offered:
         st.caption("No difference here is large enough to be told from chance yet.")
-    for claim in offered[:6]:
-        evidence = claim["evidence"]
-        st.markdown(f":green-badge[{chip(evidence.outcome)}] {plain(claim['sentence'])}")
-        st.caption(plain(evidence.caption))
+    for claim in offered[:CLAIMS]:
+        _claim(claim)
+    if len(offered) > CLAIMS:
+        with st.expander(f"{len(offered) - CLAIMS} more"):
+            for claim in offered[CLAIMS:12]:
+                _claim(claim)
+
+
+def _claim(claim: Row) -> None:
+    evidence = claim["evidence"]
+    tested = evidence.outcome != "as published"
+    badge = f":{'green' if tested else 'gray'}-badge[{chip(evidence.outcome)}]"
+    st.markdown(f"{badge} {plain(claim['sentence'])}", help=None if tested else AS_PUBLISHED)
+    st.caption(plain(evidence.caption))
 
 
 def _supported(store: Store, rows: Sequence[Row], layer: str) -> list[Row]:
@@ -269,16 +295,45 @@ def _text(value: str) -> str:
     return html.escape(value if len(value) <= 160 else value[:159] + "…")
 
 
-def _next_steps(store: Store) -> None:
-    own = [row for row in own_rows(store) if row["origin"] == "workspace"]
-    if not own:
+def _is_new(store: Store) -> bool:
+    """Whether the workspace has no run of its own."""
+    return all(row["origin"] != "workspace" for row in own_rows(store))
+
+
+def _first_steps() -> None:
+    """Numbered, with the click for each; operators may also start the whole embedded study at once."""
+    with st.container(border=True):
         st.subheader("First steps", anchor=False)
         for number, (column, step) in enumerate(zip(st.columns(len(STEPS)), STEPS, strict=True), 1):
             words, page, label = step
             with column:
                 st.markdown(f"**{number}.** {words}")
                 _link(page, label)
-        return
+        _start_embedded()
+
+
+def _start_embedded() -> None:
+    """One click for the embedded study, or the way to its runs once it was started."""
+    if (open_workspace().studies / EMBEDDED / "study.json").is_file():
+        _link("pages/runs.py", "The embedded study was started: see its runs")
+    elif may("operator"):
+        left, right = st.columns([1, 2], vertical_alignment="center")
+        words = "Or all at once: ten finetunes of the tiny model with both scores, about half an hour on two cores."
+        right.caption(words)
+        with left, errors_in_words():
+            if st.button("Run the embedded study", icon=":material/play_arrow:", key="run_embedded"):
+                _run_embedded()
+
+
+def _run_embedded() -> None:
+    from limit.studies import run_study
+
+    with st.spinner("Building its mixes and queueing its jobs"):
+        run_study(open_workspace(), EMBEDDED)
+    st.rerun()
+
+
+def _next_steps() -> None:
     for column, (page, label) in zip(st.columns(len(NEXT)), NEXT, strict=True):
         with column:
             _link(page, label)

@@ -22,6 +22,13 @@ from limit.ui.preferences_ranking import show_ranking
 from limit.ui.shell import chart, errors_in_words, note_line, open_store, page_head, plain
 
 PAPER, OWN = "The paper", "Your comparisons"
+ORDERS = {
+    "both": "each pair judged in both orders, a win needs both",
+    "seeded": "answers shown in a random order",
+    "votes": "voters see the answers in a random order",
+    "fixed": "the baseline's answer always shown first",
+}
+UNKNOWN_ORDER = "order shown to the judge not recorded"
 PROMPT_SETS = {"LIMA's test prompts": "lima", "Instruct-v3's test prompts": "instruct-v3"}
 
 
@@ -116,8 +123,8 @@ def _own(store: Store, rows: Sequence[Row]) -> None:
     rows = [row for row in rows if chosen in ("all", row["prompt_set"] or "unnamed")]
     chart(charts.preference_bars(rows, palette_for(store)), charts.preference_alt(rows), key="own-bars")
     note_line(
-        rule="wins over wins and losses in each seed, ties and invalid left out, mean over seeds; "
-        "judged in both orders, a win needs both",
+        rule="wins over wins and losses in each seed, ties and invalid left out, mean over seeds",
+        order=order_words(rows),
         whisker="95 % bootstrap over distinct prompts",
         dotted="50 %: no preference",
     )
@@ -126,6 +133,16 @@ def _own(store: Store, rows: Sequence[Row]) -> None:
     names = {id_: f"{row['label']} · {row['prompt_set']} · {row['judge']}" for id_, row in by_id.items()}
     id_ = _choose(names)
     show_comparison(store, by_id[id_], _rows_of(store, id_))
+
+
+def order_words(rows: Sequence[Row]) -> str:
+    """In which order the judges of these comparisons saw the answers, as far as that is known."""
+    kinds: dict[str, int] = {}
+    for row in rows:
+        shown = "votes" if row["kind"] == "votes" else str(row["answer_order"]).strip('"')
+        words = ORDERS.get(shown, UNKNOWN_ORDER)
+        kinds[words] = kinds.get(words, 0) + 1
+    return "; ".join(words if len(kinds) == 1 else f"{words} ({n} of {len(rows)})" for words, n in kinds.items())
 
 
 def _choose(names: dict[str, str]) -> str:

@@ -13,7 +13,7 @@ import streamlit as st
 
 from limit.access import may
 from limit.claims import ledger
-from limit.claims.evidence import Evidence, State, evaluate, model_index, state
+from limit.claims.evidence import AS_PUBLISHED, Evidence, State, evaluate, model_index, state
 from limit.claims.suggest import suggestions
 from limit.core import Json
 from limit.export.report import claim_figure
@@ -29,6 +29,7 @@ CHIPS: dict[State, str] = {
     "amber": ":orange-badge[the numbers moved or cannot tell]",
     "red": ":red-badge[the data deny it]",
     "grey": ":gray-badge[no data here]",
+    "published": ":gray-badge[as published]",
 }
 SLIDE_SCALE = 1.6  # of a chart in the room against one on a page
 SLIDE_STYLE = """
@@ -83,7 +84,8 @@ def _ledger(store: Store, claims: Sequence[Json], models: Mapping[str, Row]) -> 
         with st.container(border=True):
             evidence = _evidence(store, claim, models)
             found = state(evidence, claim["bound"])
-            st.markdown(f"{CHIPS[found]} **{plain(claim['sentence'])}**")
+            reason = AS_PUBLISHED if found == "published" else None
+            st.markdown(f"{CHIPS[found]} **{plain(claim['sentence'])}**", help=reason)
             st.caption(plain(evidence.caption))
             if may("analyst"):
                 _buttons(claim, evidence, found)
@@ -194,7 +196,8 @@ def _slides(store: Store) -> None:
     st.html(f'<h1 class="limit-claim">{html.escape(claim["sentence"])}</h1>')
     _figure(store, claim, models, key=f"slide_{number}", scale=SLIDE_SCALE)
     st.html(f'<p class="limit-caption">{html.escape(evidence.caption)}</p>')
-    st.markdown(CHIPS[state(evidence, claim["bound"])])
+    found = state(evidence, claim["bound"])
+    st.markdown(CHIPS[found], help=AS_PUBLISHED if found == "published" else None)
     _turn(number, len(claims))
 
 

@@ -168,6 +168,20 @@ def test_nothing_to_draw_is_said(draw: Any) -> None:
     assert draw([], LIGHT).layout.annotations[0].text
 
 
+def test_a_source_of_many_subsets_is_one_part_of_a_composition() -> None:
+    many = [{"source": "t0", "subset": f"task-{n}", "rows": 10} for n in range(200)]
+    parts = [*many, {"source": "lima", "subset": "a", "rows": 5}, {"source": "lima", "subset": "b", "rows": 7}]
+    assert charts.composition_text(parts) == "t0 2,000 (200 subsets) + lima/a 5 + lima/b 7"
+    assert charts.composition_html(parts, LIGHT).count("<span") == 3
+
+
+def test_words_of_an_empty_figure_fit_a_narrow_column() -> None:
+    message = "No model has both a Gauntlet average and a preference rate yet"
+    text = charts.plane([], LIGHT).layout.annotations[0].text
+    assert text.replace("<br>", " ") == message
+    assert max(len(line) for line in text.split("<br>")) <= 34
+
+
 def test_a_composition_bar_is_escaped_and_in_proportion() -> None:
     parts = [{"source": "<b>x</b>", "subset": None, "rows": 300}, {"source": "lima", "subset": "s", "rows": 100}]
     text = charts.composition_html(parts, LIGHT)

@@ -14,7 +14,7 @@ from limit.claims.difference import compare_models, paired_scores
 from limit.claims.evidence import Evidence, check_test, evaluate, model_index, moved, state
 from limit.claims.nearest import Nearest
 from limit.claims.sizes import curve_rows, smallest_sufficient
-from limit.claims.suggest import suggestions
+from limit.claims.suggest import chip, suggestions
 from limit.core import LimitError
 from limit.settings import Workspace
 from limit.store import Store
@@ -87,6 +87,7 @@ def test_published_models_are_compared_by_their_reading_error_only(store: Store)
     lines = compare_models(store, rows["paper:7B:full"], rows["paper:7B:lima"])
     assert {line["basis"] for line in lines[:-1]} == {"reading error"}
     assert lines[0]["verdict"] == "better"
+    assert "is published above" in lines[0]["sentence"]
     unknown = compare_models(store, rows["paper:7B:full"], rows["paper:7B:base"])
     assert all(line["estimate"] is None and line["verdict"] == "cannot tell" for line in unknown)
     assert "not published" in unknown[0]["sentence"]
@@ -158,6 +159,17 @@ def test_a_claim_is_red_when_the_data_deny_it(store: Store) -> None:
     wrong = {"kind": "model", "a": a["key"], "b": b["key"], "measure": "average", "relation": "above"}
     evidence = evaluate(store, wrong)
     assert state(evidence, evidence.numbers()) == "red"
+
+
+def test_a_published_difference_is_never_said_to_hold(store: Store) -> None:
+    offered = suggestions(store, paper_rows(store, ["7B"]))
+    scores = [claim["evidence"] for claim in offered if claim["test"]["measure"] == "average"]
+    assert scores and {evidence.outcome for evidence in scores} == {"as published"}
+    assert {chip(evidence.outcome) for evidence in scores} == {"as published"}
+    assert {state(evidence, evidence.numbers()) for evidence in scores} == {"published"}
+    assert state(scores[0], {"value": 0.5}) == "amber"
+    rates = [claim["evidence"] for claim in offered if claim["test"]["measure"] == "preference"]
+    assert {state(evidence, evidence.numbers()) for evidence in rates} == {"green"}
 
 
 def test_a_claim_about_a_model_that_is_gone_is_grey(store: Store) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from limit import access
 from limit.claims import ledger
 from limit.claims.suggest import suggestions
 from limit.core import write_json
 from limit.settings import Workspace
 from limit.store import Store
 from limit.store.queries_models import own_rows, paper_rows
+from limit.ui.preferences import order_words
 from tests.hostile import TEXTS
 from tests.store.study import run_id, write_job, write_study
 from tests.test_pages import open_page
@@ -60,6 +62,50 @@ def test_first_start_shows_the_paper_and_first_steps(ws: Workspace) -> None:
     shown = check(open_page("overview.py"))
     assert "65.1" in shown and "not published" in shown
     assert "First steps" in shown
+    assert "computed with the tiny model; run it yourself" in shown.replace("\\", "")
+
+
+def test_one_click_starts_the_embedded_study(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr("limit.studies.run_study", lambda ws, name: asked.append((ws.root, name)))
+    check(open_page("overview.py").button(key="run_embedded").click().run())
+    assert asked == [(ws.root, "mini")]
+
+
+def test_a_started_embedded_study_is_not_offered_again(ws: Workspace) -> None:
+    write_json(ws.studies / "mini" / "study.json", {"study": "mini", "runs": []})
+    app = open_page("overview.py")
+    check(app)
+    assert "run_embedded" not in [button.key for button in app.button]
+
+
+def test_only_operators_are_offered_the_embedded_study(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("limit.ui.access.current_role", lambda: "analyst")
+    try:
+        app = open_page("overview.py")
+    finally:
+        access.set_role_provider(None)
+    assert "run_embedded" not in [button.key for button in app.button]
+
+
+def test_chips_of_published_scores_do_not_say_that_they_hold(ws: Workspace) -> None:
+    badges = [block.value for block in open_page("overview.py").markdown if "-badge[" in block.value]
+    assert {badge.split("]")[0] for badge in badges if "Gauntlet" in badge} == {":gray-badge[as published"}
+    shown = check(open_page("compare.py", view="is it real?"))
+    assert "as published" in shown and "blue-badge" not in shown.split("Preference")[0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([{"kind": "imported", "answer_order": None}], "order shown to the judge not recorded"),
+        ([{"kind": "judged", "answer_order": '"both"'}], "each pair judged in both orders, a win needs both"),
+        ([{"kind": "judged", "answer_order": "both"}, {"kind": "imported", "answer_order": None}],
+         "each pair judged in both orders, a win needs both (1 of 2); order shown to the judge not recorded (1 of 2)"),
+    ],
+)  # fmt: skip
+def test_the_note_says_the_order_that_is_known(rows: list[dict[str, Any]], words: str) -> None:
+    assert order_words(rows) == words
 
 
 def test_the_latest_own_study_comes_first(study: Workspace) -> None:
@@ -95,7 +141,7 @@ def test_compare_shows_the_paper_before_any_run(ws: Workspace, view: str) -> Non
 
 def test_claims_are_listed_with_state_and_numbers(claims: Workspace) -> None:
     shown = check(open_page("present.py"))
-    assert shown.count("the data support it") == 3
+    assert shown.count("the data support it") == 3  # the judge's; scores of the paper are only as published
     assert "n = 300 prompts" in shown.replace("\\", "")
 
 
