@@ -15,6 +15,7 @@ from limit.settings import Workspace
 from limit.ui.runs_compare import show_comparison
 from limit.ui.runs_detail import loss_rows, metric_rows, show_job, train_folder
 from limit.ui.runs_live import open_job, show_live, signature
+from limit.ui.runs_mix import mix_bars
 from limit.ui.shell import errors_in_words, next_step, open_workspace
 
 KIND_WORDS = {
@@ -90,10 +91,27 @@ def _show_history(ws: Workspace, ended: list[Json]) -> None:
         st.caption("No job fits these filters.")
         return
     ids = [job["job_id"] for job in ended]
+    bars = mix_bars(ws, ended)
+    rows = [{**_history_row(job), "Mix": bar} for job, bar in zip(ended, bars, strict=True)]
     picked = st.dataframe(
-        [{**_history_row(job), "Loss": spark(ws, job) if n < SPARKS else None} for n, job in enumerate(ended)],
+        [
+            {**row, "Loss": spark(ws, job) if n < SPARKS else None}
+            for n, (row, job) in enumerate(zip(rows, ended, strict=True))
+        ],
         hide_index=True,
-        column_order=("Name", "Kind", "State", "Reason", "What to do", "Loss", "Took", "Ended", "By", "Id"),
+        column_order=(
+            "Name",
+            "Kind",
+            *(["Mix"] if any(bars) else []),
+            "State",
+            "Reason",
+            "What to do",
+            "Loss",
+            "Took",
+            "Ended",
+            "By",
+            "Id",
+        ),
         key=HISTORY,
         on_select="rerun",
         selection_mode="multi-row",
@@ -102,6 +120,7 @@ def _show_history(ws: Workspace, ended: list[Json]) -> None:
         alt="Jobs that have ended, newest first: name, state with its reason, what to do, duration and time of end",
         column_config={
             "Name": st.column_config.TextColumn(width="large"),
+            "Mix": st.column_config.ImageColumn(width=150, help="Rows by source; open the run for their names"),
             "What to do": st.column_config.TextColumn(width="medium"),
             "Loss": st.column_config.LineChartColumn(width="small"),
             "Ended": st.column_config.DatetimeColumn(format="D MMM, HH:mm"),

@@ -16,6 +16,7 @@ from limit.core import Json, LimitError, read_json, read_jsonl
 from limit.formats import count, duration, size, tokens
 from limit.settings import Workspace
 from limit.ui.runs_live import job_link, progress, state_words
+from limit.ui.runs_mix import show_mix_bar
 from limit.ui.shell import chart, errors_in_words, is_dark, note_line, plain, show_text
 
 TICK_S = 2.0
@@ -30,6 +31,7 @@ def show_job(ws: Workspace, job_id: str) -> None:
         st.rerun()
     job = jobs.show(ws, job_id)
     st.subheader(plain(job["title"]), anchor=False)
+    show_mix_bar(ws, job)
     st.session_state[f"state-{job_id}"] = job["status"]["state"]
     live = job["status"]["state"] not in jobs.ENDED
     st.fragment(run_every=TICK_S if live else None)(draw_head)(ws, job_id)

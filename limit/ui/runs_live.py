@@ -12,6 +12,7 @@ from limit.access import may
 from limit.core import Json
 from limit.formats import count, duration
 from limit.settings import Workspace
+from limit.ui.runs_mix import show_mix_bar
 from limit.ui.shell import errors_in_words, plain
 
 TICK_S = 2.0
@@ -41,11 +42,11 @@ def _draw(ws: Workspace) -> None:
         if signature(found) != st.session_state.get("runs-signature", signature(found)):
             st.session_state["runs-signature"] = signature(found)
             st.rerun()
-        draw_active([job for job in found if job["status"]["state"] in jobs.ACTIVE])
+        draw_active(ws, [job for job in found if job["status"]["state"] in jobs.ACTIVE])
         draw_queue(ws, [job for job in found if job["status"]["state"] == jobs.QUEUED])
 
 
-def draw_active(active: list[Json]) -> None:
+def draw_active(ws: Workspace, active: list[Json]) -> None:
     """One card per active job."""
     if not active:
         st.caption("Nothing is running.")
@@ -55,6 +56,7 @@ def draw_active(active: list[Json]) -> None:
             with left:
                 job_link(job, "active")
                 st.caption(plain(" · ".join(facts(job))))
+                show_mix_bar(ws, job)
             with right:
                 progress(job["status"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from limit.ui.runs import seconds_between
 from limit.ui.runs_compare import differences, flatten
 from limit.ui.runs_detail import loss_rows
 from limit.ui.runs_live import facts, signature, state_words
+from limit.ui.runs_mix import mix_bars, mix_parts
 from tests.hostile import TEXTS
 from tests.jobs.conftest import Ask, until
 
@@ -214,3 +216,37 @@ def test_loss_rows_keep_sources_apart() -> None:
 def test_a_clock_set_back_gives_no_negative_duration() -> None:
     assert seconds_between("2026-01-01T00:00:10.000Z", "2026-01-01T00:00:00.000Z") == 0.0
     assert seconds_between(None, "rubbish") is None
+
+
+def test_a_run_shows_what_its_mix_is_made_of(ws: Workspace, ask: Ask, page: Any) -> None:
+    counts = [
+        {"source": "tiny-lima", "subset": "a", "rows": 10},
+        {"source": "tiny-lima", "subset": "b", "rows": 20},
+        {"source": '<script>alert("x")</script>', "subset": "", "rows": 30},
+        {"source": "broken", "subset": "", "rows": "many"},
+    ]
+    write_json(ws.mix("0123456789ab") / "mix.json", {"mix_id": "0123456789ab", "counts": counts})
+    request = ask("short", subject={"run_id": "aaaaaaaaaaaa", "mix_id": "0123456789ab"})
+    jobs.wait(ws, jobs.start(ws, request))
+    jobs.wait(ws, jobs.start(ws, ask("none")))
+    (job,) = [job for job in jobs.list_jobs(ws) if job["title"] == "short"]
+    parts = mix_parts(ws, job)
+    assert [part["rows"] for part in parts] == [30, 30]
+    table = page().dataframe[0].value.set_index("Name")
+    assert not isinstance(table.loc["none", "Mix"], str)
+    drawn = b64decode(table.loc["short", "Mix"].partition("base64,")[2]).decode()
+    assert drawn.count("<rect") == 3
+    assert "script" not in drawn
+    (bar,) = [html.proto.body for html in page(job=job["job_id"]).get("html") if 'class="limit-bar"' in html.proto.body]
+    assert "<script>" not in bar
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b'{"counts": 3}', b'{"counts": [1, {"rows": -4}]}'])
+def test_a_broken_mix_file_costs_only_its_bar(ws: Workspace, ask: Ask, page: Any, content: bytes) -> None:
+    (ws.mix("0123456789ab")).mkdir(parents=True)
+    (ws.mix("0123456789ab") / "mix.json").write_bytes(content)
+    jobs.pause(ws.make())
+    job_id = jobs.start(ws, ask("short", subject={"run_id": "aaaaaaaaaaaa", "mix_id": "0123456789ab"}))
+    jobs.stop(ws, job_id)
+    assert [row for row in page().dataframe[0].value["Mix"] if isinstance(row, str)] == []
+    assert mix_bars(ws, jobs.list_jobs(ws)) == [None]

@@ -1,0 +1,84 @@
+"""What a job's mix is made of: a thin bar for its card, the same as an image for a table cell."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from limit.charts.composition import composition_html, composition_text
+from limit.charts.palette import Palette
+from limit.core import Json, LimitError, read_json
+from limit.settings import Workspace
+from limit.store.series import source_series
+from limit.ui.shell import is_dark, plain, printable
+
+BAR_WIDTH, BAR_HEIGHT = 140, 16
+DRAWN = 8  # sources with a piece of their own; the rest of a long mix is too thin to be seen
+
+
+def mix_parts(ws: Workspace, job: Json) -> list[Json]:
+    """{source, rows, series} of the mix that a job trains on, the order of the mix; empty for any other job."""
+    mix_id = job["subject"].get("mix_id")
+    try:
+        path = ws.mix(str(mix_id)) / "mix.json" if mix_id else None
+        return _parts(str(path), path.stat().st_mtime_ns) if path is not None else []
+    except (LimitError, OSError):
+        return []
+
+
+@st.cache_data(max_entries=1000, show_spinner=False)
+def _parts(path: str, mtime_ns: int) -> list[Json]:
+    """The sources of a mix file; rows that are no counts are left out, as such a file was not written by us."""
+    rows: dict[str, int] = {}
+    counts = read_json(Path(path)).get("counts")
+    for row in counts if isinstance(counts, list) else []:
+        if isinstance(row, dict) and isinstance(row.get("rows"), int) and row["rows"] > 0:
+            source = printable(str(row.get("source")))[:80]
+            rows[source] = rows.get(source, 0) + row["rows"]
+    return [{"source": name, "rows": count, "series": source_series(name)} for name, count in rows.items()]
+
+
+def _palette(parts: list[Json]) -> Palette:
+    """Sources that are not the paper's draw their colours in the order of their names, as on the Mix page."""
+    palette = Palette.dark() if is_dark() else Palette.light()
+    return palette.with_mixes(sorted({part["series"] for part in parts}))
+
+
+def show_mix_bar(ws: Workspace, job: Json) -> None:
+    """The bar with its sources in words; nothing for a job without a mix."""
+    parts = mix_parts(ws, job)
+    if parts:
+        st.html(composition_html(parts, _palette(parts)))
+        st.caption(plain(composition_text(parts)))
+
+
+def mix_bars(ws: Workspace, jobs: list[Json]) -> list[str | None]:
+    """One image for each job, as a data URL that a table cell can show; None without a mix."""
+    drawn: dict[str, str | None] = {}
+    for job in jobs:
+        mix_id = str(job["subject"].get("mix_id"))
+        if mix_id not in drawn:
+            parts = mix_parts(ws, job)
+            drawn[mix_id] = svg_url(parts, _palette(parts)) if parts else None
+    return [drawn[str(job["subject"].get("mix_id"))] for job in jobs]
+
+
+def svg_url(parts: list[Json], palette: Palette) -> str:
+    """The bar as an SVG picture of the largest sources; it holds numbers and colours only, never a name."""
+    total, x, pieces = sum(part["rows"] for part in parts), 0.0, []
+    for part in sorted(parts, key=_rows, reverse=True)[:DRAWN]:
+        width = BAR_WIDTH * part["rows"] / total
+        colour = palette.colour(part["series"])
+        pieces.append(f'<rect x="{x:.1f}" width="{width:.1f}" height="{BAR_HEIGHT}" fill="{colour}"/>')
+        x += width
+    size = f'width="{BAR_WIDTH}" height="{BAR_HEIGHT}"'
+    frame = f'<rect {size} fill="none" stroke="{palette.edge}"/>'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{"".join(pieces)}{frame}</svg>'
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+
+
+def _rows(part: dict[str, Any]) -> int:
+    return int(part["rows"])
