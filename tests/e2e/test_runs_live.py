@@ -1,0 +1,95 @@
+"""The Runs page while a real finetune runs: figures move by themselves, stop and keep, resume, finished."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+
+from limit import tiny
+from limit.finetune.launch import launch_finetune
+from limit.mixes import build_mix
+from limit.recipes import load_recipe
+from limit.settings import SHIPPED
+from limit.specs import MixPart, MixSpec
+from limit.specs.run import RunSpec
+from tests.e2e.conftest import App
+from tests.e2e.test_first_start import WIDE
+
+pytestmark = pytest.mark.skipif(
+    not (SHIPPED / "tiny" / "model" / "model.safetensors").exists(), reason="the tiny model does not ship yet"
+)
+SHORT = ["epochs=4", "global_batch_size=4", "micro_batch_size=4", "held_out_per_part=0"]
+STEP = re.compile(r"(\d+) of (\d+)")
+
+
+def start_finetune(app: App) -> str:
+    """A finetune of 64 small steps on both shipped sources. Returns the job's id."""
+    tiny.ensure_sources(app.ws)
+    parts = (MixPart(source="tiny-instruct", take=48), MixPart(source="tiny-lima", take=16))
+    mix_id = build_mix(app.ws, MixSpec(parts=parts, seed=17), "short")["mix_id"]
+    recipe = load_recipe("tiny").with_settings(SHORT)
+    spec = RunSpec(model="tiny", mix_id=mix_id, recipe_name="tiny", recipe=recipe, seed=17)
+    return str(launch_finetune(app.ws, spec)["job_id"])
+
+
+def whole_reruns(page: Any) -> Callable[[], int]:
+    """Count, from what the server sends, how often it ran the whole page and not only a fragment of it."""
+    seen: list[bytes] = []
+
+    def listen(socket: Any) -> None:
+        socket.on("framereceived", lambda payload: seen.append(payload) if isinstance(payload, bytes) else None)
+
+    page.on("websocket", listen)
+
+    def count() -> int:
+        messages = [ForwardMsg.FromString(payload) for payload in seen]
+        ends = [m.script_finished for m in messages if m.WhichOneof("type") == "script_finished"]
+        return ends.count(ForwardMsg.FINISHED_SUCCESSFULLY)
+
+    return count
+
+
+def step_on(page: Any) -> int:
+    """The step that the page shows."""
+    shown = page.get_by_text(STEP).first
+    shown.wait_for(timeout=60_000)
+    found = STEP.search(shown.inner_text())
+    assert found is not None
+    return int(found[1])
+
+
+def wait_for_badge(page: Any, state: str) -> None:
+    page.locator("[data-testid=stMain] .stMarkdownBadge", has_text=state).first.wait_for(timeout=90_000)
+
+
+def test_figures_move_without_a_rerun_and_stop_and_resume_work(app: App, browser: Any) -> None:
+    job_id = start_finetune(app)
+    page = browser.new_context(viewport=WIDE).new_page()
+    reruns = whole_reruns(page)
+    try:
+        page.goto(f"{app.url}/runs")
+        step_on(page)
+        page.wait_for_timeout(1000)  # the page around the card is drawn to its end
+        first, before = step_on(page), reruns()
+        assert before > 0, "the messages of the server could not be read"
+        page.wait_for_function(
+            "first => { const m = document.body.innerText.match(/(\\d+) of (\\d+)/); return m && +m[1] > first }",
+            arg=first,
+            timeout=30_000,
+        )
+        assert reruns() == before
+        assert page.locator(".limit-bar").count() == 1, "the card shows what the mix is made of"
+
+        page.get_by_role("button", name="Finetune").first.click()
+        page.get_by_role("button", name="Stop and keep").click()
+        wait_for_badge(page, "stopped")
+        assert f"job={job_id}" in page.url
+        page.get_by_role("button", name="Resume").click()
+        wait_for_badge(page, "finished")
+        assert "attempt 2" in page.locator("[data-testid=stMain]").inner_text()
+    finally:
+        page.context.close()
