@@ -6,6 +6,7 @@ only when weights are loaded. A run that trained an adapter is its base model wi
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 TINY_MODEL = SHIPPED / "tiny" / "model"
+HUB_TIMEOUT_S = 10.0
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _RUN_NAME = re.compile(r"(?P<run>[0-9a-f]{12})(@(?P<checkpoint>epoch-\d+))?")
@@ -69,6 +71,21 @@ def resolve_model(ws: Workspace, name: str) -> ModelRef:
             f"there is no run {found['run']!r} in {ws.runs}; `limit study show` and the Runs page list them"
         )
     return ModelRef(name, "hub", name)
+
+
+def require_at_hand(ref: ModelRef) -> None:
+    """Raise LimitError, before a job is made, for a hub model that is neither in the cache nor given by the hub.
+
+    Jobs that go to a cluster are not checked here: its machines have caches and networks of their own.
+    """
+    if ref.local or os.environ.get("LIMIT_RAY_ADDRESS"):
+        return
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(ref.path, "config.json"), str):
+        return
+    with _explained(ref):
+        HfApi().model_info(ref.path, timeout=HUB_TIMEOUT_S)
 
 
 def canonical_name(ws: Workspace, name: str) -> str:

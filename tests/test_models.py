@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from limit.core import LimitError, write_json
-from limit.models import canonical_name, load_model, load_tokenizer, resolve_model
+from limit.models import canonical_name, load_model, load_tokenizer, require_at_hand, resolve_model
 from limit.runs import ensure_run
 from limit.settings import Workspace
 from limit.specs.run import RunSpec
@@ -98,3 +98,13 @@ def test_code_of_a_model_is_not_run_unasked(ws: Workspace, tiny_llama: Path, tmp
     write_json(folder / "config.json", config)
     with pytest.raises(LimitError, match="trust_remote_code"):
         load_model(resolve_model(ws, str(folder)), "fp32", "cpu")
+
+
+def test_a_hub_model_that_nobody_gives_is_refused_before_a_job_is_made(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = resolve_model(ws, "nobody/such-model-here")
+    with pytest.raises(LimitError, match="neither a folder nor in the hub cache"):
+        require_at_hand(ref)
+    monkeypatch.setenv("LIMIT_RAY_ADDRESS", "http://127.0.0.1:9")
+    require_at_hand(ref)

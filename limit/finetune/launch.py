@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from limit import jobs
 from limit.access import require
 from limit.core import Json, LimitError
-from limit.models import resolve_model
+from limit.models import require_at_hand, resolve_model
 from limit.runs import ensure_run, load_run
 from limit.settings import Workspace
 from limit.specs.run import RunSpec
@@ -30,7 +30,7 @@ def launch_finetune(
     require("operator", "start a finetune")
     if spec.mix_id is None or spec.recipe is None:
         raise LimitError("a finetune needs a mix and a recipe; give --mix and --recipe")
-    resolve_model(ws, spec.model)
+    require_at_hand(resolve_model(ws, spec.model))
     run_id = ensure_run(ws, spec, name)
     run = load_run(ws, run_id)
     request = jobs.JobRequest(

@@ -11,6 +11,7 @@ from limit.core import Json, LimitError, content_id
 from limit.gauntlet.evaluate import evaluation_id, make_plan, read_groups
 from limit.gauntlet.results import read_eval, scores_of
 from limit.gauntlet.tasks import data_folder
+from limit.models import require_at_hand, resolve_model
 from limit.runs import ensure_run, load_run
 from limit.settings import Workspace
 from limit.specs.gauntlet import GauntletSpec
@@ -35,6 +36,8 @@ def launch_gauntlet(
     """
     if (run_id is None) == (model is None):
         raise LimitError("an evaluation needs either a run or a model; give --run or --model")
+    if run_id is None:
+        require_at_hand(resolve_model(ws, model or ""))
     name = run_id or ensure_run(ws, RunSpec(model=model or ""))
     run = load_run(ws, name.partition("@")[0])
     folder = data_folder(ws, spec.version, spec.data)
