@@ -21,13 +21,15 @@ from pathlib import Path
 import psutil
 
 from limit import jobs
-from limit.core import write_json
+from limit.core import append_jsonl, write_json
 from limit.jobs.queue import job_lock
 from limit.jobs.rundir import new_status, write_status
 from limit.settings import PROJECT, Workspace
 
 STARTS = 20
 RERUNS = 15
+STEPS = 300
+MIX = "0123456789ab"
 APP = (
     "import streamlit as st\n"
     "st.session_state['limit-routed'] = True  # this small app stands in for app.py\n"
@@ -75,10 +77,18 @@ def supervisor_mb(ws: Workspace) -> tuple[float, float]:
 
 
 def fill(ws: Workspace, finished: int, queued: int) -> None:
-    """Jobs that never ran; the queue is paused so that none starts."""
+    """Finetunes that never ran, the finished ones with curves, all of one mix; the queue is paused so none starts."""
     jobs.pause(ws)
+    counts = [{"source": name, "subset": "", "rows": 100} for name in ("tiny-instruct", "tiny-lima")]
+    write_json(ws.mix(MIX) / "mix.json", {"mix_id": MIX, "counts": counts})
+    curve = [{"kind": "train", "step": step, "loss": 5 / step} for step in range(1, STEPS + 1)]
     for number in range(finished + queued):
-        asked = request(ws, f"job {number}")
+        run_id = f"{number:012x}"
+        subject = {"run_id": run_id, "mix_id": MIX}
+        words = ["finetune", "--run", run_id]
+        asked = jobs.JobRequest("finetune", f"job {number}", words, subject=subject)
+        if number < finished:
+            append_jsonl(ws.run(run_id) / "train" / "metrics.jsonl", curve, sync=False)
         folder = ws.job(asked.job_id())
         write_json(folder / "job.json", asked.to_job("bench"))
         ended = {
