@@ -85,3 +85,11 @@ def test_a_closed_pipe_is_no_error() -> None:
     done = subprocess.run(["bash", "-c", command], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+def test_the_readme_has_a_line_for_every_module() -> None:
+    tree = (PROJECT / "README.md").read_text(encoding="utf-8").partition("## What lies where")[2].partition("## ")[0]
+    listed = [line.split()[0] for line in tree.splitlines() if line.strip()]
+    files = [PROJECT / "app.py", *(PROJECT / "pages").glob("*.py"), *(PROJECT / "limit").rglob("*.py")]
+    names = sorted(path.name for path in files if path.name != "__init__.py")
+    assert sorted(name for name in listed if name.endswith(".py")) == names
