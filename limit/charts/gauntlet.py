@@ -87,10 +87,10 @@ def _bar_trace(bars: Sequence[Row], key: str, label: str, palette: Palette, lege
         },
         marker={
             "color": colour,
-            "line": {"color": palette.edge if palette.mode == "dark" else colour, "width": 0.8},
+            "line": {"color": palette.ink, "width": 0.8},
             "pattern": {
                 "shape": ["/" if r.get("partial") else "" for r in bars],
-                "fgcolor": palette.edge,
+                "fgcolor": palette.text_on(colour),
                 "bgcolor": colour,  # without it plotly leaves the ground between the lines empty
                 "solidity": 0.25,
                 "size": 6,

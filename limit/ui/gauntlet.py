@@ -29,11 +29,11 @@ RULE_WORDS = {
     "acc_norm": "summed log-probability per character, as its acc_norm",
 }
 AVERAGE = charts.PANELS[0]
-# Six panels need room: on a phone they scroll inside their own box.
+# Six panels need room: on a phone they scroll inside their own box. Streamlit measures the chart's parent.
 STYLE = """
 <style>
 .st-key-panels { overflow-x: auto; }
-.st-key-panels [data-testid="stPlotlyChart"] { min-width: 780px; }
+.st-key-panels > div, .st-key-panels [data-testid="stPlotlyChart"] { min-width: 780px; }
 </style>
 """
 
@@ -177,6 +177,11 @@ def _warn_of_differences(store: Store, heads: Sequence[Row]) -> None:
     if found:
         words = ", ".join(sorted(name.replace("_", " ") for name in found))
         st.warning(f"These evaluations differ in {words}: read differences between their bars with care.")
+    if len({value["protocol"].get("tokenizer") for value in read} - {None}) > 1:
+        st.warning(
+            "These models have different tokenizers: the same text is cut into other tokens, so the mean loss per "
+            "token that picks an answer is not the same measure for all of them. acc and acc_norm count no tokens."
+        )
 
 
 def _table(rows: Sequence[Row]) -> None:

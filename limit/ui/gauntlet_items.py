@@ -33,18 +33,21 @@ def show_items(store: Store, rows: Sequence[Row], heads: dict[str, Row]) -> None
         tasks = list(dict.fromkeys((row["task"], row["num_fewshot"]) for row in rows))
         left, middle, right = st.columns(3)
         names = [f"{name} ({shots}-shot)" for name, shots in tasks]
-        if st.session_state.get("task") not in (None, *names):
-            del st.session_state["task"]
+        _keep_only("task", names)
         name = left.selectbox("Task", names, key="task", bind="query-params")
         task, shots = tasks[names.index(name)]
         ids = [row["eval_id"] for row in rows if (row["task"], row["num_fewshot"]) == (task, shots)]
-        first = middle.selectbox("Items of", ids, format_func=labels.__getitem__)
+        _keep_only("first", ids)
+        first = middle.selectbox("Items of", ids, format_func=labels.__getitem__, key="first", bind="query-params")
         others = [key for key in ids if key != first and heads[key]["version"] == heads[first]["version"]]
+        _keep_only("beside", others)
         second = right.selectbox(
             "Beside",
             others,
             index=None,
             format_func=labels.__getitem__,
+            key="beside",
+            bind="query-params",
             placeholder="another model",
             disabled=not others,
         )
@@ -53,6 +56,12 @@ def show_items(store: Store, rows: Sequence[Row], heads: dict[str, Row]) -> None
         if other is not None:
             _verdict(folder, other, task, shots)
         _items(folder, other, task, shots)
+
+
+def _keep_only(key: str, options: Sequence[str]) -> None:
+    """Forget a choice that another choice has made impossible."""
+    if st.session_state.get(key) not in (None, *options):
+        del st.session_state[key]
 
 
 def _verdict(a: Path, b: Path, task: str, shots: int) -> None:

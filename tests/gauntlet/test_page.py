@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from limit.gauntlet.evaluate import Subject, evaluate
+from limit.gauntlet.evaluate import Subject, evaluate, tokenizer_name
 from limit.jobs.context import JobContext
 from limit.runs import ensure_run
 from limit.settings import Workspace
@@ -77,6 +77,31 @@ def test_a_second_model_gives_a_verdict_and_the_items_that_differ(two: tuple[str
     assert "in accuracy on 17 items" in words(app)
     app.segmented_control(key="show").set_value("the two disagree").run()
     check(app)
+
+
+def test_a_link_names_both_models(two: tuple[str, str]) -> None:
+    app = open_page("gauntlet.py", category="Reading", task="pick (3-shot)")
+    link = {key: label(app, id_) for key, id_ in (("first", two[1]), ("beside", two[0]))}
+    again = open_page("gauntlet.py", category="Reading", task="pick (3-shot)", **link)
+    check(again)
+    assert (again.selectbox(key="first").value, again.selectbox(key="beside").value) == (two[1], two[0])
+    assert "in accuracy on 17 items" in words(again)
+
+
+def label(app: Any, eval_id: str) -> str:
+    """How a choice is written in the page's link."""
+    return next(option for option in app.selectbox(key="first").options if eval_id in option)
+
+
+def test_different_tokenizers_are_said(ws: Workspace, data: Path, tokenizers: Any, two: tuple[str, str]) -> None:
+    app = open_page("gauntlet.py", eval=list(two))
+    assert not any("tokenizers" in warning.value for warning in app.warning)
+    path = next(ws.runs.glob(f"*/gauntlet/{two[0]}/eval.json"))
+    path.write_text(path.read_text().replace(tokenizer_name(tokenizers["bos"]), tokenizer_name(tokenizers["plain"])))
+    app = open_page("gauntlet.py", eval=list(two))
+    check(app)
+    assert any("different tokenizers" in warning.value for warning in app.warning)
+    assert not any("differ in" in warning.value for warning in app.warning)
 
 
 def test_different_protocols_in_one_chart_are_said(
