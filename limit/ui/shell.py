@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from limit.core import LimitError, explain_os_error
-from limit.jobs import counts
+from limit.jobs import counts, schedule
 from limit.settings import Workspace, workspace
 from limit.ui.glossary import explain
 
@@ -30,12 +30,21 @@ h2 { font-size: 1.45rem !important; }
 h3 { font-size: 1.15rem !important; }
 [data-testid="stMetricValue"] { font-size: 1.6rem; }
 [data-testid="stDataFrame"], [data-testid="stMetricValue"], table { font-variant-numeric: tabular-nums; }
+[data-testid="stCaptionContainer"] { color: inherit; opacity: 0.82; }
+[data-testid="stCaptionContainer"] p { color: inherit; }
 .limit-bar { display: flex; height: 12px; width: 100%; border-radius: 3px; overflow: hidden; }
 .limit-text { white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: plaintext; }
 @media (max-width: 640px) {
   .block-container, [data-testid="stMainBlockContainer"] { padding: 4rem 1rem 3rem; }
   h1 { font-size: 1.6rem !important; }
 }
+</style>
+"""
+
+# The dark theme's primary colour is light, and Streamlit writes white on it.
+DARK_STYLE = """
+<style>
+[data-testid^="stBaseButton-primary"], [data-testid^="stBaseButton-primary"] p { color: #0F1218 !important; }
 </style>
 """
 
@@ -63,7 +72,7 @@ def open_store() -> Store:
 
 def page_head(title: str, question: str) -> None:
     """Title, the one sentence that the page answers, and the jobs pill."""
-    st.html(STYLE)
+    st.html(STYLE + DARK_STYLE if is_dark() else STYLE)
     left, right = st.columns([5, 2], vertical_alignment="bottom")
     left.title(title, anchor=False)
     with right:
@@ -73,9 +82,14 @@ def page_head(title: str, question: str) -> None:
 
 @st.fragment(run_every=PILL_REFRESH_S)
 def jobs_pill() -> None:
-    """How many jobs run, wait and failed; a link to them."""
+    """How many jobs run, wait and failed; a link to them. A job whose supervisor died is judged from any page."""
     try:
-        now = counts(open_workspace())
+        ws = open_workspace()
+        now = counts(ws)
+        if now["unwatched"]:
+            with contextlib.suppress(LimitError):  # whoever can write the workspace will judge it
+                schedule(ws)
+            now = counts(ws)
     except LimitError:
         return
     words = [f"{now[state]} {state}" for state in ("running", "queued", "failed") if now.get(state)]
