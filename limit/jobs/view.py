@@ -6,17 +6,19 @@ import time
 from collections.abc import Callable
 
 from limit.core import Json
-from limit.jobs import queue
+from limit.jobs import processes, queue
 from limit.jobs.rundir import (
     ACTIVE,
     ENDED,
     QUEUED,
+    elsewhere,
     job_folders,
     load_job,
     require_job,
     result_of,
     seen_status,
     stored_status,
+    supervisor_alive,
     tail_log,
 )
 from limit.settings import Workspace
@@ -60,17 +62,28 @@ def _waits_for(job: Json, table: dict[str, tuple[Json, Json]]) -> str:
 
 
 def counts(ws: Workspace) -> dict[str, int]:
-    """How many jobs are running (in any active state), queued, and failed or lost."""
-    found = {"running": 0, "queued": 0, "failed": 0}
+    """How many jobs are running (in any active state), queued, and failed or lost.
+
+    `unwatched` are active jobs of this machine that have lost their supervisor: then a call of `schedule` is due.
+    """
+    found = {"running": 0, "queued": 0, "failed": 0, "unwatched": 0}
     for folder in job_folders(ws):
-        state = stored_status(folder)["state"]
+        status = stored_status(folder)
+        state = status["state"]
         if state in ACTIVE:
+            found["unwatched"] += _is_unwatched(status)
             state = seen_status(folder)["state"]
         name = {"failed": "failed", "lost": "failed", QUEUED: "queued"}.get(state)
         name = "running" if state in ACTIVE else name
         if name:
             found[name] += 1
     return found
+
+
+def _is_unwatched(status: Json) -> bool:
+    """A job that was just given out has no supervisor to name yet; the next look finds it."""
+    named = status["supervisor_pid"] is not None or status["boot_id"] not in (None, processes.boot_id())
+    return named and not elsewhere(status) and not supervisor_alive(status)
 
 
 def tail(ws: Workspace, job_id: str, lines: int = 30) -> list[str]:

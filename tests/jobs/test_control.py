@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+import psutil
 import pytest
 
 from limit import access, jobs
@@ -206,3 +207,14 @@ def test_starting_takes_no_longer_than_a_second(ws: Workspace, ask: Ask) -> None
     # Generous on a busy machine; the figures proper are in tests/bench/bench_jobs.py.
     assert processes.wait_until(lambda: jobs.status(ws, job_id)["state"] == "running", 20)
     assert time.monotonic() - began < 20
+
+
+def test_counts_tell_a_job_that_has_lost_its_supervisor(ws: Workspace, ask: Ask) -> None:
+    job_id = jobs.start(ws, ask("long", "--steps", "5000"))
+    status = until(ws, job_id, "running")
+    assert jobs.counts(ws) == {"running": 1, "queued": 0, "failed": 0, "unwatched": 0}
+    psutil.Process(status["supervisor_pid"]).kill()
+    assert processes.wait_until(lambda: jobs.counts(ws)["unwatched"] == 1, 10)
+    jobs.schedule(ws)
+    assert processes.wait_until(lambda: jobs.counts(ws)["unwatched"] == 0, 10)
+    assert jobs.counts(ws)["running"] == 1

@@ -241,7 +241,7 @@ def test_foreign_files_in_the_jobs_folder_do_no_harm(ws: Workspace, ask: Ask) ->
     (ws.jobs / "notes.txt").write_text("x")
     (ws.jobs / "empty").mkdir()
     assert jobs.wait(ws, job_id)["state"] == "finished"
-    assert jobs.counts(ws) == {"running": 0, "queued": 0, "failed": 1}
+    assert jobs.counts(ws) == {"running": 0, "queued": 0, "failed": 1, "unwatched": 0}
 
 
 def test_a_start_that_died_before_the_launch_goes_back_to_the_queue(ws: Workspace, ask: Ask) -> None:
