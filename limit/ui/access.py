@@ -13,6 +13,7 @@ import streamlit as st
 
 from limit import access
 from limit.access import ROLES, Role
+from limit.ui.router import hide_pages
 
 
 def login_configured() -> bool:
@@ -50,6 +51,7 @@ def sign_in() -> None:
     access.set_role_provider(current_role)
     if not login_configured() or st.user.is_logged_in:
         return
+    hide_pages()
     st.title("LIMIT", anchor=False)
     st.caption("Which small mix makes a language model good under both evaluation paradigms?")
     st.button("Log in", on_click=st.login, type="primary", icon=":material/login:")

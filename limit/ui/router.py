@@ -29,11 +29,16 @@ def navigate() -> Any:
     return st.navigation(_pages(), expanded=True)
 
 
+def hide_pages() -> None:
+    """Tell Streamlit that the pages are ours to give, without showing a link to any."""
+    # Without icons: before app.py has set ours, the browser would fetch a page's icon from the network.
+    st.navigation([f"pages/{name}.py" for group in PAGES.values() for name in group], position="hidden")
+
+
 def through_app() -> None:
     """First line of every page: go on if app.py has let this visitor in, else run app.py for the same page."""
     if not st.session_state.get(_ROUTED):
-        # Without icons: before app.py has set ours, the browser would fetch a page's icon from the network.
-        st.navigation([f"pages/{name}.py" for group in PAGES.values() for name in group], position="hidden")
+        hide_pages()
         st.rerun()
 
 
