@@ -49,7 +49,7 @@ def test_two_processes_have_the_losses_of_one(recipe: str, ws: Workspace, make_r
 
 
 SHARDED = """
-import sys, torch, torch.distributed as dist
+import os, torch, torch.distributed as dist
 from torch.distributed.fsdp import fully_shard
 from limit.finetune.architecture import prepare_model
 from tests.finetune.models import random_model
@@ -72,7 +72,9 @@ for name in ("llama", "llama tied"):
     assert abs(losses[0] - losses[1]) < 1e-5 * losses[0], losses
     for a, b in zip(plain.parameters(), sharded.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad.full_tensor(), rtol=1e-4, atol=1e-6)
-dist.destroy_process_group()
+dist.barrier()
+# gloo's threads now and then abort an interpreter that ends in the ordinary way; all is checked, so leave at once
+os._exit(0)
 """
 
 
