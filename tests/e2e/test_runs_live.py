@@ -1,8 +1,9 @@
-"""The Runs page while a real finetune runs: figures move by themselves, stop and keep, resume, finished."""
+"""The Runs page while a real finetune runs: figures move by themselves, stop and keep, resume."""
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from limit import tiny
 from limit.finetune.launch import launch_finetune
+from limit.jobs import status
 from limit.mixes import build_mix
 from limit.recipes import load_recipe
 from limit.settings import SHIPPED
@@ -22,16 +24,16 @@ from tests.e2e.test_first_start import WIDE
 pytestmark = pytest.mark.skipif(
     not (SHIPPED / "tiny" / "model" / "model.safetensors").exists(), reason="the tiny model does not ship yet"
 )
-SHORT = ["epochs=4", "global_batch_size=4", "micro_batch_size=4", "held_out_per_part=0"]
+LONG = ["epochs=300", "global_batch_size=4", "micro_batch_size=4", "held_out_per_part=0"]
 STEP = re.compile(r"(\d+) of (\d+)")
 
 
 def start_finetune(app: App) -> str:
-    """A finetune of 64 small steps on both shipped sources. Returns the job's id."""
+    """A finetune on both shipped sources that is too long to end before it is stopped. Returns the job's id."""
     tiny.ensure_sources(app.ws)
     parts = (MixPart(source="tiny-instruct", take=48), MixPart(source="tiny-lima", take=16))
     mix_id = build_mix(app.ws, MixSpec(parts=parts, seed=17), "short")["mix_id"]
-    recipe = load_recipe("tiny").with_settings(SHORT)
+    recipe = load_recipe("tiny").with_settings(LONG)
     spec = RunSpec(model="tiny", mix_id=mix_id, recipe_name="tiny", recipe=recipe, seed=17)
     return str(launch_finetune(app.ws, spec)["job_id"])
 
@@ -66,6 +68,14 @@ def wait_for_badge(page: Any, state: str) -> None:
     page.locator("[data-testid=stMain] .stMarkdownBadge", has_text=state).first.wait_for(timeout=90_000)
 
 
+def goes_beyond(app: App, job_id: str, step: int) -> None:
+    """Wait until the job has done more than `step` steps: it went on from its checkpoint, not from the start."""
+    deadline = time.monotonic() + 60
+    while (status(app.ws, job_id)["step"] or 0) <= step:
+        assert time.monotonic() < deadline, status(app.ws, job_id)
+        time.sleep(0.5)
+
+
 def test_figures_move_without_a_rerun_and_stop_and_resume_work(app: App, browser: Any) -> None:
     job_id = start_finetune(app)
     page = browser.new_context(viewport=WIDE).new_page()
@@ -88,8 +98,12 @@ def test_figures_move_without_a_rerun_and_stop_and_resume_work(app: App, browser
         page.get_by_role("button", name="Stop and keep").click()
         wait_for_badge(page, "stopped")
         assert f"job={job_id}" in page.url
+        stopped_at = status(app.ws, job_id)["step"]
         page.get_by_role("button", name="Resume").click()
-        wait_for_badge(page, "finished")
+        wait_for_badge(page, "running")
+        goes_beyond(app, job_id, stopped_at)
         assert "attempt 2" in page.locator("[data-testid=stMain]").inner_text()
+        page.get_by_role("button", name="Stop and keep").click()
+        wait_for_badge(page, "stopped")
     finally:
         page.context.close()
