@@ -10,6 +10,7 @@ from limit.gauntlet.results import scores_of
 from limit.gauntlet.tasks import data_folder
 from limit.jobs.context import JobContext
 from limit.models import load_model, load_tokenizer, resolve_model
+from limit.runs import load_run
 from limit.settings import Workspace
 from limit.specs.gauntlet import GauntletSpec
 
@@ -22,7 +23,9 @@ def score_run(ws: Workspace, run_id: str, spec: GauntletSpec, out: Path, context
     folder = data_folder(ws, spec.version, spec.data)
     ref = resolve_model(ws, run_id)
     eval_id = evaluation_id(spec, make_plan(spec, folder), run_id)
-    subject = Subject(eval_id, run_id.partition("@")[0], run_id if "@" in run_id else ref.path)
+    run, at, checkpoint = run_id.partition("@")
+    # The model by the name that was asked for: a path of this machine would say nothing elsewhere.
+    subject = Subject(eval_id, run, f"{load_run(ws, run)['model']}{at}{checkpoint}")
     model = load_model(ref, spec.dtype)
     result = evaluate(model, load_tokenizer(ref), spec, folder, out, context, subject=subject)
     if result.get("stopped"):
