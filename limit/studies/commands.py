@@ -89,16 +89,20 @@ def run_text(value: Json) -> str:
 
 def run_show(options: argparse.Namespace) -> Json:
     """State and results of a study."""
+    from limit.studies.difference import against_shipped
     from limit.studies.show import show_study
 
-    return show_study(workspace(), options.name)
+    ws = workspace()
+    return {**show_study(ws, options.name), "against_shipped": against_shipped(ws, options.name)}
 
 
 def show_text(value: Json) -> str:
-    """The table of a study."""
+    """The table of a study; for one that ships, also how far the results here are from those."""
+    from limit.studies.difference import difference_text
     from limit.studies.show import study_text
 
-    return study_text(value)
+    beside = value.get("against_shipped")
+    return study_text(value) + (f"\nAgainst the shipped results: {difference_text(beside)}" if beside else "")
 
 
 def run_plan(options: argparse.Namespace) -> Json:

@@ -16,6 +16,7 @@ from limit.store import Store
 from limit.store.queries_models import own_rows, paper_rows
 from limit.store.queries_runs import jobs, mixes, problems, studies
 from limit.store.schema import Row
+from limit.ui.overview_shipped import show_difference
 from limit.ui.shell import (
     chart,
     errors_in_words,
@@ -61,12 +62,14 @@ TABLE_STYLE = """
 
 def show() -> None:
     """The whole page."""
-    page_head("LIMIT", "Which small mix makes a model good under both evaluation paradigms?")
+    page_head("LIMIT", "Which small mix makes a model good under both evaluation paradigms?", results=True)
     with errors_in_words():
         store = open_store()
         _troubles(store)
         rows = few_models(choose_study(store))
         _picture(store, rows)
+        if any(row["origin"] == "workspace" for row in rows):
+            show_difference(EMBEDDED, store.version)
         if all(row["origin"] == "published" for row in rows):
             _embedded(store)
         if not _is_new(store):

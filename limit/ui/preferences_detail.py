@@ -6,16 +6,19 @@ import json
 
 import streamlit as st
 
+from limit import charts
 from limit.core import Json
 from limit.formats import count, percent, percent_interval
 from limit.judge.alpaca_eval import annotation_rows
 from limit.judge.judgments import Comparison
 from limit.judge.quality import check_judge, is_checked, report
+from limit.judge.readings import is_rubric
 from limit.mixes.style import style_of
 from limit.store import Store
 from limit.store.schema import Row
 from limit.ui.glossary import explain
 from limit.ui.preferences_pairs import show_pairs
+from limit.ui.preferences_rubric import show_readings
 from limit.ui.shell import note_line, open_workspace, plain
 
 VERDICTS = {
@@ -25,7 +28,7 @@ VERDICTS = {
 }
 
 
-def show_comparison(store: Store, row: Row, rows: list[Row]) -> None:
+def show_comparison(store: Store, row: Row, rows: list[Row], palette: charts.Palette) -> None:
     """Sentence, figures, trust, pair reader and downloads of one comparison."""
     if not rows:
         st.info("This comparison has no verdicts yet.", icon=":material/hourglass_empty:")
@@ -35,7 +38,7 @@ def show_comparison(store: Store, row: Row, rows: list[Row]) -> None:
         facts = _facts(row["comparison_id"], len(rows), comparison, rows)
     _answer(row, facts)
     _figures(facts)
-    tabs = st.tabs(["Read the pairs", "Length and style", "Can this judge be trusted?", "Download"])
+    tabs = st.tabs(["Read the pairs", "Length and style", "Can this judge be trusted?", "Download", *_more(comparison)])
     with tabs[0]:
         show_pairs(row, rows)
     with tabs[1]:
@@ -45,6 +48,14 @@ def show_comparison(store: Store, row: Row, rows: list[Row]) -> None:
         _trust(comparison, rows, facts)
     with tabs[3]:
         _downloads(comparison, rows)
+    if len(tabs) > 4:
+        with tabs[4]:
+            show_readings(row, comparison, rows, palette)
+
+
+def _more(comparison: Comparison) -> list[str]:
+    """The rubric is a program, so its verdicts can be read in other ways; a reader's cannot."""
+    return ["Other rubrics"] if is_rubric(comparison.judge) else []
 
 
 def comparison_of(row: Row) -> Comparison:
