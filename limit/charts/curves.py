@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from limit.charts.palette import Palette
-from limit.charts.style import below_above, empty, literal, styled
+from limit.charts.style import empty, error_bars, literal, styled
 
 Row = dict[str, Any]
 
@@ -133,8 +133,7 @@ def _band(figure: go.Figure, line: Sequence[Row], palette: Palette, key: str, pl
 
 
 def _line(line: Sequence[Row], palette: Palette, key: str | None, label: str, place: dict[int, float]) -> go.Scatter:
-    spans = [below_above(row["score"], row.get("low"), row.get("high")) for row in line]
-    bars = {"array": [above for _, above in spans], "arrayminus": [below for below, _ in spans]}
+    spans = [(row["score"], row.get("low"), row.get("high")) for row in line]
     return go.Scatter(
         x=[place.get(row["size"], row["size"]) for row in line],
         y=[row["score"] for row in line],
@@ -147,7 +146,7 @@ def _line(line: Sequence[Row], palette: Palette, key: str | None, label: str, pl
             "symbol": [palette.symbol(row.get("point_series") or key) for row in line],
             "line": {"color": palette.edge, "width": 1},
         },
-        error_y={"type": "data", "symmetric": False, "color": palette.muted, **bars} if key is None else None,
+        error_y=error_bars(spans, palette.muted, 2, None) if key is None else None,
         hovertext=[_hover(row) for row in line],
         hovertemplate="%{hovertext}<extra></extra>",
     )
