@@ -96,9 +96,9 @@ def _read_table(ws: Workspace) -> Table:
 
 def _settle(ws: Workspace, job: Json, status: Json) -> bool:
     """Judge one job that may have lost its supervisor; changes `status` in place. True when the job ended by it."""
-    folder = ws.job(job["job_id"])
     if status["state"] not in ACTIVE and not status.get("unreadable"):
         return False
+    folder = ws.job(job["job_id"])
     if elsewhere(status) and heartbeat_age_s(folder) < SILENT_S:
         return False
     if is_locked(job_lock(folder)):
