@@ -8,6 +8,7 @@ from typing import Any
 from limit.cli import Verbs, command
 from limit.core import Json, LimitError
 from limit.settings import Workspace, workspace
+from limit.sources.commands import workspace_with
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -71,7 +72,7 @@ def run_build(options: argparse.Namespace) -> Json:
     from limit.mixes.duplicates import find_duplicates
     from limit.mixes.listing import mix_samples
 
-    ws = workspace()
+    ws = workspace_with([text.partition(":")[0].partition("/")[0] for text in options.part])
     spec = _spec(ws, options)
     mix = build_mix(ws, spec, options.name, tokenizer=options.tokenizer)
     if options.drop_duplicates:
