@@ -18,6 +18,7 @@ from typing import Literal
 from limit.access import require
 from limit.core import Json, LimitError, explained, read_json, sync_folder, utc_now, write_json
 from limit.jobs import queue
+from limit.jobs.cluster import cluster_of
 from limit.jobs.locks import locked
 from limit.jobs.rundir import (
     ACTIVE,
@@ -49,7 +50,7 @@ def start(ws: Workspace, request: JobRequest) -> str:
     """
     require("operator", "start jobs")
     job = request.to_job(_user())
-    check_size(job)
+    check_size(job, cluster_of(ws) is not None)
     for link in job["after"]:
         require_job(ws, link)
     if _create(ws, job):
@@ -192,6 +193,8 @@ def _requeue(folder: Path) -> None:
     ran = before["launched"] or before["ended"] is not None
     status = new_status(before["attempt"] + 1 if ran else before["attempt"], time.time())
     status.update(token=before["token"], **{key: before[key] for key in ("step", "total")})
+    unseen = before.get("ray") if before["exit_code"] is None else None
+    status["earlier_ray"] = unseen or before.get("earlier_ray")
     write_status(folder, status)
 
 

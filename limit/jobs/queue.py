@@ -20,6 +20,7 @@ from pathlib import Path
 
 from limit.core import Json, LimitError, utc_now
 from limit.jobs import processes
+from limit.jobs.cluster import cluster_of
 from limit.jobs.locks import is_locked, locked, try_lock
 from limit.jobs.notify import notify
 from limit.jobs.rundir import (
@@ -178,11 +179,12 @@ def _start_ready(ws: Workspace, table: Table) -> list[str]:
     """First come, first served in each pool: a large job at the head keeps smaller ones from overtaking it."""
     started: list[str] = []
     full: set[str] = set()
+    cluster = cluster_of(ws) is not None
     for job, status in _ready_in_order(table):
-        pool = pool_of(job)
+        pool = pool_of(job, cluster)
         if pool in full:
             continue
-        if _start(ws, job, status):
+        if _start(ws, job, status, cluster):
             started.append(job["job_id"])
         else:
             full.add(pool)
@@ -193,13 +195,13 @@ def _ready_in_order(table: Table) -> Iterator[tuple[Json, Json]]:
     return (entry for entry in queued_in_order(table) if ready(*entry, table))
 
 
-def _start(ws: Workspace, job: Json, status: Json) -> bool:
+def _start(ws: Workspace, job: Json, status: Json, cluster: bool) -> bool:
     """Give a job its places and a supervisor. False when there is no free place."""
     folder = ws.job(job["job_id"])
     own = try_lock(job_lock(folder))
     if own is None:
         return True  # its last supervisor is just leaving; the next call starts it
-    places = acquire(ws, job)
+    places = acquire(ws, job, cluster)
     if places is None:
         os.close(own)
         return False

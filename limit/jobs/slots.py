@@ -44,16 +44,16 @@ def gpus_needed(job: Json) -> int:
     return 1 if job["kind"] in HEAVY_KINDS else 0
 
 
-def runs_on_ray(job: Json) -> bool:
-    """Whether the job goes to the user's Ray cluster: those that need a GPU, once an address is set."""
-    return bool(os.environ.get("LIMIT_RAY_ADDRESS")) and gpus_needed(job) > 0
+def pool_of(job: Json, cluster: bool = False) -> str:
+    """Jobs of one pool wait for each other in order; the pools do not. With a `cluster` GPU jobs go there."""
+    if not gpus_needed(job):
+        return "light"
+    return "ray" if cluster else "slot"
 
 
-def pool_of(job: Json) -> str:
-    """Jobs of one pool wait for each other in order; the pools do not."""
-    if runs_on_ray(job):
-        return "ray"
-    return "slot" if gpus_needed(job) else "light"
+def on_ray(status: Json) -> bool:
+    """Whether an attempt was given a place on the Ray cluster, whatever has been chosen since."""
+    return any(str(slot).startswith("ray-") for slot in status["slots"])
 
 
 def pool_slots(pool: str) -> list[Slot]:
@@ -92,19 +92,20 @@ def _named_gpu(word: str, gpus: Sequence[str]) -> Slot:
     raise LimitError(f"LIMIT_GPU_SLOTS names GPU {word!r}, which this machine does not have; it has: {known}")
 
 
-def check_size(job: Json) -> None:
-    """Raise LimitError when the job asks for more slots than there will ever be."""
-    needed, there = gpus_needed(job), len(pool_slots(pool_of(job)))
-    if pool_of(job) == "slot" and needed > there:
+def check_size(job: Json, cluster: bool = False) -> None:
+    """Raise LimitError when the job asks for more slots than there will ever be; a cluster may grow."""
+    pool = pool_of(job, cluster)
+    needed, there = gpus_needed(job), len(pool_slots(pool))
+    if pool == "slot" and needed > there:
         raise LimitError(
             f"the job asks for {needed} GPUs but this machine has {there} slot{'s' if there != 1 else ''}; "
             "ask for fewer, or set LIMIT_GPU_SLOTS"
         )
 
 
-def acquire(ws: Workspace, job: Json) -> tuple[list[Slot], list[int]] | None:
+def acquire(ws: Workspace, job: Json, cluster: bool = False) -> tuple[list[Slot], list[int]] | None:
     """Lock the places that the job needs: (slots, descriptors that hold them), or None and nothing held."""
-    pool = pool_of(job)
+    pool = pool_of(job, cluster)
     needed = gpus_needed(job) if pool == "slot" else 1
     slots: list[Slot] = []
     held: list[int] = []

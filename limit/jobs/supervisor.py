@@ -17,6 +17,7 @@ from types import FrameType
 
 from limit.core import Json, LimitError, utc_now, write_json
 from limit.jobs import processes, reasons
+from limit.jobs.cluster import cluster_of
 from limit.jobs.control import discard_outputs, read_cancel
 from limit.jobs.launch import (
     Attempt,
@@ -32,7 +33,7 @@ from limit.jobs.locks import try_lock
 from limit.jobs.notify import notify
 from limit.jobs.queue import attempt_lock, schedule
 from limit.jobs.rundir import EventTail, load_job, result_of, stored_status, tail_log, write_status
-from limit.jobs.slots import gpus_needed, runs_on_ray
+from limit.jobs.slots import gpus_needed, on_ray
 from limit.settings import Workspace
 
 TICK_S = 0.2
@@ -83,10 +84,7 @@ class Supervisor:
         self.status.update(launched=True, events_offset=self.events.offset, started=utc_now())
         log_mark(self.folder, f"attempt {self.status['attempt']}")
         own = self._own_attempt()
-        if runs_on_ray(self.job):
-            from limit.jobs.ray import handle_for
-
-            self.status["ray"] = handle_for(self.folder, self.status)
+        self._plan_ray()
         self.save()
         try:
             attempt = self._start([own, *self.slots])
@@ -99,12 +97,26 @@ class Supervisor:
     def _start(self, held: list[int]) -> Attempt:
         token, heavy = self.status["token"], gpus_needed(self.job) > 0
         settings = worker_environment(self.ws, self.job, token, self.status["attempt"])
-        if runs_on_ray(self.job):
+        if on_ray(self.status):
             from limit.jobs.ray import RayAttempt
 
             return RayAttempt.submit(self.job, self.folder, settings, self.status["ray"])
         settings |= gpu_environment(self.status["gpus"], heavy)
         return LocalAttempt(worker_command(self.job, self.folder), settings, self.folder, held)
+
+    def _plan_ray(self) -> None:
+        """End an attempt that a cluster may still run, and say where this one goes, before it is sent there."""
+        cluster, earlier = cluster_of(self.ws), self.status.get("earlier_ray")
+        if earlier and cluster is not None and cluster.address == earlier["address"]:
+            from limit.jobs.ray import end_earlier
+
+            end_earlier(earlier)
+        if on_ray(self.status):
+            from limit.jobs.ray import handle_for
+
+            if cluster is None:
+                raise LimitError("the Ray cluster was given up while this job started; resume it to run it here")
+            self.status["ray"] = handle_for(self.folder, self.status, cluster)
 
     def _own_attempt(self) -> int:
         """The lock that the worker will hold; what is left of an earlier attempt is ended first."""
@@ -121,9 +133,9 @@ class Supervisor:
         """Watch the worker of a supervisor that was killed."""
         log_mark(self.folder, "its supervisor was gone; another one took over")
         if self.status.get("ray"):
-            from limit.jobs.ray import RayAttempt
+            from limit.jobs.ray import SILENT_S, RayAttempt
 
-            return RayAttempt(self.folder, self.status["ray"])
+            return RayAttempt(self.folder, self.status["ray"], SILENT_S)
         token = self.status["token"]
         pid, created = self.status["pid"], self.status["create_time"]
         if pid is None:

@@ -24,6 +24,7 @@ from limit.ui.runs_live import (
 )
 from limit.ui.runs_mix import mix_bars
 from limit.ui.runs_spark import spark
+from limit.ui.runs_where import show_where
 from limit.ui.shell import errors_in_words, next_step, open_workspace
 
 KIND_WORDS = {
@@ -57,6 +58,7 @@ def _show_list(ws: Workspace) -> None:
         next_step(
             "Nothing has been started yet. A job appears here when you launch a run.", "pages/launch.py", "Launch"
         )
+        show_where(ws)
         return
     st.session_state["runs-signature"] = signature(found)
     show_live(ws, found)
@@ -64,6 +66,7 @@ def _show_list(ws: Workspace) -> None:
     if ended:
         st.subheader("History", anchor=False)
         _show_history(ws, _filtered(ended))
+    show_where(ws)
 
 
 def _filtered(ended: list[Json]) -> list[Json]:
