@@ -12,8 +12,8 @@ from limit.core import LimitError
 from limit.jobs.context import JobContext
 from limit.judge.backends import Opinion, Question, Transient
 from limit.judge.backends.local import LocalBackend
-from limit.judge.backends.openai_api import retry_after
 from limit.judge.backends.panel import PanelBackend, panel_members
+from limit.judge.backends.servers import retry_after
 from limit.judge.budget import FREE, Budget, Price, price_of
 from limit.judge.judgments import read_judgments
 from limit.judge.requests import parse_judge
