@@ -55,7 +55,11 @@ def embed(folder: Path, texts: list[str], context: JobContext) -> Vectors:
         for start in range(0, len(order), BATCH):
             rows = order[start : start + BATCH]
             batch = tokenizer(
-                [texts[i] for i in rows], padding=True, truncation=True, max_length=most, return_tensors="pt"
+                [texts[i].strip() or "." for i in rows],
+                padding=True,
+                truncation=True,
+                max_length=most,
+                return_tensors="pt",
             ).to(device)
             states = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
             mask = batch["attention_mask"].unsqueeze(-1).to(states.dtype)
