@@ -114,15 +114,15 @@ def run_list(options: argparse.Namespace) -> list[Json]:
 def run_show(options: argparse.Namespace) -> Json:
     """Manifest and contents."""
     from limit.mixes import load_mix
-    from limit.mixes.contents import describe
+    from limit.mixes.contents import Measure, describe
 
     for name, value in (("--max-seq-len", options.max_seq_len), ("--batch", options.batch)):
         if value < 1:
             raise LimitError(f"{name} is {value}; give at least 1")
     ws = workspace()
     mix = load_mix(ws, options.mix)
-    described = describe(ws, options.mix, options.tokenizer, options.template, options.max_seq_len, options.batch)
-    return {**mix, **described}
+    by = Measure(options.tokenizer, options.template, options.max_seq_len, options.batch)
+    return {**mix, **describe(ws, options.mix, by)}
 
 
 def run_check(options: argparse.Namespace) -> Json:
