@@ -120,6 +120,11 @@ def sides(spec: JudgeSpec, prompt_id: str) -> tuple[int, ...]:
     return (1 + (digest[-1] & 1),)
 
 
+def question_calls(spec: JudgeSpec) -> int:
+    """The most requests that one question can take at one time."""
+    return CALLS_PER_QUESTION * spec.members()
+
+
 class Gate:
     """Holds every worker back until the server's rate limit has passed."""
 
@@ -237,7 +242,7 @@ class Runner:
     def _ask(self, item: Item) -> Reply:
         """One judgment with its retries; runs in a worker thread."""
         question = self._question(item)
-        worst = worst_tokens(self.spec, question, CALLS_PER_QUESTION * self.spec.members())
+        worst = worst_tokens(self.spec, question, question_calls(self.spec))
         failure, started = "", time.monotonic()
         for attempt in range(1, self.retry.attempts + 1):
             self._pause(self.gate.pause_s())

@@ -14,7 +14,8 @@ from limit.core import Json, LimitError, read_json
 from limit.finetune.estimate import Estimate, estimate_finetune
 from limit.formats import count, duration, money
 from limit.jobs.slots import machine_slots
-from limit.judge.budget import CHARS_PER_TOKEN, FREE, estimate_tokens, price_of
+from limit.judge.estimate import CHARS_PER_TOKEN, estimate_tokens
+from limit.judge.prices import price_of
 from limit.judge.requests import parse_judge
 from limit.mixes.build import plan_mix
 from limit.models import canonical_name
@@ -186,11 +187,11 @@ def _judging(ws: Workspace, spec: StudySpec, pairs: int, unknown: list[str]) -> 
             judge = parse_judge(name)
             calls = (2 if judge.order == "both" else 1) * judge.repeats * judge.members()
             questions += pairs * len(chars) * calls
-            price = price_of(judge)
+            price = price_of(ws, judge)
             if price is None:
                 unknown.append(f"the price of judge {judge.label()} is not known; set it, or cap it with a budget")
                 usd = None
-            elif price != FREE and usd is not None:
+            elif not price.is_free and usd is not None:
                 answers = 2 * spec.max_new_tokens * CHARS_PER_TOKEN
                 sizes = [(round(n + min(answers, 2 * judge.max_answer_chars)), pairs * calls) for n in chars]
                 usd += price.cost(*estimate_tokens(judge, sizes))
