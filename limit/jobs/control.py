@@ -97,7 +97,7 @@ def _sweep(ws: Workspace) -> None:
 
 
 def _advance(ws: Workspace) -> None:
-    """A job that is safely in the queue is started by the next call if this one cannot write."""
+    """Let the queue go on; what cannot be done now is done, or said, by whoever looks next."""
     with contextlib.suppress(LimitError):
         queue.schedule(ws)
 
@@ -123,7 +123,7 @@ def stop(ws: Workspace, job_id: str, discard: bool = False) -> None:
             kept = {k: v for k, v in status.items() if k != "unreadable"}
             kept.update(state="stopped", cause="discarded", reason="what it had made was discarded")
             write_status(folder, kept)
-    queue.schedule(ws)
+    _advance(ws)
 
 
 def read_cancel(folder: Path) -> Json | None:
@@ -160,15 +160,18 @@ def _outputs(ws: Workspace, kind: str, subject: Json) -> Iterator[Path]:
 def resume(ws: Workspace, job_id: str) -> None:
     """Queue another attempt of a stopped, failed or lost job, and of the jobs that were skipped because of it.
 
-    Raises LimitError when the job is still active, has finished, or its request cannot be read.
+    A second click finds it queued or running and changes nothing. Raises LimitError when the job is just stopping, has
+    finished, or its request cannot be read.
     """
     require("operator", "resume jobs")
     folder = require_job(ws, job_id)
-    queue.schedule(ws)
+    _advance(ws)
     with _deciding(ws):
         status = stored_status(folder)
         if load_job(folder).get("broken"):
             raise LimitError(f"job {job_id} cannot be resumed: its job.json is missing or broken; start it anew")
+        if status["state"] in (QUEUED, "starting", "running"):
+            return
         if status["state"] not in RESUMABLE:
             raise LimitError(f"job {job_id} is {status['state']}; only a stopped, failed or lost job can be resumed")
         for again in (folder, *_skipped_because_of(ws, job_id)):
@@ -218,7 +221,7 @@ def hold(ws: Workspace, job_id: str, held: bool = True) -> None:
     folder = require_job(ws, job_id)
     with _deciding(ws):
         write_status(folder, {**_queued(folder), "held": held})
-    queue.schedule(ws)
+    _advance(ws)
 
 
 def move(ws: Workspace, job_id: str, place: Place) -> None:
@@ -256,7 +259,7 @@ def pause(ws: Workspace, paused: bool = True) -> None:
             flag.touch()
         else:
             flag.unlink(missing_ok=True)
-    queue.schedule(ws)
+    _advance(ws)
 
 
 def is_paused(ws: Workspace) -> bool:

@@ -300,6 +300,8 @@ class EventTail:
         """Whole new lines, as objects; lines that are no JSON objects are skipped."""
         try:
             with self.path.open("rb") as file:
+                if file.seek(0, os.SEEK_END) < self.offset:
+                    self.offset = 0  # it was removed, and the worker has begun another
                 file.seek(self.offset)
                 data = file.read()
         except OSError:

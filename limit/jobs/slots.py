@@ -25,6 +25,7 @@ HEAVY_KINDS = ("finetune", "gauntlet", "respond")
 OUTER_GPUS = "LIMIT_OUTER_GPUS"
 LIGHT_PLACES = 4
 REMOTE_PLACES = 32
+MOST_SLOTS = 1024
 _FOREIGN_SHARE = 0.5
 
 
@@ -40,7 +41,7 @@ def gpus_needed(job: Json) -> int:
     """How many slots a job takes; 0 for a light one."""
     asked = job.get("gpus")
     if isinstance(asked, int):
-        return asked
+        return int(asked)
     return 1 if job["kind"] in HEAVY_KINDS else 0
 
 
@@ -71,6 +72,8 @@ def machine_slots() -> list[Slot]:
         return [Slot(gpu, gpu) for gpu in gpus] or [Slot("cpu-0")]
     if wanted.isdecimal():
         number = int(wanted)
+        if number > MOST_SLOTS:
+            raise LimitError(f"LIMIT_GPU_SLOTS asks for {wanted} slots; give a number up to {MOST_SLOTS}")
         if number == 0 or not gpus:
             return [Slot(f"cpu-{n}") for n in range(max(number, 1))]
         return [_share(gpus, n) for n in range(number)]
@@ -94,13 +97,19 @@ def _named_gpu(word: str, gpus: Sequence[str]) -> Slot:
 
 def check_size(job: Json, cluster: bool = False) -> None:
     """Raise LimitError when the job asks for more slots than there will ever be; a cluster may grow."""
-    pool = pool_of(job, cluster)
-    needed, there = gpus_needed(job), len(pool_slots(pool))
-    if pool == "slot" and needed > there:
-        raise LimitError(
-            f"the job asks for {needed} GPUs but this machine has {there} slot{'s' if there != 1 else ''}; "
-            "ask for fewer, or set LIMIT_GPU_SLOTS"
-        )
+    if too_large(job, cluster):
+        raise LimitError(f"the job asks for {size_words(job)}; ask for fewer, or set LIMIT_GPU_SLOTS")
+
+
+def too_large(job: Json, cluster: bool = False) -> bool:
+    """Whether a job asks for more places than this machine has. Raises LimitError as `machine_slots` does."""
+    return pool_of(job, cluster) == "slot" and not 0 < gpus_needed(job) <= len(machine_slots())
+
+
+def size_words(job: Json) -> str:
+    """`3 GPUs but this machine has 1 slot`."""
+    there = len(machine_slots())
+    return f"{gpus_needed(job)} GPUs but this machine has {there} slot{'s' if there != 1 else ''}"
 
 
 def acquire(ws: Workspace, job: Json, cluster: bool = False) -> tuple[list[Slot], list[int]] | None:
