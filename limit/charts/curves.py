@@ -61,7 +61,8 @@ def limit_curve(
 
     Each row: `series` (None: marks with error bars and no line), `label`, `size` (samples; 0 is drawn left of the axis
     as the base model), `score` or None, `low`, `high` (band, may be None), and optionally `n_seeds`, `point_series`
-    (colour of the mark where it differs from its line's) and `name` (of the point).
+    (colour of the mark where it differs from its line's) , `name` (of the point), and
+    `key` and `measure` (returned by a click as customdata).
     `reference` ({label, score, low, high}) is the full set, drawn as a line; `sufficient` marks the smallest size that
     cannot be told from it.
     """
@@ -146,6 +147,7 @@ def _line(line: Sequence[Row], palette: Palette, key: str | None, label: str, pl
             "symbol": [palette.symbol(row.get("point_series") or key) for row in line],
             "line": {"color": palette.edge, "width": 1},
         },
+        customdata=[[str(row.get("key") or ""), row.get("measure")] for row in line],
         error_y=error_bars(spans, palette.muted, 2, None) if key is None else None,
         hovertext=[_hover(row) for row in line],
         hovertemplate="%{hovertext}<extra></extra>",
