@@ -6,14 +6,14 @@ only when weights are loaded. A run that trained an adapter is its base model wi
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from limit.core import LimitError, read_json
-from limit.settings import SHIPPED, Workspace
+from limit.jobs.cluster import cluster_of
+from limit.settings import SHIPPED, Workspace, workspace
 
 if TYPE_CHECKING:
     import torch
@@ -78,7 +78,7 @@ def require_at_hand(ref: ModelRef) -> None:
 
     Jobs that go to a cluster are not checked here: its machines have caches and networks of their own.
     """
-    if ref.local or os.environ.get("LIMIT_RAY_ADDRESS"):
+    if ref.local or cluster_of(workspace()) is not None:
         return
     from huggingface_hub import HfApi, try_to_load_from_cache
 

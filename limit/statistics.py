@@ -1,7 +1,8 @@
 """Uncertainty of means and differences, the same for both paradigms.
 
 Notable: what is resampled is the independent unit (a prompt, a question), never the row, so rows that share a prompt
-go together (`clusters`); everything is seeded, so the same data give the same interval on any machine.
+go together (`clusters`); everything is seeded, so the same data give the same interval on any machine. Of scipy only
+`special` is imported: `stats` would take longer to load than a page to paint.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 Verdict = Literal["better", "worse", "cannot tell"]
 Numbers = Sequence[float] | NDArray[Any]
@@ -111,9 +112,9 @@ def mcnemar_exact(only_a: int, only_b: int) -> float:
 
 def sign_test(wins: int, losses: int) -> float:
     """Two-sided exact binomial p that wins and losses are equally likely; 1 without either."""
-    if wins + losses == 0:
+    if wins == losses:
         return 1.0
-    return float(stats.binomtest(wins, wins + losses, 0.5).pvalue)
+    return min(1.0, 2 * float(special.bdtr(min(wins, losses), wins + losses, 0.5)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -132,7 +133,7 @@ def seed_interval(means: Numbers, level: float = 0.95) -> Interval:
     points = _finite(means)
     if len(points) < 2:
         return Interval(math.nan, math.nan)
-    half = float(stats.t.ppf((1 + level) / 2, len(points) - 1) * points.std(ddof=1) / math.sqrt(len(points)))
+    half = float(special.stdtrit(len(points) - 1, (1 + level) / 2) * points.std(ddof=1) / math.sqrt(len(points)))
     return Interval(float(points.mean()) - half, float(points.mean()) + half)
 
 
@@ -209,5 +210,5 @@ def _needed_n(estimate: float, per_cluster: NDArray[np.float64], level: float) -
 
 
 def _sample_size(effect: float, sd: float, level: float) -> int:
-    z = float(stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(POWER))
+    z = float(special.ndtri((1 + level) / 2) + special.ndtri(POWER))
     return max(2, math.ceil((z * sd / effect) ** 2))

@@ -6,6 +6,7 @@ from limit.charts.gauntlet import PANELS, gauntlet_panels, panels_alt, task_dots
 from limit.charts.palette import PAPER_LABELS, Palette
 from limit.charts.plane import pareto_front, plane, plane_alt
 from limit.charts.preference import preference_alt, preference_bars
+from limit.charts.shares import share_bars
 from limit.charts.style import category_label, series_label
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "preference_alt",
     "preference_bars",
     "series_label",
+    "share_bars",
     "task_dots",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from limit.charts.palette import Palette
-from limit.charts.style import below_above, empty, literal, styled
+from limit.charts.style import empty, error_bars, literal, styled
 
 Row = dict[str, Any]
 
@@ -61,7 +61,8 @@ def limit_curve(
 
     Each row: `series` (None: marks with error bars and no line), `label`, `size` (samples; 0 is drawn left of the axis
     as the base model), `score` or None, `low`, `high` (band, may be None), and optionally `n_seeds`, `point_series`
-    (colour of the mark where it differs from its line's) and `name` (of the point).
+    (colour of the mark where it differs from its line's) , `name` (of the point), and
+    `key` and `measure` (returned by a click as customdata).
     `reference` ({label, score, low, high}) is the full set, drawn as a line; `sufficient` marks the smallest size that
     cannot be told from it.
     """
@@ -133,8 +134,7 @@ def _band(figure: go.Figure, line: Sequence[Row], palette: Palette, key: str, pl
 
 
 def _line(line: Sequence[Row], palette: Palette, key: str | None, label: str, place: dict[int, float]) -> go.Scatter:
-    spans = [below_above(row["score"], row.get("low"), row.get("high")) for row in line]
-    bars = {"array": [above for _, above in spans], "arrayminus": [below for below, _ in spans]}
+    spans = [(row["score"], row.get("low"), row.get("high")) for row in line]
     return go.Scatter(
         x=[place.get(row["size"], row["size"]) for row in line],
         y=[row["score"] for row in line],
@@ -147,7 +147,8 @@ def _line(line: Sequence[Row], palette: Palette, key: str | None, label: str, pl
             "symbol": [palette.symbol(row.get("point_series") or key) for row in line],
             "line": {"color": palette.edge, "width": 1},
         },
-        error_y={"type": "data", "symmetric": False, "color": palette.muted, **bars} if key is None else None,
+        customdata=[[str(row.get("key") or ""), row.get("measure")] for row in line],
+        error_y=error_bars(spans, palette.muted, 2, None) if key is None else None,
         hovertext=[_hover(row) for row in line],
         hovertemplate="%{hovertext}<extra></extra>",
     )

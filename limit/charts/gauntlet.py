@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from limit.charts.palette import Palette
-from limit.charts.style import below_above, category_label, empty, literal, series_label, styled
+from limit.charts.style import category_label, empty, error_bars, literal, series_label, styled
 
 Row = dict[str, Any]
 PANELS = (
@@ -68,7 +68,6 @@ def gauntlet_panels(
 
 def _bar_trace(bars: Sequence[Row], key: str, label: str, palette: Palette, legend: bool) -> go.Bar:
     colour = palette.colour(key)
-    errors = [below_above(r["score"], r.get("low"), r.get("high")) if r["score"] is not None else (0, 0) for r in bars]
     return go.Bar(
         name=literal(label),
         legendgroup=f"{key}/{label}",
@@ -76,15 +75,7 @@ def _bar_trace(bars: Sequence[Row], key: str, label: str, palette: Palette, lege
         offsetgroup=f"{key}/{label}",
         x=[literal(r["group"]) for r in bars],
         y=[r["score"] for r in bars],
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": [high for _, high in errors],
-            "arrayminus": [low for low, _ in errors],
-            "thickness": 1.2,
-            "width": 3,
-            "color": palette.ink,
-        },
+        error_y=error_bars(map(_span, bars), palette.ink),
         marker={
             "color": colour,
             "line": {"color": palette.ink, "width": 0.8},
@@ -100,6 +91,10 @@ def _bar_trace(bars: Sequence[Row], key: str, label: str, palette: Palette, lege
         hovertext=[_hover(r) for r in bars],
         hovertemplate="%{hovertext}<extra></extra>",
     )
+
+
+def _span(row: Row) -> tuple[float | None, float | None, float | None]:
+    return row["score"], row.get("low"), row.get("high")
 
 
 def _hover(row: Row) -> str:
@@ -159,22 +154,13 @@ def task_dots(rows: Sequence[Row], palette: Palette, *, height: int | None = Non
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     for key, label in dict.fromkeys((row["series"], row["label"]) for row in rows):
         dots = [r for r in rows if (r["series"], r["label"]) == (key, label) and r["score"] is not None]
-        errors = [below_above(r["score"], r.get("low"), r.get("high")) for r in dots]
         figure.add_trace(
             go.Scatter(
                 name=literal(label),
                 mode="markers",
                 x=[r["score"] for r in dots],
                 y=[literal(r["task"]) for r in dots],
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [high for _, high in errors],
-                    "arrayminus": [low for low, _ in errors],
-                    "thickness": 1.2,
-                    "width": 3,
-                    "color": palette.colour(key) if palette.mode == "light" else palette.edge,
-                },
+                error_x=error_bars(map(_span, dots), palette.colour(key) if palette.mode == "light" else palette.edge),
                 marker={
                     "color": palette.colour(key),
                     "symbol": palette.symbol(key),

@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from limit.charts.palette import Palette
-from limit.charts.style import below_above, empty, literal, styled
+from limit.charts.style import empty, error_bars, literal, styled
 
 Row = dict[str, Any]
 
@@ -73,9 +73,7 @@ def _label_side(row: Row, rows: Sequence[Row]) -> str:
 
 def _point(row: Row, palette: Palette, side: str, dominated: bool) -> go.Scatter:
     colour = palette.colour(row["series"])
-    left, right = below_above(row["x"], row.get("x_low"), row.get("x_high"))
-    down, up = below_above(row["y"], row.get("y_low"), row.get("y_high"))
-    bar = {"type": "data", "symmetric": False, "thickness": 1.4, "width": 0, "color": palette.muted}
+    across, up = ((row[axis], row.get(f"{axis}_low"), row.get(f"{axis}_high")) for axis in ("x", "y"))
     opacity = 0.6 if dominated else 1.0
     return go.Scatter(
         x=[row["x"]],
@@ -85,8 +83,8 @@ def _point(row: Row, palette: Palette, side: str, dominated: bool) -> go.Scatter
         text=[literal(row["label"], 40)],
         textposition=side,
         textfont={"size": 12, "color": palette.muted if dominated else palette.ink},
-        error_x={**bar, "array": [right], "arrayminus": [left]},
-        error_y={**bar, "array": [up], "arrayminus": [down]},
+        error_x=error_bars([across], palette.muted, 1.4, 0),
+        error_y=error_bars([up], palette.muted, 1.4, 0),
         marker={
             "size": 15,
             "symbol": palette.symbol(row["series"]),

@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from limit.charts.palette import Palette
-from limit.charts.style import empty, literal, series_label, styled
+from limit.charts.style import empty, error_bars, literal, series_label, styled
 
 Row = dict[str, Any]
 ROW_PX, BAR = 66, 0.5  # height of a row, and the share of it that its bar takes
@@ -107,9 +107,8 @@ def _annotate(figure: go.Figure, row: Row, place: int, palette: Palette) -> None
     candidate, tie, _ = shares(row)
     share = 1 - tie / 100
     if row.get("low") is not None:
-        error = {"array": [row["high"] * share - candidate], "arrayminus": [candidate - row["low"] * share]}
-        halo = {**error, "color": palette.halo, "thickness": 5, "width": 7}
-        for bar in (halo, error):
+        span = [(candidate, row["low"] * share, row["high"] * share)]
+        for bar in (error_bars(span, palette.halo, 5, 7), error_bars(span, palette.ink, 2, 6)):
             figure.add_trace(_mark([candidate], place, palette, symbol="line-ns", size=1, error_x=bar))
     seeds = [seed * share for seed in row.get("seeds") or []]
     if seeds:
@@ -119,13 +118,12 @@ def _annotate(figure: go.Figure, row: Row, place: int, palette: Palette) -> None
 def _mark(
     x: list[float], place: int, palette: Palette, symbol: str, size: int, error_x: dict[str, Any] | None
 ) -> go.Scatter:
-    shared = {"type": "data", "symmetric": False, "color": palette.ink, "thickness": 2, "width": 6}
     return go.Scatter(
         x=x,
         y=[place] * len(x),
         mode="markers",
         marker={"symbol": symbol, "size": size, "color": palette.ink, "line": {"color": palette.ink, "width": 1.5}},
-        error_x=None if error_x is None else {**shared, **error_x},
+        error_x=error_x,
         hoverinfo="skip",
         cliponaxis=False,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import textwrap
+from collections.abc import Iterable
 from typing import Any
 
 import plotly.graph_objects as go
@@ -80,6 +81,28 @@ def empty(palette: Palette, message: str, height: int = 220) -> go.Figure:
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     return styled(figure, palette, height)
+
+
+def error_bars(
+    spans: Iterable[tuple[float | None, float | None, float | None]],
+    colour: str,
+    thickness: float = 1.2,
+    width: float | None = 3,
+) -> dict[str, Any]:
+    """Plotly's error bars of values given as (value, low, high); what is not known has no length.
+
+    `thickness` and `width` (of the ends; None leaves it to plotly) in pixels.
+    """
+    lengths = [(0.0, 0.0) if value is None else below_above(value, low, high) for value, low, high in spans]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [above for _, above in lengths],
+        "arrayminus": [below for below, _ in lengths],
+        "color": colour,
+        "thickness": thickness,
+        "width": width,
+    }
 
 
 def below_above(value: float, low: float | None, high: float | None) -> tuple[float, float]:

@@ -25,7 +25,7 @@ from typing import Any, Literal
 from limit.core import Json, LimitError, read_json
 from limit.finetune.metrics import flops_per_token, peak_flops
 from limit.models import ModelRef, resolve_model
-from limit.settings import Workspace
+from limit.settings import SHIPPED, Workspace
 from limit.specs.run import Recipe, RunSpec
 
 CHARS_PER_TOKEN = 4.0
@@ -36,6 +36,8 @@ START_S = 15.0  # imports, loading, held-out losses and generations, before a ru
 CONTEXT_GB = 1.0  # CUDA context and workspace
 LOADED_LIBRARIES_GB = 0.6  # torch and transformers in a CPU process
 ROW_OVERHEAD = 34  # bytes of saved activations per token, layer and unit of width, half precision (Korthikanti 2022)
+
+KNOWN_MODELS = SHIPPED / "catalog" / "models.json"  # configs of models that need not be here to be estimated
 
 Fits = Literal["fits", "tight", "does not fit", "unknown"]
 
@@ -88,14 +90,19 @@ class Estimate:
         return asdict(self)
 
 
-def estimate_finetune(ws: Workspace, spec: RunSpec, gpus: int | None = None) -> Estimate:
-    """What `spec` will take here. Raises LimitError when the model or the mix cannot be found or sized."""
+def estimate_finetune(
+    ws: Workspace, spec: RunSpec, gpus: int | None = None, mix_size: tuple[int, int] | None = None
+) -> Estimate:
+    """What `spec` will take here. Raises LimitError when the model or the mix cannot be found or sized.
+
+    `mix_size` (rows, characters) stands in for a mix that is not built yet.
+    """
     if spec.recipe is None or spec.mix_id is None:
         raise LimitError("only a finetune can be estimated; give a mix and a recipe")
     recipe = spec.recipe
     size = model_size(resolve_model(ws, spec.model))
     device, count = devices(gpus)
-    rows, chars = _mix_size(ws, spec.mix_id)
+    rows, chars = mix_size or _mix_size(ws, spec.mix_id)
     samples = max(1, rows - min(recipe.held_out_per_part, rows // 20))
     per_epoch = steps_per_epoch(samples, recipe)
     steps = total_steps(per_epoch, recipe)
@@ -249,6 +256,8 @@ def _config(ref: ModelRef) -> Json:
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(ref.path, "config.json")
+    if not isinstance(found, str) and ref.path in (known := read_json(KNOWN_MODELS)):
+        return dict(known[ref.path])
     if not isinstance(found, str):
         raise LimitError(f"model {ref.path!r} is not in the hub cache yet, so its cost cannot be told beforehand")
     return read_json(Path(found))

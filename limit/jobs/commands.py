@@ -25,6 +25,7 @@ from limit.jobs import (
     stop,
     tail,
 )
+from limit.jobs.cluster import choose_cluster, cluster_of, problem_of
 from limit.settings import workspace
 
 FOLLOW_S = 0.5
@@ -50,6 +51,12 @@ def add_parser(verbs: Verbs) -> None:
     moving.add_argument("place", choices=("top", "up", "down", "bottom"))
     command(commands, "pause", run_pause, "start nothing new; what runs goes on", text=queue_text)
     command(commands, "unpause", run_unpause, "let the queue go on", text=queue_text)
+    where = command(
+        commands, "cluster", run_cluster, "see or choose the Ray cluster that jobs go to", text=cluster_text
+    )
+    where.add_argument("address", nargs="?", help="address of its dashboard, such as http://head:8265")
+    where.add_argument("--python", help="the Python that its machines run workers with (default: python)")
+    where.add_argument("--off", action="store_true", help="run jobs on this machine again")
 
 
 def _add(
@@ -175,6 +182,24 @@ def run_unpause(options: argparse.Namespace) -> Json:
     """Let the queue go on."""
     pause(workspace().make(), paused=False)
     return {"paused": is_paused(workspace())}
+
+
+def run_cluster(options: argparse.Namespace) -> Json:
+    """Where jobs go, after a choice if one was made, and whether that answers."""
+    if options.address or options.off:
+        choose_cluster(workspace().make(), None if options.off else options.address, options.python)
+    cluster = cluster_of(workspace())
+    if cluster is None:
+        return {"address": None, "python": None, "problem": None}
+    return {"address": cluster.address, "python": cluster.python, "problem": problem_of(cluster)}
+
+
+def cluster_text(value: Json) -> str:
+    """One line."""
+    if value["address"] is None:
+        return "jobs run on this machine"
+    problem = f", but {value['problem']}" if value["problem"] else ""
+    return f"jobs that need a GPU go to the Ray cluster at {value['address']}{problem}"
 
 
 def queue_text(value: Json) -> str:

@@ -18,6 +18,7 @@ from typing import Literal
 from limit.access import require
 from limit.core import Json, LimitError, explained, read_json, sync_folder, utc_now, write_json
 from limit.jobs import queue
+from limit.jobs.cluster import cluster_of
 from limit.jobs.locks import locked
 from limit.jobs.rundir import (
     ACTIVE,
@@ -49,7 +50,7 @@ def start(ws: Workspace, request: JobRequest) -> str:
     """
     require("operator", "start jobs")
     job = request.to_job(_user())
-    check_size(job)
+    check_size(job, cluster_of(ws) is not None)
     for link in job["after"]:
         require_job(ws, link)
     if _create(ws, job):
@@ -96,7 +97,7 @@ def _sweep(ws: Workspace) -> None:
 
 
 def _advance(ws: Workspace) -> None:
-    """A job that is safely in the queue is started by the next call if this one cannot write."""
+    """Let the queue go on; what cannot be done now is done, or said, by whoever looks next."""
     with contextlib.suppress(LimitError):
         queue.schedule(ws)
 
@@ -122,7 +123,7 @@ def stop(ws: Workspace, job_id: str, discard: bool = False) -> None:
             kept = {k: v for k, v in status.items() if k != "unreadable"}
             kept.update(state="stopped", cause="discarded", reason="what it had made was discarded")
             write_status(folder, kept)
-    queue.schedule(ws)
+    _advance(ws)
 
 
 def read_cancel(folder: Path) -> Json | None:
@@ -159,15 +160,18 @@ def _outputs(ws: Workspace, kind: str, subject: Json) -> Iterator[Path]:
 def resume(ws: Workspace, job_id: str) -> None:
     """Queue another attempt of a stopped, failed or lost job, and of the jobs that were skipped because of it.
 
-    Raises LimitError when the job is still active, has finished, or its request cannot be read.
+    A second click finds it queued or running and changes nothing. Raises LimitError when the job is just stopping, has
+    finished, or its request cannot be read.
     """
     require("operator", "resume jobs")
     folder = require_job(ws, job_id)
-    queue.schedule(ws)
+    _advance(ws)
     with _deciding(ws):
         status = stored_status(folder)
         if load_job(folder).get("broken"):
             raise LimitError(f"job {job_id} cannot be resumed: its job.json is missing or broken; start it anew")
+        if status["state"] in (QUEUED, "starting", "running"):
+            return
         if status["state"] not in RESUMABLE:
             raise LimitError(f"job {job_id} is {status['state']}; only a stopped, failed or lost job can be resumed")
         for again in (folder, *_skipped_because_of(ws, job_id)):
@@ -192,6 +196,8 @@ def _requeue(folder: Path) -> None:
     ran = before["launched"] or before["ended"] is not None
     status = new_status(before["attempt"] + 1 if ran else before["attempt"], time.time())
     status.update(token=before["token"], **{key: before[key] for key in ("step", "total")})
+    unseen = before.get("ray") if before["exit_code"] is None else None
+    status["earlier_ray"] = unseen or before.get("earlier_ray")
     write_status(folder, status)
 
 
@@ -215,7 +221,7 @@ def hold(ws: Workspace, job_id: str, held: bool = True) -> None:
     folder = require_job(ws, job_id)
     with _deciding(ws):
         write_status(folder, {**_queued(folder), "held": held})
-    queue.schedule(ws)
+    _advance(ws)
 
 
 def move(ws: Workspace, job_id: str, place: Place) -> None:
@@ -253,7 +259,7 @@ def pause(ws: Workspace, paused: bool = True) -> None:
             flag.touch()
         else:
             flag.unlink(missing_ok=True)
-    queue.schedule(ws)
+    _advance(ws)
 
 
 def is_paused(ws: Workspace) -> bool:

@@ -6,6 +6,7 @@ All three look alike to the supervisor: wait for the end, ask by signal, leave n
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -89,8 +90,8 @@ class LocalAttempt:
                     start_new_session=True,
                     pass_fds=tuple(held),
                 )
-            except FileNotFoundError as error:
-                raise LimitError(f"{error.filename} is not there; install the project again") from error
+            except OSError as error:
+                raise LimitError(cannot_start(folder, error)) from error
         self.pid: int | None = self._process.pid
         self.created = processes.create_time(self._process.pid)
 
@@ -132,6 +133,19 @@ class OrphanAttempt:
 
     def _running(self) -> bool:
         return processes.alive(self.pid, self.created, self.token)
+
+
+def cannot_start(folder: Path, error: OSError) -> str:
+    """Why no process could be started for a job, in one sentence."""
+    if isinstance(error, FileNotFoundError):
+        return f"{error.filename} is not there; install the project again"
+    what = {
+        errno.EAGAIN: "this user may have no more processes; end some, or raise `ulimit -u`",
+        errno.ENOMEM: "there is no memory left; close other programs",
+        errno.EMFILE: "too many files are open; raise `ulimit -n`",
+        errno.E2BIG: "its command is longer than the system allows",
+    }.get(error.errno or 0, str(error.strerror or error))
+    return f"cannot start a process for {folder.name}: {what}"
 
 
 def find_orphan(token: str, folder: Path) -> tuple[int, float] | tuple[None, None]:

@@ -15,11 +15,14 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from limit.core import Json, LimitError, utc_now
+from limit.core import Json, LimitError, explained, utc_now
 from limit.jobs import processes
+from limit.jobs.cluster import cluster_of
+from limit.jobs.launch import cannot_start
 from limit.jobs.locks import is_locked, locked, try_lock
 from limit.jobs.notify import notify
 from limit.jobs.rundir import (
@@ -36,7 +39,7 @@ from limit.jobs.rundir import (
     stored_status,
     write_status,
 )
-from limit.jobs.slots import OUTER_GPUS, acquire, outer_visible_devices, pool_of
+from limit.jobs.slots import OUTER_GPUS, acquire, outer_visible_devices, pool_of, too_large
 from limit.settings import PROJECT, Workspace
 
 Table = dict[str, tuple[Json, Json]]
@@ -67,21 +70,34 @@ def attempt_lock(folder: Path) -> Path:
 def schedule(ws: Workspace) -> list[str]:
     """Settle jobs that lost their supervisor, then start what may start. Returns the ids that were started.
 
-    Raises LimitError when the workspace cannot be written.
+    What is wrong with one job's files does not keep the others waiting. Raises LimitError, after all that could be
+    done, when something could not: a workspace that cannot be written, or no more processes.
     """
     _reap()
     if not ws.jobs.is_dir():
         return []
+    problems: list[LimitError] = []
     with locked(scheduler_lock(ws)) as mine:
         if not mine:
             return []
         table = _read_table(ws)
-        ended = [entry for entry in table.values() if _settle(ws, *entry)]
-        ended += _skip_broken_chains(ws, table)
-        started = [] if pause_flag(ws).exists() else _start_ready(ws, table)
+        ended = [entry for entry in table.values() if _tried(problems, _settle, ws, *entry)]
+        ended += _tried(problems, _skip_broken_chains, ws, table) or []
+        started = [] if pause_flag(ws).exists() else _start_ready(ws, table, problems)
     for job, status in ended:
         notify(job, status)
+    if problems:
+        raise problems[0]
     return started
+
+
+def _tried(problems: list[LimitError], work: Callable[..., Any], *arguments: Any) -> Any:
+    """What `work` returns, or None and its problem on the list."""
+    try:
+        return work(*arguments)
+    except LimitError as error:
+        problems.append(error)
+        return None
 
 
 def queued_in_order(table: Table) -> list[tuple[Json, Json]]:
@@ -96,9 +112,9 @@ def _read_table(ws: Workspace) -> Table:
 
 def _settle(ws: Workspace, job: Json, status: Json) -> bool:
     """Judge one job that may have lost its supervisor; changes `status` in place. True when the job ended by it."""
-    folder = ws.job(job["job_id"])
     if status["state"] not in ACTIVE and not status.get("unreadable"):
         return False
+    folder = ws.job(job["job_id"])
     if elsewhere(status) and heartbeat_age_s(folder) < SILENT_S:
         return False
     if is_locked(job_lock(folder)):
@@ -110,7 +126,7 @@ def _settle(ws: Workspace, job: Json, status: Json) -> bool:
     status.clear()
     status.update(stored_status(folder))  # what was read before the locks may be older than the last word of its holder
     if status["state"] == "starting" and not status["launched"]:
-        status.update(state=QUEUED, supervisor_pid=None, supervisor_create_time=None, slots=[], gpus=[])
+        _back_to_queue(status)
     elif status["state"] in ACTIVE:
         _close_books(folder, status)
     elif not status.get("unreadable"):
@@ -174,17 +190,25 @@ def ready(job: Json, status: Json, table: Table) -> bool:
     return all(_state(table, link) == "finished" for link in job["after"])
 
 
-def _start_ready(ws: Workspace, table: Table) -> list[str]:
-    """First come, first served in each pool: a large job at the head keeps smaller ones from overtaking it."""
+def _start_ready(ws: Workspace, table: Table, problems: list[LimitError]) -> list[str]:
+    """First come, first served in each pool: a large job at the head keeps smaller ones from overtaking it.
+
+    One that is too large for this machine, as it is now, keeps nobody waiting.
+    """
     started: list[str] = []
     full: set[str] = set()
-    for job, status in _ready_in_order(table):
-        pool = pool_of(job)
-        if pool in full:
+    ready = list(_ready_in_order(table))
+    if not ready:
+        return started
+    cluster = cluster_of(ws) is not None
+    for job, status in ready:
+        pool = pool_of(job, cluster)
+        if pool in full or too_large(job, cluster):
             continue
-        if _start(ws, job, status):
+        done = _tried(problems, _start, ws, job, status, cluster)
+        if done:
             started.append(job["job_id"])
-        else:
+        elif done is not None:
             full.add(pool)
     return started
 
@@ -193,13 +217,13 @@ def _ready_in_order(table: Table) -> Iterator[tuple[Json, Json]]:
     return (entry for entry in queued_in_order(table) if ready(*entry, table))
 
 
-def _start(ws: Workspace, job: Json, status: Json) -> bool:
+def _start(ws: Workspace, job: Json, status: Json, cluster: bool) -> bool:
     """Give a job its places and a supervisor. False when there is no free place."""
     folder = ws.job(job["job_id"])
     own = try_lock(job_lock(folder))
     if own is None:
         return True  # its last supervisor is just leaving; the next call starts it
-    places = acquire(ws, job)
+    places = acquire(ws, job, cluster)
     if places is None:
         os.close(own)
         return False
@@ -217,11 +241,21 @@ def _start(ws: Workspace, job: Json, status: Json) -> bool:
             launched=False,
         )
         write_status(folder, status)
-        _spawn(folder, [own, *held], status["token"])
+        try:
+            _spawn(folder, [own, *held], status["token"])
+        except LimitError:
+            _back_to_queue(status)
+            write_status(folder, status)
+            raise
     finally:
         for descriptor in [own, *held]:
             os.close(descriptor)
     return True
+
+
+def _back_to_queue(status: Json) -> None:
+    """As it was before it was given out."""
+    status.update(state=QUEUED, supervisor_pid=None, supervisor_create_time=None, slots=[], gpus=[])
 
 
 def _watch_orphan(ws: Workspace, folder: Path) -> None:
@@ -241,7 +275,7 @@ def _spawn(folder: Path, held: list[int], token: str, *options: str) -> None:
         if (outer := outer_visible_devices()) is not None:
             environment["CUDA_VISIBLE_DEVICES"] = outer
     command = [sys.executable, "-m", "limit.jobs.supervisor", str(folder), "--hold", ",".join(map(str, held))]
-    with (folder / "log.txt").open("ab") as log:
+    with explained(folder / "log.txt"), (folder / "log.txt").open("ab") as log:
         try:
             child = subprocess.Popen(
                 [*command, *options],
@@ -254,7 +288,7 @@ def _spawn(folder: Path, held: list[int], token: str, *options: str) -> None:
                 pass_fds=tuple(held),
             )
         except OSError as error:
-            raise LimitError(f"cannot start a process for {folder.name}: {error.strerror}") from error
+            raise LimitError(cannot_start(folder, error)) from error
     _children.append(child)
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -155,12 +156,19 @@ _cache = _Cache()
 
 def job_folders(ws: Workspace) -> Iterator[Path]:
     """Every job's folder, in no order; none when there are no jobs yet."""
+    root = str(ws.jobs)
     try:
-        with os.scandir(ws.jobs) as entries:
+        with os.scandir(root) as entries:
             names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
     except OSError:
         return
-    yield from (ws.jobs / name for name in names)
+    yield from (_folder(root, name) for name in names)
+
+
+@lru_cache(maxsize=20_000)
+def _folder(root: str, name: str) -> Path:
+    """Kept, because the same hundreds of paths are asked for at each look."""
+    return Path(root, name)
 
 
 def load_job(folder: Path) -> Json:
@@ -292,6 +300,8 @@ class EventTail:
         """Whole new lines, as objects; lines that are no JSON objects are skipped."""
         try:
             with self.path.open("rb") as file:
+                if file.seek(0, os.SEEK_END) < self.offset:
+                    self.offset = 0  # it was removed, and the worker has begun another
                 file.seek(self.offset)
                 data = file.read()
         except OSError:

@@ -25,6 +25,7 @@ HEAVY_KINDS = ("finetune", "gauntlet", "respond")
 OUTER_GPUS = "LIMIT_OUTER_GPUS"
 LIGHT_PLACES = 4
 REMOTE_PLACES = 32
+MOST_SLOTS = 1024
 _FOREIGN_SHARE = 0.5
 
 
@@ -40,20 +41,20 @@ def gpus_needed(job: Json) -> int:
     """How many slots a job takes; 0 for a light one."""
     asked = job.get("gpus")
     if isinstance(asked, int):
-        return asked
+        return int(asked)
     return 1 if job["kind"] in HEAVY_KINDS else 0
 
 
-def runs_on_ray(job: Json) -> bool:
-    """Whether the job goes to the user's Ray cluster: those that need a GPU, once an address is set."""
-    return bool(os.environ.get("LIMIT_RAY_ADDRESS")) and gpus_needed(job) > 0
+def pool_of(job: Json, cluster: bool = False) -> str:
+    """Jobs of one pool wait for each other in order; the pools do not. With a `cluster` GPU jobs go there."""
+    if not gpus_needed(job):
+        return "light"
+    return "ray" if cluster else "slot"
 
 
-def pool_of(job: Json) -> str:
-    """Jobs of one pool wait for each other in order; the pools do not."""
-    if runs_on_ray(job):
-        return "ray"
-    return "slot" if gpus_needed(job) else "light"
+def on_ray(status: Json) -> bool:
+    """Whether an attempt was given a place on the Ray cluster, whatever has been chosen since."""
+    return any(str(slot).startswith("ray-") for slot in status["slots"])
 
 
 def pool_slots(pool: str) -> list[Slot]:
@@ -71,6 +72,8 @@ def machine_slots() -> list[Slot]:
         return [Slot(gpu, gpu) for gpu in gpus] or [Slot("cpu-0")]
     if wanted.isdecimal():
         number = int(wanted)
+        if number > MOST_SLOTS:
+            raise LimitError(f"LIMIT_GPU_SLOTS asks for {wanted} slots; give a number up to {MOST_SLOTS}")
         if number == 0 or not gpus:
             return [Slot(f"cpu-{n}") for n in range(max(number, 1))]
         return [_share(gpus, n) for n in range(number)]
@@ -92,19 +95,26 @@ def _named_gpu(word: str, gpus: Sequence[str]) -> Slot:
     raise LimitError(f"LIMIT_GPU_SLOTS names GPU {word!r}, which this machine does not have; it has: {known}")
 
 
-def check_size(job: Json) -> None:
-    """Raise LimitError when the job asks for more slots than there will ever be."""
-    needed, there = gpus_needed(job), len(pool_slots(pool_of(job)))
-    if pool_of(job) == "slot" and needed > there:
-        raise LimitError(
-            f"the job asks for {needed} GPUs but this machine has {there} slot{'s' if there != 1 else ''}; "
-            "ask for fewer, or set LIMIT_GPU_SLOTS"
-        )
+def check_size(job: Json, cluster: bool = False) -> None:
+    """Raise LimitError when the job asks for more slots than there will ever be; a cluster may grow."""
+    if too_large(job, cluster):
+        raise LimitError(f"the job asks for {size_words(job)}; ask for fewer, or set LIMIT_GPU_SLOTS")
 
 
-def acquire(ws: Workspace, job: Json) -> tuple[list[Slot], list[int]] | None:
+def too_large(job: Json, cluster: bool = False) -> bool:
+    """Whether a job asks for more places than this machine has. Raises LimitError as `machine_slots` does."""
+    return pool_of(job, cluster) == "slot" and not 0 < gpus_needed(job) <= len(machine_slots())
+
+
+def size_words(job: Json) -> str:
+    """`3 GPUs but this machine has 1 slot`."""
+    there = len(machine_slots())
+    return f"{gpus_needed(job)} GPUs but this machine has {there} slot{'s' if there != 1 else ''}"
+
+
+def acquire(ws: Workspace, job: Json, cluster: bool = False) -> tuple[list[Slot], list[int]] | None:
     """Lock the places that the job needs: (slots, descriptors that hold them), or None and nothing held."""
-    pool = pool_of(job)
+    pool = pool_of(job, cluster)
     needed = gpus_needed(job) if pool == "slot" else 1
     slots: list[Slot] = []
     held: list[int] = []

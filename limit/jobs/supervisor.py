@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import time
@@ -17,6 +18,7 @@ from types import FrameType
 
 from limit.core import Json, LimitError, utc_now, write_json
 from limit.jobs import processes, reasons
+from limit.jobs.cluster import cluster_of
 from limit.jobs.control import discard_outputs, read_cancel
 from limit.jobs.launch import (
     Attempt,
@@ -32,7 +34,7 @@ from limit.jobs.locks import try_lock
 from limit.jobs.notify import notify
 from limit.jobs.queue import attempt_lock, schedule
 from limit.jobs.rundir import EventTail, load_job, result_of, stored_status, tail_log, write_status
-from limit.jobs.slots import gpus_needed, runs_on_ray
+from limit.jobs.slots import gpus_needed, on_ray
 from limit.settings import Workspace
 
 TICK_S = 0.2
@@ -41,21 +43,31 @@ HEARTBEAT_S = 5.0
 LOG_LIMIT = 64 * 2**20
 LOG_KEPT = 2**20
 FINAL_WRITE_S = 3600.0
+ABANDONED_S = 10.0
 
 
 def stop_grace_s() -> float:
     """How long a worker may take to save and end after it was asked, before it is terminated."""
-    return float(os.environ.get("LIMIT_STOP_GRACE_S") or 60.0)
+    return _seconds("LIMIT_STOP_GRACE_S", 60.0)
 
 
 def kill_grace_s() -> float:
     """How long a terminated worker may take before it is killed."""
-    return float(os.environ.get("LIMIT_KILL_GRACE_S") or 10.0)
+    return _seconds("LIMIT_KILL_GRACE_S", 10.0)
 
 
 def stall_s() -> float:
     """Silence, without an event or a log line, after which a live job is called stalled."""
-    return float(os.environ.get("LIMIT_STALL_S") or 300.0)
+    return _seconds("LIMIT_STALL_S", 300.0)
+
+
+def _seconds(name: str, usual: float) -> float:
+    """A span from the environment; what is none must not cost the work of hours, so the usual one stands in for it."""
+    try:
+        value = float(os.environ.get(name) or usual)
+    except ValueError:
+        return usual
+    return value if 0 <= value < float("inf") else usual
 
 
 class Supervisor:
@@ -75,6 +87,7 @@ class Supervisor:
         self._dirty = True
         self._active = (0, 0)
         self._active_at = time.monotonic()
+        self._missing_since: float | None = None
 
     def launch(self) -> Attempt:
         """Start the worker. Raises LimitError when it cannot be started."""
@@ -83,10 +96,7 @@ class Supervisor:
         self.status.update(launched=True, events_offset=self.events.offset, started=utc_now())
         log_mark(self.folder, f"attempt {self.status['attempt']}")
         own = self._own_attempt()
-        if runs_on_ray(self.job):
-            from limit.jobs.ray import handle_for
-
-            self.status["ray"] = handle_for(self.folder, self.status)
+        self._plan_ray()
         self.save()
         try:
             attempt = self._start([own, *self.slots])
@@ -99,12 +109,26 @@ class Supervisor:
     def _start(self, held: list[int]) -> Attempt:
         token, heavy = self.status["token"], gpus_needed(self.job) > 0
         settings = worker_environment(self.ws, self.job, token, self.status["attempt"])
-        if runs_on_ray(self.job):
+        if on_ray(self.status):
             from limit.jobs.ray import RayAttempt
 
             return RayAttempt.submit(self.job, self.folder, settings, self.status["ray"])
         settings |= gpu_environment(self.status["gpus"], heavy)
         return LocalAttempt(worker_command(self.job, self.folder), settings, self.folder, held)
+
+    def _plan_ray(self) -> None:
+        """End an attempt that a cluster may still run, and say where this one goes, before it is sent there."""
+        cluster, earlier = cluster_of(self.ws), self.status.get("earlier_ray")
+        if earlier and cluster is not None and cluster.address == earlier["address"]:
+            from limit.jobs.ray import end_earlier
+
+            end_earlier(earlier)
+        if on_ray(self.status):
+            from limit.jobs.ray import handle_for
+
+            if cluster is None:
+                raise LimitError("the Ray cluster was given up while this job started; resume it to run it here")
+            self.status["ray"] = handle_for(self.folder, self.status, cluster)
 
     def _own_attempt(self) -> int:
         """The lock that the worker will hold; what is left of an earlier attempt is ended first."""
@@ -121,9 +145,9 @@ class Supervisor:
         """Watch the worker of a supervisor that was killed."""
         log_mark(self.folder, "its supervisor was gone; another one took over")
         if self.status.get("ray"):
-            from limit.jobs.ray import RayAttempt
+            from limit.jobs.ray import SILENT_S, RayAttempt
 
-            return RayAttempt(self.folder, self.status["ray"])
+            return RayAttempt(self.folder, self.status["ray"], SILENT_S)
         token = self.status["token"]
         pid, created = self.status["pid"], self.status["create_time"]
         if pid is None:
@@ -136,6 +160,10 @@ class Supervisor:
         """Until the worker ends: progress into the status, the heartbeat, the stop timer, the size of the log."""
         beat = time.monotonic()
         while not attempt.wait(TICK_S):
+            if self.is_abandoned():
+                attempt.signal(signal.SIGTERM)
+                attempt.wait(kill_grace_s())
+                return
             self.read_progress()
             self.obey_cancel(attempt)
             self.watch_log()
@@ -147,6 +175,18 @@ class Supervisor:
                     schedule(self.ws)
             if self._dirty and now - self._written >= PROGRESS_S:
                 self.save()
+
+    def is_abandoned(self) -> bool:
+        """Whether somebody removed the job's folder, and it did not come back as that of a mount does."""
+        try:
+            (self.folder / "job.json").stat()
+        except FileNotFoundError:
+            self._missing_since = self._missing_since or time.monotonic()
+            return time.monotonic() - self._missing_since > ABANDONED_S
+        except OSError:
+            return False
+        self._missing_since = None
+        return False
 
     def read_progress(self) -> None:
         """Take over what the worker has reported since the last look."""
@@ -210,7 +250,9 @@ class Supervisor:
         """Write the status; a full disk costs this update, not the job."""
         self.status["heartbeat"] = utc_now()
         self._written = time.monotonic()
-        self._dirty = False
+        self._dirty = self._missing_since is not None
+        if self._dirty:
+            return  # it would make the removed folder anew
         try:
             write_status(self.folder, self.status)
         except LimitError as error:
@@ -293,7 +335,11 @@ def run(folder: Path, held: list[int], orphan: bool) -> None:
     try:
         attempt = supervisor.take_over() if orphan else supervisor.launch()
         supervisor.watch(attempt)
-        supervisor.finish(attempt.close())
+        exit_code = attempt.close()
+        if supervisor.is_abandoned():
+            shutil.rmtree(folder, ignore_errors=True)  # what a worker wrote there after it was removed
+        else:
+            supervisor.finish(exit_code)
     except Exception as error:
         if attempt is not None:
             attempt.signal(signal.SIGKILL)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
-from limit.core import Json
+from limit.core import Json, LimitError
 from limit.jobs import processes, queue
+from limit.jobs.cluster import cluster_of
 from limit.jobs.rundir import (
     ACTIVE,
     ENDED,
@@ -21,6 +23,7 @@ from limit.jobs.rundir import (
     supervisor_alive,
     tail_log,
 )
+from limit.jobs.slots import size_words, too_large
 from limit.settings import Workspace
 
 POLL_S = 0.2
@@ -43,8 +46,9 @@ def list_jobs(ws: Workspace) -> list[Json]:
     jobs = [{**load_job(folder), "status": seen_status(folder)} for folder in job_folders(ws)]
     table = {job["job_id"]: (job, job["status"]) for job in jobs}
     waiting = [job for job, _ in queue.queued_in_order(table)]
+    cluster = bool(waiting) and _on_cluster(ws)
     for position, job in enumerate(waiting, 1):
-        job["status"] = {**job["status"], "position": position, "waits_for": _waits_for(job, table)}
+        job["status"] = {**job["status"], "position": position, "waits_for": _waits_for(job, table, cluster)}
     active = [job for job in jobs if job["status"]["state"] in ACTIVE]
     ended = [job for job in jobs if job["status"]["state"] in ENDED]
     active.sort(key=lambda job: job["status"]["started"] or job["created"] or "", reverse=True)
@@ -52,12 +56,24 @@ def list_jobs(ws: Workspace) -> list[Json]:
     return [*active, *waiting, *ended]
 
 
-def _waits_for(job: Json, table: dict[str, tuple[Json, Json]]) -> str:
+def _on_cluster(ws: Workspace) -> bool:
+    try:
+        return cluster_of(ws) is not None
+    except LimitError:
+        return False
+
+
+def _waits_for(job: Json, table: dict[str, tuple[Json, Json]], cluster: bool) -> str:
+    if job.get("broken"):
+        return "its job.json is missing or broken; take it out and start it anew"
     if job["status"]["held"]:
         return "held"
     for link in job["after"]:
         if link in table and table[link][1]["state"] != "finished":
             return f"after {table[link][0]['title']}"
+    with contextlib.suppress(LimitError):
+        if too_large(job, cluster):
+            return f"asks for {size_words(job)}"
     return "a free slot"
 
 

@@ -12,9 +12,10 @@ from limit.core import Json, LimitError, content_id
 from limit.jobs.context import JobContext
 from limit.judge.agreement import leanings
 from limit.judge.judgments import Comparison, load_comparison, read_judgments
+from limit.judge.prices import check_budget
 from limit.judge.prompts import prompt_text
 from limit.judge.quality import agree
-from limit.judge.requests import check_budget, setting_words
+from limit.judge.requests import setting_words
 from limit.judge.runner import Pair, is_identical, pair_rank, pairs_of
 from limit.judge.worker import judge_pairs
 from limit.settings import Workspace
@@ -86,7 +87,7 @@ def launch_check(
 ) -> Json:
     """Enqueue a check; returns {job_id, comparison, state}. Raises LimitError."""
     require("operator", "run a judge")
-    check_budget(spec, budget_usd, budget_tokens)
+    check_budget(ws, spec, budget_usd, budget_tokens)
     sample_pairs(ws, comparison_id, limit)
     comparison = check_comparison(load_comparison(ws, comparison_id), spec, limit)
     words = ["judge", "check", comparison_id, "--limit", str(limit), *setting_words(spec)]

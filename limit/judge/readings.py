@@ -1,4 +1,4 @@
-"""The rubric's verdicts read in another way: what the same answers come to when only accuracy, length or the like counts.
+"""The rubric's verdicts read in another way: what the same answers come to when only accuracy or length counts.
 
 Notable: nothing is judged again. The rubric is a program, so every reading follows from the answers that stand in the
 judgments; the readings do not all agree, and that is what a reader should see beside the rubric's own rate.

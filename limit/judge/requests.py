@@ -13,6 +13,7 @@ from limit import jobs
 from limit.access import require
 from limit.core import Json, LimitError, content_id, read_json
 from limit.judge.judgments import Comparison
+from limit.judge.prices import check_budget
 from limit.judge.prompts import prompt_text
 from limit.responses.prompt_sets import ensure_prompt_set
 from limit.responses.response_sets import list_response_sets
@@ -142,7 +143,7 @@ def launch_judge(
     require("operator", "run a judge")
     request = build_request(ws, baseline_run, candidate_run, prompts, judge, baseline_set, candidate_set)
     comparison = request_comparison(ws, request)
-    check_budget(judge, budget_usd, budget_tokens)
+    check_budget(ws, judge, budget_usd, budget_tokens)
     job = jobs.JobRequest(
         kind="judge",
         title=f"Judge {comparison.candidate} against {comparison.baseline}",
@@ -154,24 +155,6 @@ def launch_judge(
     )
     job_id = jobs.start(ws, job)
     return {"job_id": job_id, "comparison": comparison.comparison_id, "state": jobs.status(ws, job_id)["state"]}
-
-
-def check_budget(judge: JudgeSpec, usd: float | None, tokens: int | None) -> None:
-    """Raise LimitError when a judge that costs money has no cap, or a cap that cannot be kept."""
-    from limit.judge.budget import FREE, price_of
-
-    price = price_of(judge)
-    if usd is not None and not usd > 0:
-        raise LimitError(f"a budget of USD {usd} allows nothing; give a positive amount")
-    if tokens is not None and tokens <= 0:
-        raise LimitError(f"a budget of {tokens} tokens allows nothing; give a positive number")
-    if price is None and tokens is None:
-        raise LimitError(
-            f"no price is known for the judge {judge.model!r}; cap it with --budget-tokens, or set "
-            "usd_per_million_prompt and usd_per_million_completion"
-        )
-    if price not in (None, FREE) and usd is None and tokens is None:
-        raise LimitError(f"the judge {judge.label()!r} costs money; allow an amount with --budget USD")
 
 
 def _arguments(request: JudgeRequest, usd: float | None, tokens: int | None) -> list[str]:

@@ -7,6 +7,7 @@ again, so the journal is exactly-once while the judge's server may see a questio
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 import threading
 import time
@@ -23,6 +24,7 @@ from limit.judge.prompts import cut_middle, fence_code, prompt_text
 from limit.specs.judge import JudgeSpec
 
 MAX_PAUSE_S = 600.0
+MIN_LOST = 10  # so many questions in a row without a reply, or twice those in flight, and the server counts as gone
 CALLS_PER_QUESTION = 4  # a question, its second try, and the probe of an unknown server
 
 
@@ -63,13 +65,14 @@ class Item:
 
 @dataclass(frozen=True)
 class Reply:
-    """An opinion (None: the budget was used up) with what it took."""
+    """An opinion with what it took; without one `failure` says why, or the run ended first, or the budget did."""
 
     opinion: Opinion | None
     attempts: int = 0
     latency_s: float = 0.0
     cost_usd: float | None = None
     failure: str | None = None
+    unasked: bool = False
 
 
 def plan_items(pairs: Sequence[Pair], spec: JudgeSpec) -> list[Item]:
@@ -117,6 +120,11 @@ def sides(spec: JudgeSpec, prompt_id: str) -> tuple[int, ...]:
     return (1 + (digest[-1] & 1),)
 
 
+def question_calls(spec: JudgeSpec) -> int:
+    """The most requests that one question can take at one time."""
+    return CALLS_PER_QUESTION * spec.members()
+
+
 class Gate:
     """Holds every worker back until the server's rate limit has passed."""
 
@@ -133,6 +141,38 @@ class Gate:
         """Seconds until the gate opens; 0 when it is open."""
         with self._lock:
             return max(0.0, self._until - time.monotonic())
+
+
+class _Tally:
+    """What the replies of a run say about going on: a judge that cannot, a server that is gone, a budget used up."""
+
+    def __init__(self, most_lost: int) -> None:
+        self.most_lost = most_lost
+        self.lost = 0
+        self.failure: LimitError | None = None
+        self.skipping = self.stopped = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is to be asked."""
+        return bool(self.failure or self.stopped or self.skipping)
+
+    def take(self, future: Future[Reply], attempts: int) -> Reply:
+        """The reply of a finished question; one that the judge could not be asked counts as unasked."""
+        try:
+            reply = future.result()
+        except LimitError as error:
+            self.failure = self.failure or error
+            return Reply(None, unasked=True)
+        if reply.opinion is None and not reply.unasked and reply.failure is None:
+            self.skipping = True
+        self.lost = self.lost + 1 if reply.failure else 0 if reply.opinion else self.lost
+        if self.lost >= self.most_lost:
+            self.failure = self.failure or LimitError(
+                f"the judge's server gave no reply to {self.lost} questions in a row, each asked {attempts} times "
+                f"({reply.failure}); what was judged is kept: resume the job when the server answers again"
+            )
+        return reply
 
 
 class Runner:
@@ -170,53 +210,44 @@ class Runner:
         return {"total": len(items), "stopped": stopped}
 
     def _ask_all(self, rest: Iterator[Item], done: int, total: int) -> bool:
-        """Keep `concurrency` questions in flight until all are answered; True when asked to stop before that."""
+        """Keep `concurrency` questions in flight until all are answered; True when asked to stop before that.
+
+        As many again wait in line, so that nobody is idle while replies are being written.
+        """
         flying: dict[Future[Reply], Item] = {}
-        failure: LimitError | None = None
-        stopped = skipping = False
+        tally = _Tally(max(MIN_LOST, 2 * self.backend.concurrency))
         self.context.progress(done, total)
         with ThreadPoolExecutor(self.backend.concurrency, thread_name_prefix="judge") as pool:
             while True:
-                while not (failure or stopped or skipping) and len(flying) < self.backend.concurrency:
-                    item = next(rest, None)
-                    if item is None:
-                        break
+                room = 0 if tally.ended else 2 * self.backend.concurrency - len(flying)
+                for item in itertools.islice(rest, room):
                     flying[pool.submit(self._ask, item)] = item
                 if not flying:
                     break
                 finished, _ = wait(flying, timeout=0.5, return_when=FIRST_COMPLETED)
-                rows = []
-                for future in finished:
-                    item = flying.pop(future)
-                    try:
-                        reply = future.result()
-                    except LimitError as error:
-                        failure = failure or error
-                        self.ending.set()
-                        continue
-                    skipping = skipping or (reply.opinion is None and reply.failure is None)
-                    rows.append(self._row(item, reply))
+                replies = [(flying.pop(future), tally.take(future, self.retry.attempts)) for future in finished]
+                rows = [self._row(item, reply) for item, reply in replies if not reply.unasked]
                 self.journal.add(rows)
                 done += len(rows)
                 self.context.progress(done, total)
-                if not stopped and self.context.stop_requested():
-                    stopped = True
+                tally.stopped = tally.stopped or self.context.stop_requested()
+                if tally.failure or tally.stopped:
                     self.ending.set()
-        if failure:
-            raise failure
-        if skipping:
+        if tally.failure:
+            raise tally.failure
+        if tally.skipping:
             self.journal.add(self._row(item, Reply(None)) for item in rest)
-        return stopped
+        return tally.stopped
 
     def _ask(self, item: Item) -> Reply:
         """One judgment with its retries; runs in a worker thread."""
         question = self._question(item)
-        worst = worst_tokens(self.spec, question, CALLS_PER_QUESTION * self.spec.members())
+        worst = worst_tokens(self.spec, question, question_calls(self.spec))
         failure, started = "", time.monotonic()
         for attempt in range(1, self.retry.attempts + 1):
             self._pause(self.gate.pause_s())
             if self.ending.is_set():
-                break
+                return Reply(None, unasked=True)
             ticket = self.budget.reserve(item.key[:12], *worst)
             if ticket is None:
                 return Reply(None, attempts=attempt - 1)
@@ -236,8 +267,8 @@ class Runner:
                 raise
             cost = self.budget.settle(ticket, opinion.prompt_tokens, opinion.completion_tokens)
             return Reply(opinion, attempt, time.monotonic() - started, cost)
-        words = "the run was stopped" if self.ending.is_set() else f"gave up after {self.retry.attempts} tries"
-        return Reply(None, attempt, time.monotonic() - started, failure=f"{words}: {failure}" if failure else words)
+        words = f"gave up after {self.retry.attempts} tries: {failure}"
+        return Reply(None, self.retry.attempts, time.monotonic() - started, failure=words)
 
     def _pause(self, seconds: float) -> None:
         if seconds > 0:

@@ -14,11 +14,12 @@ from limit.core import Json, LimitError, content_id, read_jsonl
 from limit.jobs.context import JobContext
 from limit.judge.backends import build_backend
 from limit.judge.backends.protocol import Backend, Opinion, Question
-from limit.judge.budget import Budget, price_of
+from limit.judge.budget import Budget
 from limit.judge.grading import Grader
 from limit.judge.judgments import Journal, locked, unique_rows
+from limit.judge.prices import check_budget, price_of
 from limit.judge.prompts import fence_code, prompt_text
-from limit.judge.requests import check_budget, setting_words
+from limit.judge.requests import setting_words
 from limit.judge.runner import Pair, Retry, Runner, plan_items
 from limit.settings import Workspace
 from limit.sources.browsing import random_samples
@@ -67,12 +68,12 @@ def grade_samples(
     judge no more. Raises LimitError.
     """
     spec = spec.replace(protocol="single")
-    check_budget(spec, budget_usd, budget_tokens)
+    check_budget(ws, spec, budget_usd, budget_tokens)
     folder = grades_folder(ws, source, spec)
     samples = random_samples(ws, source, limit, seed=DRAW_SEED)
     pairs = [Pair(row["sample_id"], row["prompt"], row["response"], "") for row in samples if row["response"].strip()]
     with locked(folder / ".lock", f"source {source!r} is being graded by this judge already; wait for it or stop it"):
-        budget = Budget(folder / "spend.jsonl", price_of(spec), budget_usd, budget_tokens)
+        budget = Budget(folder / "spend.jsonl", price_of(ws, spec), budget_usd, budget_tokens)
         judge = backend or build_backend(ws, spec, lambda text: context.event("note", text=text))
         if not isinstance(judge, Grader):
             raise LimitError(f"a {spec.backend} judge cannot grade samples; take a chat model (backend=openai)")
@@ -133,7 +134,7 @@ def launch_grading(
     """Enqueue the grading of a source; returns {job_id, source, state}. Raises LimitError."""
     require("operator", "run a judge")
     spec = spec.replace(protocol="single")
-    check_budget(spec, budget_usd, budget_tokens)
+    check_budget(ws, spec, budget_usd, budget_tokens)
     source_info(ws, source)
     words = ["judge", "samples", source, "--limit", str(limit), *setting_words(spec)]
     options = {"--flag-below": flag_below, "--budget": budget_usd, "--budget-tokens": budget_tokens}

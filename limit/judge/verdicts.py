@@ -24,7 +24,7 @@ _GRADE_LINE = re.compile(
     r"^[\s*_#>`\"']*grade[\s*_`\"']*:[\s*_`\"'\[(]*(\d{1,3})(?:\s*/\s*10)?[\s*_`\"'\])]*\.?\s*$", re.I | re.M
 )
 _CODE_BLOCK = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?```\s*", re.DOTALL)
-_THINKING = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
+_THINKING = re.compile(r"^.*</think>", re.DOTALL)  # the opening tag may stand in the chat template
 
 
 @dataclass(frozen=True)

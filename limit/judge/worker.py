@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from limit.core import Json, LimitError, utc_now
 from limit.jobs.context import JobContext
-from limit.judge.backends import Backend, build_backend
-from limit.judge.budget import Budget, estimate_tokens, price_of
+from limit.judge.backends import Backend, Question, build_backend
+from limit.judge.budget import Budget, worst_tokens
+from limit.judge.estimate import estimate, estimate_words
 from limit.judge.grading import Grader, GradingBackend
 from limit.judge.judgments import (
     Comparison,
@@ -18,8 +19,10 @@ from limit.judge.judgments import (
     read_judgments,
     save_comparison,
 )
-from limit.judge.requests import JudgeRequest, check_budget, request_comparison
-from limit.judge.runner import Item, Pair, Retry, Runner, flipped, is_identical, plan_items
+from limit.judge.prices import check_budget, price_of
+from limit.judge.prompts import cut_middle
+from limit.judge.requests import JudgeRequest, request_comparison
+from limit.judge.runner import Item, Pair, Retry, Runner, flipped, is_identical, plan_items, question_calls
 from limit.judge.summary import summarise
 from limit.responses.response_sets import find_responses, read_responses
 from limit.runs import load_run
@@ -77,17 +80,19 @@ def judge_pairs(
     One process at a time works on a comparison. Raises LimitError when another does, when the answers changed
     since it began, or when the judge cannot go on.
     """
-    check_budget(spec, budget_usd, budget_tokens)
+    check_budget(ws, spec, budget_usd, budget_tokens)
     folder = ws.comparison(comparison.comparison_id)
     busy = f"comparison {comparison.comparison_id} is being judged by another process; wait for it or stop it"
     with locked(folder / ".lock", busy):
         comparison = _settled(ws, comparison)
         items = plan_items(pairs, spec)
-        budget = Budget(folder / "spend.jsonl", price_of(spec), budget_usd, budget_tokens)
-        context.event("note", text=estimate_words(spec, items))
+        budget = Budget(folder / "spend.jsonl", price_of(ws, spec), budget_usd, budget_tokens)
+        context.event("note", text=estimate_words(estimate(ws, spec, pairs)))
         journal = Journal(folder)
         reused = _borrow(ws, comparison, journal, items)
-        if any(item.key not in journal.rows or _is_open(journal.rows[item.key]) for item in items):
+        left = [item for item in items if item.key not in journal.rows or _is_open(journal.rows[item.key])]
+        if left:
+            _check_room(budget, spec, left)
             judge = backend or _backend(ws, spec, context)
             outcome = Runner(comparison.comparison_id, journal, judge, spec, budget, context, retry).run(items)
         else:
@@ -105,6 +110,16 @@ def judge_pairs(
         "spent_tokens": budget.spent_tokens,
         **outcome,
     }
+
+
+def _check_room(budget: Budget, spec: JudgeSpec, left: list[Item]) -> None:
+    """Raise LimitError before anything is asked when the budget does not cover the smallest question left."""
+    asked = [item.pair for item in left if not is_identical(item.pair)]
+    if asked:
+        pair = min(asked, key=lambda pair: len(pair.prompt) + len(pair.text_1) + len(pair.text_2))
+        prompt, one, two = (cut_middle(t, spec.max_answer_chars) for t in (pair.prompt, pair.text_1, pair.text_2))
+        question = Question(prompt, one, two, pair.prompt_id, "")
+        budget.check_room(*worst_tokens(spec, question, question_calls(spec)))
 
 
 def _is_open(row: Json) -> bool:
@@ -152,14 +167,3 @@ def _borrow(ws: Workspace, comparison: Comparison, journal: Journal, items: list
             found.setdefault(item.key, {**row, **own})
     journal.add(found.values())
     return len(found)
-
-
-def estimate_words(spec: JudgeSpec, items: list[Item]) -> str:
-    """What judging will cost, in a sentence."""
-    asked = [item for item in items if not is_identical(item.pair)]
-    limit = spec.max_answer_chars
-    sizes = [sum(min(len(t), limit) for t in (i.pair.prompt, i.pair.text_1, i.pair.text_2)) for i in asked]
-    prompt, completion = estimate_tokens(spec, [(size, spec.members()) for size in sizes])
-    price = price_of(spec)
-    money = "price unknown" if price is None else f"about USD {price.cost(prompt, completion):.2f}"
-    return f"{len(asked):,} questions, about {prompt + completion:,} tokens, {money}"

@@ -39,15 +39,31 @@ def build_mix(
     source is missing or too small.
     """
     require("analyst", "build mixes")
-    infos = {part.source: source_info(ws, part.source) for part in spec.parts}
-    hashes = {source: info["content_sha256"] for source, info in sorted(infos.items())}
-    mix_id = content_id({"spec": spec.to_dict(), "sources": hashes})
+    mix_id, infos, hashes = _identify(ws, spec)
     target = ws.make().mix(mix_id)
     if not (target / "mix.json").is_file():
         _write(ws, target, mix_id, spec, infos, hashes)
     if name is not None or not (target / "label.json").is_file():
         label_mix(ws, mix_id, name or spec.label(), note)
     return with_tokens(ws, mix_id, tokenizer)
+
+
+def plan_mix(ws: Workspace, spec: MixSpec) -> tuple[str, int, int]:
+    """(mix_id, rows, characters) of a mix as `build_mix` would make it; nothing is written. Raises LimitError."""
+    mix_id, infos, _ = _identify(ws, spec)
+    drawn = draw_parts(infos, spec)
+    return mix_id, sum(len(rows) for rows in drawn), _chars(spec, infos, drawn)
+
+
+def _identify(ws: Workspace, spec: MixSpec) -> tuple[str, dict[str, Json], dict[str, str]]:
+    """The id that request and sources give a mix, what is known of its sources, and their hashes."""
+    infos = {part.source: source_info(ws, part.source) for part in spec.parts}
+    hashes = {source: info["content_sha256"] for source, info in sorted(infos.items())}
+    return content_id({"spec": spec.to_dict(), "sources": hashes}), infos, hashes
+
+
+def _chars(spec: MixSpec, infos: dict[str, Json], drawn: list[Rows]) -> int:
+    return sum(int(load_keys(infos[p.source]).chars(r).sum()) for p, r in zip(spec.parts, drawn, strict=True))
 
 
 def with_tokens(ws: Workspace, mix_id: str, tokenizer: str | None) -> Json:
@@ -80,14 +96,13 @@ def _write(
         folder = Path(tempfile.mkdtemp(prefix=f".{mix_id}.", suffix=".tmp", dir=ws.mixes))
         try:
             counts = _write_samples(folder / "samples.parquet", spec, infos, drawn)
-            chars = sum(int(load_keys(infos[p.source]).chars(r).sum()) for p, r in zip(spec.parts, drawn, strict=True))
             manifest: Json = {
                 "mix_id": mix_id,
                 "spec": spec.to_dict(),
                 "sources": hashes,
                 "rows": sum(len(rows) for rows in drawn),
                 "counts": [{"source": s, "subset": u, "rows": n} for (s, u), n in sorted(counts.items())],
-                "chars": chars,
+                "chars": _chars(spec, infos, drawn),
                 **strictest_licence(list(infos.values())),
             }
             write_json(folder / "mix.json", manifest)

@@ -8,6 +8,7 @@ from typing import Any
 from limit.cli import Verbs, command
 from limit.core import Json, LimitError
 from limit.settings import Workspace, workspace
+from limit.sources.commands import workspace_with
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -71,7 +72,7 @@ def run_build(options: argparse.Namespace) -> Json:
     from limit.mixes.duplicates import find_duplicates
     from limit.mixes.listing import mix_samples
 
-    ws = workspace()
+    ws = workspace_with([text.partition(":")[0].partition("/")[0] for text in options.part])
     spec = _spec(ws, options)
     mix = build_mix(ws, spec, options.name, tokenizer=options.tokenizer)
     if options.drop_duplicates:
@@ -113,15 +114,15 @@ def run_list(options: argparse.Namespace) -> list[Json]:
 def run_show(options: argparse.Namespace) -> Json:
     """Manifest and contents."""
     from limit.mixes import load_mix
-    from limit.mixes.contents import describe
+    from limit.mixes.contents import Measure, describe
 
     for name, value in (("--max-seq-len", options.max_seq_len), ("--batch", options.batch)):
         if value < 1:
             raise LimitError(f"{name} is {value}; give at least 1")
     ws = workspace()
     mix = load_mix(ws, options.mix)
-    described = describe(ws, options.mix, options.tokenizer, options.template, options.max_seq_len, options.batch)
-    return {**mix, **described}
+    by = Measure(options.tokenizer, options.template, options.max_seq_len, options.batch)
+    return {**mix, **describe(ws, options.mix, by)}
 
 
 def run_check(options: argparse.Namespace) -> Json:

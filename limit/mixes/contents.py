@@ -6,6 +6,8 @@ can count with the tokenizer itself.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from limit.core import Json
@@ -20,28 +22,31 @@ EXACT_PACKING_ROWS = 4_000  # beyond, packing is measured on this many rows
 SUBSETS_SHOWN = 12
 
 
-def describe_spec(
-    ws: Workspace,
-    spec: MixSpec,
-    model: str | None = None,
-    template: str = "alpaca",
-    max_seq_len: int = 2048,
-    batch: int = 48,
-    epochs: float = 1.0,
-) -> Json:
+@dataclass(frozen=True)
+class Measure:
+    """By what a mix is measured: whose tokens, in which template, cut where, and how many samples make a step."""
+
+    model: str | None = None  # None estimates tokens from characters
+    template: str = "alpaca"
+    max_seq_len: int = 2048
+    batch: int = 48
+    epochs: float = 1.0
+
+
+def describe_spec(ws: Workspace, spec: MixSpec, by: Measure = Measure()) -> Json:
     """What a request would come to, unbuilt; see `summary` for the fields. Raises LimitError as a build does."""
     infos = {part.source: source_info(ws, part.source) for part in spec.parts}
     drawn = draw_parts(infos, spec)
     keys = [load_keys(infos[part.source]) for part in spec.parts]
-    rates = [calibrate(ws, infos[part.source], model, template) for part in spec.parts]
+    rates = [calibrate(ws, infos[part.source], by.model, by.template) for part in spec.parts]
     counted = [rate.apply(k, rows) for rate, k, rows in zip(rates, keys, drawn, strict=True)]
     counts = TokenCounts(np.concatenate([c.total for c in counted]), np.concatenate([c.loss for c in counted]))
     composition = []
     for number, (part, k, rows) in enumerate(zip(spec.parts, keys, drawn, strict=True)):
         composition += _composition(number, part.source, infos[part.source]["rows"], k, rows, counted[number].total)
-    how = "estimate: 4 characters a token" if model is None else f"estimate from {rates[0].counted} samples a source"
+    how = "estimate: 4 characters a token" if by.model is None else f"estimate from {rates[0].counted} samples a source"
     return {
-        **summary(counts, max_seq_len, batch, epochs),
+        **summary(counts, by),
         "tokens_from": how,
         "composition": composition,
         "parts": [
@@ -57,21 +62,12 @@ def describe_spec(
     }
 
 
-def describe(
-    ws: Workspace,
-    mix_id: str,
-    model: str | None = None,
-    template: str = "alpaca",
-    max_seq_len: int = 2048,
-    batch: int = 48,
-    epochs: float = 1.0,
-) -> Json:
-    """What a built mix comes to; with `model` every token is counted. Fields as `describe_spec`."""
+def describe(ws: Workspace, mix_id: str, by: Measure = Measure()) -> Json:
+    """What a built mix comes to; with a model every token is counted. Fields as `describe_spec`."""
     mix = load_mix(ws, mix_id)
-    if model is None:
-        described = describe_spec(ws, MixSpec.from_dict(mix["spec"]), None, template, max_seq_len, batch, epochs)
-        return {**described, "mix_id": mix_id}
-    counts = count_mix_tokens(ws, mix_id, model, template)
+    if by.model is None:
+        return {**describe_spec(ws, MixSpec.from_dict(mix["spec"]), by), "mix_id": mix_id}
+    counts = count_mix_tokens(ws, mix_id, by.model, by.template)
     table = mix_samples(ws, mix_id, ["source", "subset", "part"]).to_pandas()
     table["tokens"] = counts.total
     groups = table.groupby(["part", "source", "subset"], sort=True)["tokens"].agg(["size", "sum"]).reset_index()
@@ -79,11 +75,11 @@ def describe(
         {"part": int(part), "source": source, "subset": subset, "rows": int(n), "tokens": int(tokens)}
         for part, source, subset, n, tokens in groups.itertuples(index=False)
     ]
-    described = {**summary(counts, max_seq_len, batch, epochs), "tokens_from": f"counted with {model}"}
-    return {**described, "mix_id": mix_id, "composition": composition}
+    facts = {**summary(counts, by), "tokens_from": f"counted with {by.model}"}
+    return {**facts, "mix_id": mix_id, "composition": composition}
 
 
-def summary(counts: TokenCounts, max_seq_len: int, batch: int, epochs: float) -> Json:
+def summary(counts: TokenCounts, by: Measure) -> Json:
     """The figures of a mix; lengths in tokens, shares between 0 and 1.
 
     Returns {rows, tokens, response_tokens, truncated, truncated_share, lost_tokens, padding_share, packing_fill,
@@ -93,24 +89,25 @@ def summary(counts: TokenCounts, max_seq_len: int, batch: int, epochs: float) ->
     """
     from limit.encoding.packing import fill
 
-    kept = np.minimum(counts.total, max_seq_len)
-    truncated = int((counts.total > max_seq_len).sum())
+    length, batch = by.max_seq_len, by.batch
+    kept = np.minimum(counts.total, length)
+    truncated = int((counts.total > length).sum())
     shuffled = kept[np.random.default_rng(0).permutation(len(kept))]
     sample = shuffled[:EXACT_PACKING_ROWS]
-    filled = fill(sample.tolist(), max_seq_len)
+    filled = fill(sample.tolist(), length)
     steps = -(-len(kept) // batch)
     return {
         "rows": len(kept),
         "tokens": int(kept.sum()),
-        "response_tokens": int(np.maximum(counts.loss - np.maximum(counts.total - max_seq_len, 0), 0).sum()),
+        "response_tokens": int(np.maximum(counts.loss - np.maximum(counts.total - length, 0), 0).sum()),
         "truncated": truncated,
         "truncated_share": truncated / len(kept),
         "lost_tokens": int((counts.total - kept).sum()),
         "padding_share": _padding_share(shuffled, batch),
         "packing_fill": filled,
-        "packed_rows": max(1, round(int(kept.sum()) / (filled * max_seq_len))),
+        "packed_rows": max(1, round(int(kept.sum()) / (filled * length))),
         "steps_per_epoch": steps,
-        "steps": round(steps * epochs),
+        "steps": round(steps * by.epochs),
         "longest": int(counts.total.max()),
         "median_response_tokens": int(np.median(counts.loss)),
     }

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from limit.sources.add import About, add_source, preview_source
-    from limit.sources.browsing import Filter, browse, sample
+    from limit.sources.browsing import browse, sample
     from limit.sources.catalog import catalog_entry, paper_mixes
+    from limit.sources.filters import Filter
     from limit.sources.listing import list_sources, source_info
     from limit.sources.recordforms import FORM_NAMES, Columns
     from limit.sources.searching import search
@@ -20,7 +21,7 @@ _HOMES = {
     "About": "add",
     "Columns": "recordforms",
     "FORM_NAMES": "recordforms",
-    "Filter": "browsing",
+    "Filter": "filters",
     "add_source": "add",
     "browse": "browsing",
     "catalog_entry": "catalog",

@@ -24,8 +24,9 @@ from limit.core import Json, LimitError, explained, sync_folder, utc_now, write_
 from limit.settings import Workspace, safe_name
 from limit.sources.catalog import facts_for, is_non_commercial
 from limit.sources.listing import source_info_at
+from limit.sources.messages import Unusable
 from limit.sources.readers import Record, data_files, read_records
-from limit.sources.recordforms import Columns, Form, Stripped, Unusable, convert, recognise
+from limit.sources.recordforms import Columns, Form, Stripped, convert, recognise
 from limit.sources.samples import Exchange
 from limit.sources.writing import SampleWriter
 
@@ -89,6 +90,8 @@ def preview_source(path: Path | str, format: str = "auto", columns: Columns | No
     peek = list(itertools.islice(read_records(files[0], skip_broken=True), PEEK))
     dicts = [record.value for record in peek if isinstance(record.value, dict)]
     seen = list(dict.fromkeys(str(key) for record in dicts for key in record if key))
+    if not dicts and peek and peek[0].problem:
+        return {"form": None, "describes": f"line {peek[0].line}: {peek[0].problem}", "columns": [], "rows": []}
     try:
         form = recognise(dicts, files[0].name, columns, format)
     except LimitError as error:

@@ -6,36 +6,18 @@ text for the rows of one page alone. User text only ever reaches SQL as a bound 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from limit.core import Json, LimitError
 from limit.settings import Workspace
+from limit.sources.filters import Filter, resolve_filter
 from limit.sources.listing import sample_files, source_info
-from limit.sources.marks import read_marks
 from limit.sources.rows import read_rows
 
 PAGE = 25
 EDGES = 40  # bars of a length histogram
-
-
-@dataclass(frozen=True)
-class Filter:
-    """Which samples to show; lengths are characters of prompt, response, or both together."""
-
-    subset: str | None = None
-    min_chars: int | None = None
-    max_chars: int | None = None
-    length_of: Literal["prompt", "response", "both"] = "response"
-    min_turns: int | None = None
-    max_turns: int | None = None
-    mark: Literal["flag", "exclude", "note"] | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        return self == Filter(length_of=self.length_of)
 
 
 def browse(ws: Workspace, source: str, page: int = 1, size: int = PAGE, where: Filter | None = None) -> Json:
@@ -47,10 +29,12 @@ def browse(ws: Workspace, source: str, page: int = 1, size: int = PAGE, where: F
         page, pages = _clamp(page, size, total)
         numbers = np.arange((page - 1) * size, min(page * size, total))
     else:
-        condition, values = _condition(ws, source, chosen)
+        resolved = resolve_filter(ws, source, chosen)
+        condition, values = resolved.sql()
         total = _total(info, chosen, condition, values)
         page, pages = _clamp(page, size, total)
-        wanted = f"select row from samples where {condition} limit {size} offset {(page - 1) * size}"
+        of_page = f"{resolved.order} limit {size} offset {(page - 1) * size}"
+        wanted = f"select row from samples where {condition} {of_page}"
         numbers = np.array([row for (row,) in _query(info, wanted, values)], np.int64)
     return {"rows": read_rows(info, numbers).to_pylist(), "total": total, "page": page, "pages": pages}
 
@@ -117,7 +101,7 @@ def lengths(ws: Workspace, source: str, subset: str | None = None) -> Json:
 
 def _total(info: Json, where: Filter, condition: str, values: list[Any]) -> int:
     """How many samples fit; for a subset alone the source's own facts tell."""
-    if where == Filter(subset=where.subset, length_of=where.length_of):
+    if where.is_subset_alone:
         return int(info["subsets"].get(where.subset, 0))
     return int(_query(info, f"select count(*) from samples where {condition}", values)[0][0])
 
@@ -125,29 +109,6 @@ def _total(info: Json, where: Filter, condition: str, values: list[Any]) -> int:
 def _clamp(page: int, size: int, total: int) -> tuple[int, int]:
     pages = max(1, -(-total // size))
     return min(max(1, page), pages), pages
-
-
-def _condition(ws: Workspace, source: str, where: Filter) -> tuple[str, list[Any]]:
-    length = {"prompt": "n_prompt_chars", "response": "n_response_chars", "both": "n_prompt_chars + n_response_chars"}[
-        where.length_of
-    ]
-    tests: list[str] = []
-    values: list[Any] = []
-    for test, value in (
-        ("subset = ?", where.subset),
-        (f"{length} >= ?", where.min_chars),
-        (f"{length} <= ?", where.max_chars),
-        ("turns >= ?", where.min_turns),
-        ("turns <= ?", where.max_turns),
-    ):
-        if value is not None:
-            tests.append(test)
-            values.append(value)
-    if where.mark is not None:
-        ids = [key for key, marks in read_marks(ws, source).items() if marks.get(where.mark)]
-        tests.append("list_contains(?, sample_id)")
-        values.append(ids)
-    return " and ".join(tests) or "true", values
 
 
 def _query(info: Json, sql: str, values: list[Any]) -> list[tuple[Any, ...]]:

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from limit.cli import Verbs, command
 from limit.core import Json, LimitError
 from limit.settings import Workspace, workspace
+
+
+def workspace_with(names: Sequence[str] = ()) -> Workspace:
+    """The workspace, with the shipped sources put in place when one of `names` is theirs and is missing."""
+    from limit import tiny
+
+    ws = workspace()
+    missing = [name for name in names if name in tiny.TITLES and not (ws.source(name) / "source.json").is_file()]
+    if missing:
+        tiny.ensure_sources(ws.make())
+    return ws
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -25,12 +37,16 @@ def add_parser(verbs: Verbs) -> None:
     _add_fetch(commands)
     _add_add(commands)
     _add_search(commands)
-    for name, run, help in (
-        ("topics", run_topics, "cluster a source into named topics (a job)"),
-        ("index", run_index, "build the full-text index of a large source (a job)"),
+    for name, help in (
+        ("topics", "cluster a source into named topics (a job)"),
+        ("index", "build the full-text index of a large source (a job)"),
     ):
-        parser = command(commands, name, run, help, job_text)
+        parser = command(commands, name, run_work, help, job_text)
         parser.add_argument("source", metavar="ID")
+        if name == "topics":
+            parser.add_argument(
+                "--embeddings", metavar="FOLDER", help="folder of a sentence-embedding model, instead of word counts"
+            )
         _add_job_options(parser)
 
 
@@ -85,10 +101,13 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
 
 def run_list(options: argparse.Namespace) -> Any:
     """Sources here, or the catalogue."""
+    from limit import tiny
     from limit.sources import list_sources
     from limit.sources.catalog import catalog
 
-    return catalog() if options.catalog else list_sources(workspace())
+    if options.catalog:
+        return catalog()
+    return list_sources(workspace()) or list_sources(workspace_with(list(tiny.TITLES)))
 
 
 def run_show(options: argparse.Namespace) -> Json:
@@ -96,7 +115,7 @@ def run_show(options: argparse.Namespace) -> Json:
     from limit.sources import source_info
     from limit.sources.browsing import lengths, sample
 
-    ws = workspace()
+    ws = workspace_with([options.source])
     if options.row is not None:
         return sample(ws, options.source, options.row)
     return {**source_info(ws, options.source), "response_chars": lengths(ws, options.source)}
@@ -164,36 +183,27 @@ def run_fetch(options: argparse.Namespace) -> Json:
     return _started(ws, options, launch_fetch(ws, wanted, options))
 
 
-def run_index(options: argparse.Namespace) -> Json:
-    """Enqueue the index of a source, or build it when started as a job's worker."""
-    ws = workspace().make()
-    if options.job:
-        from limit.jobs.context import open_context
+def run_work(options: argparse.Namespace) -> Json:
+    """Enqueue the index or the topics of a source, or make them when started as a job's worker."""
+    ws = workspace_with([options.source]).make()
+    embeddings = getattr(options, "embeddings", None)
+    if not options.job:
+        from limit.sources.launch import launch_work
+
+        return _started(ws, options, launch_work(ws, options.command, options.source, embeddings))
+    from limit.jobs.context import open_context
+
+    context = open_context(options.job)
+    if options.command == "index":
         from limit.sources.searching import build_index
 
-        context = open_context(options.job)
         result = build_index(ws, options.source, context)
-        context.result(result)
-        return result
-    from limit.sources.launch import launch_work
-
-    return _started(ws, options, launch_work(ws, "index", options.source))
-
-
-def run_topics(options: argparse.Namespace) -> Json:
-    """Enqueue the topics of a source, or make them when started as a job's worker."""
-    ws = workspace().make()
-    if options.job:
-        from limit.jobs.context import open_context
+    else:
         from limit.sources.topics import make_topics
 
-        context = open_context(options.job)
-        result = make_topics(ws, options.source, context)
-        context.result(result)
-        return result
-    from limit.sources.launch import launch_work
-
-    return _started(ws, options, launch_work(ws, "topics", options.source))
+        result = make_topics(ws, options.source, context, embeddings=embeddings)
+    context.result(result)
+    return result
 
 
 def run_search(options: argparse.Namespace) -> Json:
@@ -202,9 +212,8 @@ def run_search(options: argparse.Namespace) -> Json:
 
     if options.limit < 1:
         raise LimitError(f"--limit is {options.limit}; give at least 1")
-    return search(
-        workspace(), options.source, options.query, options.mode, options.limit, options.from_row, options.seconds
-    )
+    ws = workspace_with([options.source])
+    return search(ws, options.source, options.query, options.mode, options.limit, options.from_row, options.seconds)
 
 
 def _started(ws: Workspace, options: argparse.Namespace, started: Json) -> Json:

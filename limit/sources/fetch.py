@@ -6,6 +6,7 @@ all are there they are read like any other file. The hub token comes from the en
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -177,16 +178,37 @@ def _explain(place: str, error: Exception) -> str:
         return (
             f"the data set {place} does not exist, is empty, or is private ({detail}); check its name, or set HF_TOKEN"
         )
+    if "StopIteration" in names:
+        return f"{place} holds files without a single record; fetch another split or configuration"
     if "split" in text or "config" in text:
         return f"{place} cannot be opened as asked ({detail}); choose another --split or --config"
     return f"{place} cannot be fetched ({type(error).__name__}: {detail}); fetch again, {local}"
 
 
 def _card_licence(place: str) -> str | None:
-    """The licence that a local copy's card names; the hub's own cards are read by people."""
-    card = Path(place) / "README.md"
-    if not card.is_file():
+    """The licences that the card of a local copy or a hub data set names, all of them; None where none is stated."""
+    import yaml
+
+    text = _card(place)
+    head = text.split("---", 2)[1] if text.startswith("---") and text.count("---") > 1 else ""
+    try:
+        facts = yaml.safe_load(head)
+    except yaml.YAMLError:
         return None
-    head = card.read_text(encoding="utf-8", errors="replace")[:5_000]
-    found = re.search(r"^licen[sc]e:\s*['\"]?([\w .+-]{2,60})", head, re.MULTILINE) if head.startswith("---") else None
-    return found.group(1).strip() if found else None
+    if not isinstance(facts, dict):
+        return None
+    stated = facts.get("license") or facts.get("licence")
+    names = [str(name) for name in (stated if isinstance(stated, list) else [stated]) if name]
+    further = facts.get("license_name")
+    return "; ".join(names + ([str(further)] if further else []))[:200] or None
+
+
+def _card(place: str) -> str:
+    """The text of a data set's README, empty where there is none or the hub does not give it."""
+    card = Path(place) / "README.md"
+    if not Path(place).is_dir():
+        from huggingface_hub import hf_hub_download
+
+        with contextlib.suppress(Exception):  # a licence that cannot be read is unknown, and shown as unknown
+            card = Path(hf_hub_download(place, "README.md", repo_type="dataset"))
+    return card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""

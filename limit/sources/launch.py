@@ -5,24 +5,28 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from limit import jobs
-from limit.core import Json, LimitError, utc_now
+from limit.core import Json, LimitError, content_id, utc_now
 from limit.settings import Workspace, safe_name
+from limit.sources.embeddings import embedding_folder
 from limit.sources.listing import source_info
 
 
-def launch_work(ws: Workspace, kind: Literal["index", "topics"], source: str) -> Json:
-    """Enqueue the index or the topics of a source; the same content is the same job.
+def launch_work(ws: Workspace, kind: Literal["index", "topics"], source: str, embeddings: str | None = None) -> Json:
+    """Enqueue the index or the topics of a source; the same content by the same means is the same job.
 
-    Returns {job_id, source, state}.
+    `embeddings` is a folder of a sentence-embedding model for topics. Returns {job_id, source, state}. Raises
+    LimitError for an unknown source or a folder without a model.
     """
     info = source_info(ws, source)
+    model = embedding_folder(embeddings) if embeddings else None
+    means = f"-{content_id(str(model))}" if model else ""
     request = jobs.JobRequest(
         kind=kind,
         title=f"{'Search index' if kind == 'index' else 'Topics'} of {source}",
-        arguments=["sources", kind, source],
+        arguments=["sources", kind, source, *(["--embeddings", str(model)] if model else [])],
         subject={"source": source},
         gpus=0,
-        request_id=f"{kind}-{source}-{info['content_sha256'][:16]}",
+        request_id=f"{kind}-{source}-{info['content_sha256'][:16]}{means}",
     )
     return _start(ws, request, source)
 

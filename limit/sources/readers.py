@@ -1,21 +1,23 @@
 """Records out of files that users bring: JSON, JSON lines (plain, gz, zst), CSV, Parquet, or a folder of these.
 
 Every record comes with its line (JSON lines, CSV, JSON array) or row (Parquet), counted from 1. The content decides
-what a file is, not its name. Memory stays bounded: a file is never read whole, except a single record of it.
+what a file is, not its name. Memory stays bounded: a file is never read whole, except a single record of it. Bytes and
+compression are the business of `limit.sources.textfiles`.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from limit.core import LimitError
+from limit.sources.textfiles import head_of, open_text, reading_errors_in_words, text_encoding
 
 RECORD_CHARS = 64_000_000  # a longer record is taken for a file without an end
 CHUNK_CHARS = 1 << 20
@@ -63,62 +65,35 @@ def read_records(path: Path, skip_broken: bool = False) -> Iterator[Record]:
 
     Raises LimitError when the file is empty, unreadable or, unless `skip_broken`, holds a line that cannot be parsed.
     """
-    try:
-        head = _head(path)
+    with reading_errors_in_words(path):
+        head = head_of(path)
         if head.startswith(b"PAR1"):
             yield from _parquet(path)
             return
-        if not head.strip(b"\xef\xbb\xbf \t\r\n\x00"):
+        if not head.strip(b"\xef\xbb\xbf\xff\xfe \t\r\n\x00"):
             raise LimitError(f"{path} is empty; nothing to add")
-        with _open_text(path) as file:
-            for record in _text_reader(head, path)(file):
+        reader = _text_reader(head, path)
+        with open_text(path, text_encoding(head), lenient=skip_broken) as file:
+            for record in reader(file):
                 if record.problem and not skip_broken:
                     raise LimitError(
                         f"{path} line {record.line}: {record.problem}; repair that line, or use --skip-broken to leave "
                         "such lines out and list them in rejects.jsonl"
                     )
                 yield record
-    except UnicodeDecodeError as error:
-        raise LimitError(
-            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
-        ) from error
-    except (EOFError, gzip.BadGzipFile) as error:
-        raise LimitError(f"{path} is a damaged compressed file ({error}); copy or download it again") from error
-    except OSError as error:
-        raise LimitError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _open_bytes(path: Path) -> IO[bytes]:
-    raw = path.open("rb")
-    magic = raw.read(4)
-    raw.seek(0)
-    if magic[:2] == b"\x1f\x8b":
-        return gzip.open(raw)  # type: ignore[return-value]
-    if magic == b"\x28\xb5\x2f\xfd":
-        import zstandard
-
-        return zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-    return raw
-
-
-def _head(path: Path) -> bytes:
-    with _open_bytes(path) as file:
-        return file.read(65_536)
-
-
-def _open_text(path: Path) -> IO[str]:
-    buffered = io.BufferedReader(_open_bytes(path), 1 << 20)  # type: ignore[type-var]
-    return io.TextIOWrapper(buffered, encoding="utf-8-sig", newline="")
 
 
 def _text_reader(head: bytes, path: Path) -> Callable[[IO[str]], Iterator[Record]]:
-    first = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    if first == b"[":
+    text = head.decode(text_encoding(head), "ignore").lstrip("\ufeff \t\r\n")
+    if text.startswith("["):
         return _json_array
-    if first == b"{":
+    if text.startswith("{"):
         return _json_lines
-    if b"\x00" in head:
-        raise LimitError(f"{path} is neither text nor Parquet; give JSON, JSONL, CSV or Parquet")
+    if "\x00" in text:
+        raise LimitError(
+            f"{path} is neither text nor Parquet; give JSON, JSONL, CSV (as UTF-8, or UTF-16 with its byte order mark) "
+            "or Parquet, plain or packed as gz or zst"
+        )
     return _csv
 
 
@@ -149,22 +124,50 @@ def _json_lines(file: IO[str]) -> Iterator[Record]:
 
 
 def _one_object(text: str, first_line: int) -> Iterator[Record]:
-    try:
-        yield from _expanded(Record(first_line, json.loads(text)))
-    except (ValueError, RecursionError) as error:
-        line = error.lineno if isinstance(error, json.JSONDecodeError) else 1
-        yield Record(first_line + line - 1, text[:200], f"broken JSON ({_short(error)})")
+    """A pretty-printed object, or several one after the other as `jq` prints them."""
+    decoder, position, line, held = json.JSONDecoder(), 0, first_line, []
+    while True:
+        position, line = _skip_space(text, position, line)
+        if position == len(text):
+            break
+        try:
+            value, end = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError) as error:
+            before = text.count("\n", 0, position) if isinstance(error, json.JSONDecodeError) else 0
+            at = line + (error.lineno - 1 - before if isinstance(error, json.JSONDecodeError) else 0)
+            held.append(Record(at, text[position : position + 200], f"broken JSON ({_short(error)})"))
+            break
+        held.append(Record(line, value))
+        line += text.count("\n", position, end)
+        position = end
+    yield from _expanded(held[0]) if len(held) == 1 and not held[0].problem else held
 
 
 def _expanded(record: Record) -> Iterator[Record]:
-    """The rows of an object that wraps a single list of rows, such as {"data": [...]}; else the object itself."""
-    fields = record.value.values() if isinstance(record.value, dict) else []
-    lists = [value for value in fields if isinstance(value, list) and value and isinstance(value[0], dict)]
-    if len(lists) != 1 or lists[0][0].keys() & {"role", "from"}:
+    """The rows of an object that wraps one list of rows, such as {"data": [...]}, or columns of equal length.
+
+    Any other object is itself the only row. Raises LimitError where several lists of rows could be meant.
+    """
+    fields = record.value if isinstance(record.value, dict) else {}
+    lists = {name: v for name, v in fields.items() if isinstance(v, list) and v and isinstance(v[0], dict)}
+    tables = [name for name, rows in lists.items() if not rows[0].keys() & {"role", "from"}]
+    if len(tables) > 1:
+        names = ", ".join(repr(str(name)[:40]) for name in tables[:10])
+        raise LimitError(f"the file holds several lists of records ({names}); put the one you want into its own file")
+    if len(tables) == 1:
+        yield from (Record(number, item) for number, item in enumerate(lists[tables[0]], start=1))
+    elif _is_columns(fields):
+        for number, row in enumerate(zip(*fields.values(), strict=True), start=1):
+            yield Record(number, dict(zip(fields, row, strict=True)))
+    else:
         yield record
-        return
-    for number, item in enumerate(lists[0], start=1):
-        yield Record(number, item)
+
+
+def _is_columns(fields: dict[str, Any]) -> bool:
+    """Whether an object is a table turned on its side: two or more lists of plain values, all as long."""
+    columns = list(fields.values())
+    plain = all(isinstance(c, list) and c and not any(isinstance(v, (list, dict)) for v in c) for c in columns)
+    return len(columns) > 1 and plain and len({len(column) for column in columns}) == 1
 
 
 def _json_array(file: IO[str]) -> Iterator[Record]:
@@ -174,6 +177,9 @@ def _json_array(file: IO[str]) -> Iterator[Record]:
     while True:
         position, line = _skip_space(buffer, position, line)
         if position < len(buffer) and buffer[position] == "]":
+            rest = (buffer[position + 1 :] + file.read(CHUNK_CHARS)).lstrip()
+            if rest:
+                yield Record(line, rest[:200], "broken JSON (more text after the end of the array)")
             return
         if position < len(buffer) and expects_comma:
             if buffer[position] != ",":
@@ -210,33 +216,63 @@ def _skip_space(text: str, position: int, line: int) -> tuple[int, int]:
 def _csv(file: IO[str]) -> Iterator[Record]:
     csv.field_size_limit(RECORD_CHARS)
     start = file.read(65_536)
+    head = start.split("\n", 1)[0]
     try:
-        dialect: Any = csv.Sniffer().sniff(start.split("\n", 1)[0], delimiters=",\t;|")
+        delimiter = csv.Sniffer().sniff(head, delimiters=",\t;|").delimiter
     except csv.Error:
-        dialect = csv.excel
-    delimiter = dialect.delimiter
-    reader = csv.DictReader(_joined(start, file), delimiter=delimiter, restkey="", restval=None)
-    header = reader.fieldnames or []
+        delimiter = ","
+    spaced = head.count(delimiter) == head.count(delimiter + " ") > 0
+    lines = _Lines(start, file)
+    reader = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=spaced)
+    reader.fieldnames = distinct([name.strip() for name in reader.fieldnames or []])
     while True:
         line = reader.line_num + 1
         try:
-            row = next(reader)
+            row: Any = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             yield Record(line, "", f"broken CSV ({error})")
+            continue
+        if lines.ended:  # a record that is whole never reads beyond its last line
+            problem = f"a quote is opened and never closed, so that {reader.line_num - line + 1:,} lines are one record"
+            yield Record(line, str(row)[:200], problem)
             return
-        extra = row.pop("", None) if "" not in header else None
-        yield Record(line, {**row, "": extra} if extra is not None else row)
+        yield Record(line, row)
 
 
-def _joined(start: str, file: IO[str]) -> Iterator[str]:
-    """Lines of `file` whose first part was read already."""
-    lines = start.splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        lines[-1] += file.readline()
-    yield from lines
-    yield from file
+def distinct(names: list[str]) -> list[str]:
+    """Column names of which none stands twice: later ones are numbered, `prompt (2)`."""
+    seen: Counter[str] = Counter()
+    found = []
+    for name in names:
+        seen[name] += 1
+        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return found
+
+
+class _Lines:
+    """Lines of a file whose first part was read already; `ended` once more was asked for than there is."""
+
+    def __init__(self, start: str, file: IO[str]) -> None:
+        self._first = iter(_cut_lines(start + (file.readline() if start and not start.endswith("\n") else "")))
+        self._file = file
+        self.ended = False
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._first, None) or self._file.readline()
+        if not line:
+            self.ended = True
+            raise StopIteration
+        return line
+
+
+def _cut_lines(text: str) -> list[str]:
+    """Lines with their ends, cut as a file opened with newline='' cuts them: not at every sign that Unicode knows."""
+    return io.StringIO(text, newline="").readlines()
 
 
 def _parquet(path: Path) -> Iterator[Record]:
@@ -247,9 +283,9 @@ def _parquet(path: Path) -> Iterator[Record]:
         with pq.ParquetFile(path) as file:
             if file.metadata.num_rows == 0:
                 raise LimitError(f"{path} is empty; nothing to add")
-            number = 0
+            number, names = 0, distinct(file.schema_arrow.names)
             for batch in file.iter_batches(batch_size=PARQUET_BATCH):
-                for value in batch.to_pylist():
+                for value in batch.rename_columns(names).to_pylist():
                     number += 1
                     yield Record(number, value)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:

@@ -1,22 +1,31 @@
 """The shapes in which instruction data comes, recognised by content, and how each becomes an `Exchange`.
 
-A form turns one record (a dict) into a list of messages or says in a few words why it cannot (`Unusable`). Reasons are
-short because a million rows may share one.
+A form turns one record (a dict) into a list of messages or says in a few words why it cannot (`Unusable`).
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from limit.core import Json, LimitError
 from limit.sources.clean import strip_end_tokens, strip_template, tidy
+from limit.sources.messages import (
+    Messages,
+    Unusable,
+    are_messages,
+    chat,
+    chat_list,
+    hh_messages,
+    hh_text,
+    lima_list,
+    lima_messages,
+    text_of,
+)
 from limit.sources.samples import Exchange
 
-Messages = list[tuple[str, str]]
 SUBSET_COLUMNS = ("subset", "source", "category", "dataset", "task_name", "task")
 EXTRA_CHARS = 200  # other short fields of a record are kept in `meta` up to this length
 _PAIRS = (
@@ -30,22 +39,6 @@ _PAIRS = (
     ("input", "output"),
     ("prompt", "answer"),
 )
-_ROLES = {
-    "user": "user",
-    "human": "user",
-    "prompter": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "bot": "assistant",
-    "chatgpt": "assistant",
-    "model": "assistant",
-    "system": "system",
-}
-_HH_TURN = re.compile(r"(?:\A|\n\n)\s*(Human|Assistant): ?")
-
-
-class Unusable(Exception):
-    """A record that cannot become a sample; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -78,19 +71,7 @@ class Form:
     fits: Callable[[Json], bool]
     messages: Callable[[Json], Messages]
     columns: tuple[str, ...] = field(default=())
-
-
-def text_of(value: Any, name: str) -> str:
-    """A field as text: text as it is, whole and finite numbers in words, else Unusable."""
-    if isinstance(value, str):
-        return value
-    if value is None:
-        raise Unusable(f"{name} is missing")
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise Unusable(f"{name} is a {type(value).__name__}, expected text")
-    if not math.isfinite(value):
-        raise Unusable(f"{name} is {value}, expected text")
-    return str(value)
+    folded: bool = False  # column names are compared in lower case and without outer white space
 
 
 def _pair(record: Json) -> tuple[str, str] | None:
@@ -104,6 +85,9 @@ def _with_context(instruction: str, context: Any) -> str:
 
 def _pair_messages(record: Json) -> Messages:
     prompt_column, response_column = _pair(record) or ("prompt", "response")
+    asked, answered = record.get(prompt_column), record.get(response_column)
+    if are_messages(asked, "role", "content") and are_messages(answered, "role", "content"):
+        return chat("role", "content")({"messages": [*asked, *answered]})  # type: ignore[misc]
     prompt = _with_context(text_of(record.get(prompt_column), prompt_column), record.get("context"))
     return [("user", prompt), ("assistant", text_of(record.get(response_column), response_column))]
 
@@ -123,90 +107,29 @@ def _alpaca_messages(record: Json) -> Messages:
     return [*turns, ("user", prompt), ("assistant", text_of(record["output"], "output"))]
 
 
-def _chat_list(record: Json, role_key: str, text_key: str) -> list[Json] | None:
-    for name in ("messages", "conversations", "conversation", "dialog", "dialogue"):
-        items = record.get(name)
-        starts = items[0] if isinstance(items, list) and items else None
-        if isinstance(starts, dict) and role_key in starts and text_key in starts:
-            return items
-    return None
-
-
-def _chat(role_key: str, text_key: str) -> Callable[[Json], Messages]:
-    def read(record: Json) -> Messages:
-        turns: Messages = []
-        for item in _chat_list(record, role_key, text_key) or []:
-            if not isinstance(item, dict):
-                raise Unusable("a message is no object")
-            role = _ROLES.get(str(item.get(role_key)).lower())
-            if role is None:
-                raise Unusable(f"message role {str(item.get(role_key))[:30]!r} is not user, assistant or system")
-            turns.append((role, _content(item.get(text_key))))
-        return turns
-
-    return read
-
-
-def _content(value: Any) -> str:
-    """A message's text; a list of text parts is joined, anything but text is refused."""
-    if isinstance(value, list):
-        if not all(isinstance(part, dict) and part.get("type", "text") == "text" for part in value):
-            raise Unusable("a message holds more than text")
-        return "\n".join(text_of(part.get("text"), "message text") for part in value)
-    return text_of(value, "message text")
-
-
-def _lima_list(record: Json) -> list[Any] | None:
-    items = record.get("conversations")
-    return items if isinstance(items, list) and items and isinstance(items[0], str) else None
-
-
-def _lima_messages(record: Json) -> Messages:
-    items = _lima_list(record) or []
-    return [("user" if i % 2 == 0 else "assistant", text_of(text, "message")) for i, text in enumerate(items)]
-
-
-def _hh_text(record: Json) -> str | None:
-    for name in ("chosen", "text", "transcript"):
-        text = record.get(name)
-        if isinstance(text, str) and "Human:" in text and "\n\nAssistant:" in text:
-            return text
-    return None
-
-
-def _hh_messages(record: Json) -> Messages:
-    pieces = _HH_TURN.split(_hh_text(record) or "")
-    if pieces[0].strip():
-        raise Unusable("transcript does not start with 'Human:'")
-    roles = {"Human": "user", "Assistant": "assistant"}
-    return [(roles[role], text) for role, text in zip(pieces[1::2], pieces[2::2], strict=True)]
-
-
 FORMS = (
     Form(
         "messages",
         "messages: [{role, content}]",
-        lambda r: _chat_list(r, "role", "content") is not None,
-        _chat("role", "content"),
+        lambda r: chat_list(r, "role", "content") is not None,
+        chat("role", "content"),
         ("messages",),
     ),
     Form(
         "sharegpt",
         "conversations: [{from, value}]",
-        lambda r: _chat_list(r, "from", "value") is not None,
-        _chat("from", "value"),
+        lambda r: chat_list(r, "from", "value") is not None,
+        chat("from", "value"),
         ("conversations",),
     ),
     Form(
         "lima",
         "conversations: [text, text, ...]",
-        lambda r: _lima_list(r) is not None,
-        _lima_messages,
+        lambda r: lima_list(r) is not None,
+        lima_messages,
         ("conversations",),
     ),
-    Form(
-        "hh-rlhf", "chosen: 'Human: ... Assistant: ...'", lambda r: _hh_text(r) is not None, _hh_messages, ("chosen",)
-    ),
+    Form("hh-rlhf", "chosen: 'Human: ... Assistant: ...'", lambda r: hh_text(r) is not None, hh_messages, ("chosen",)),
     Form(
         "alpaca",
         "instruction, input, output, history",
@@ -253,16 +176,19 @@ def mapped_form(columns: Columns) -> Form:
 def recognise(records: Sequence[Json], where: str, columns: Columns | None = None, name: str = "auto") -> Form:
     """The form that fits most of the first records. Raises LimitError that names the columns seen."""
     seen = list(dict.fromkeys(str(key) for record in records for key in record if key))
+    if not records:
+        raise LimitError(
+            f"{where} holds no records with named columns (columns seen: none); each record must be an object, not a "
+            "list or a value"
+        )
     if columns is not None and (columns.prompt or columns.response):
         form = mapped_form(columns)
-    elif name != "auto":
-        form = form_named(name)
     else:
-        form = max(FORMS, key=lambda f: sum(f.fits(record) for record in records))
+        form = _best_form(records, FORMS if name == "auto" else (form_named(name),))
     wanted = columns.subset if columns and columns.subset else None
     if wanted and wanted not in seen:
         raise LimitError(f"{where} has no column {wanted!r}; columns seen: {_listed(seen)}")
-    if any(form.fits(record) for record in records):
+    if any(form.fits(fold(record) if form.folded else record) for record in records):
         return form
     if name != "auto" or (columns is not None and (columns.prompt or columns.response)):
         missing = [column for column in form.columns if column not in seen]
@@ -274,6 +200,21 @@ def recognise(records: Sequence[Json], where: str, columns: Columns | None = Non
     )
 
 
+def _best_form(records: Sequence[Json], forms: Sequence[Form]) -> Form:
+    """The form that fits most records; where none fits any, names such as `Prompt` are tried as `prompt`."""
+    form = max(forms, key=lambda f: sum(f.fits(record) for record in records))
+    if any(form.fits(record) for record in records):
+        return form
+    small = [fold(record) for record in records]
+    form = max(forms, key=lambda f: sum(f.fits(record) for record in small))
+    return replace(form, folded=any(form.fits(record) for record in small))
+
+
+def fold(record: Json) -> Json:
+    """A record with its column names in lower case and without outer white space."""
+    return {name.strip().lower() if isinstance(name, str) else name: value for name, value in record.items()}
+
+
 def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(repr(name[:40]) for name in names[:20])
     return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "") if names else "none"
@@ -283,8 +224,11 @@ def convert(record: Any, form: Form, keep_turns: bool, columns: Columns | None, 
     """One record as a cleaned exchange; counts what was stripped. Raises Unusable with the reason."""
     if not isinstance(record, dict):
         raise Unusable(f"record is a {type(record).__name__}, expected an object with columns")
-    if "" in record:
+    if None in record:
         raise Unusable("more fields than the header has columns")
+    subset_column = columns.subset if columns and columns.subset else None
+    if form.folded:
+        record, subset_column = fold(record), subset_column and subset_column.strip().lower()
     if not form.fits(record):
         missing = [name for name in form.columns if name not in record]
         raise Unusable(f"column {missing[0]} is missing" if missing else f"not of the form {form.describes}")
@@ -295,7 +239,6 @@ def convert(record: Any, form: Form, keep_turns: bool, columns: Columns | None, 
         raise Unusable("prompt is empty")
     if any(not text for role, text in cleaned if role == "assistant"):
         raise Unusable("response is empty")
-    subset_column = columns.subset if columns and columns.subset else None
     subset, subset_column = _subset(record, subset_column, form)
     exchange = Exchange(
         prompt=cleaned[0][1],
@@ -307,7 +250,7 @@ def convert(record: Any, form: Form, keep_turns: bool, columns: Columns | None, 
     try:
         (exchange.content() + exchange.meta().encode() + subset.encode()).decode()
     except UnicodeEncodeError:
-        raise Unusable("text holds half of a surrogate pair, which is no character") from None
+        raise Unusable("text holds bytes that are not UTF-8, or half of a surrogate pair") from None
     return exchange
 
 

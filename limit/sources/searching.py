@@ -12,6 +12,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,13 +24,26 @@ import pyarrow.parquet as pq
 from limit.core import Json, LimitError, atomic_path
 from limit.jobs.context import JobContext
 from limit.settings import Workspace
+from limit.sources.filters import COLUMNS, Filter, Resolved, resolve_filter
 from limit.sources.listing import INDEX_NAME, sample_files, source_info
 from limit.sources.rows import read_rows
 
 Mode = Literal["words", "exact", "regex"]
 MODES: tuple[Mode, ...] = ("words", "exact", "regex")
+FILTERED_AT_ONCE = 100  # hits of the index that are looked up for a filter
 INDEX_FROM_ROWS = 200_000  # a smaller source is scanned as fast
 _WORD = re.compile(r"\w+", re.UNICODE)
+
+
+@dataclass(frozen=True)
+class Halt:
+    """When a search returns what it has: at a moment of the monotonic clock, or when it is asked to."""
+
+    deadline: float
+    asked: Callable[[], bool]
+
+    def now(self) -> bool:
+        return self.asked() or time.monotonic() > self.deadline
 
 
 def search(
@@ -40,10 +54,10 @@ def search(
     limit: int = 50,
     start_row: int = 0,
     seconds: float = 2.0,
-    subset: str | None = None,
+    where: Filter | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Json:
-    """Samples at or after `start_row` that match, in row order.
+    """Samples at or after `start_row` that match and fit the filter, in row order.
 
     Returns {rows, next_row, complete, scanned, used_index}: with `complete` False, ask again from `next_row` for more.
     Raises LimitError for an empty query, an unknown mode or a broken pattern.
@@ -54,9 +68,11 @@ def search(
     if mode not in MODES:
         raise LimitError(f"search mode {mode!r} is not known; choose one of {', '.join(MODES)}")
     words = _WORD.findall(query)
-    if mode == "words" and info["indexed"] and words and subset is None:
-        return _indexed(info, words, limit, start_row)
-    return _scan(info, _matcher(query, words, mode), limit, start_row, time.monotonic() + seconds, subset, stop)
+    chosen = None if where is None or where.is_empty else resolve_filter(ws, source, where)
+    halt = Halt(time.monotonic() + seconds, stop)
+    if mode == "words" and info["indexed"] and words:
+        return _indexed(info, words, limit, start_row, chosen, halt)
+    return _scan(info, _matcher(query, words, mode), limit, start_row, chosen, halt)
 
 
 def count_words(ws: Workspace, source: str, query: str) -> int | None:
@@ -98,14 +114,29 @@ def build_index(ws: Workspace, source: str, context: JobContext) -> Json:
     return {"source": source, "rows": done, "bytes": target.stat().st_size, "path": str(target)}
 
 
-def _indexed(info: Json, words: list[str], limit: int, start_row: int) -> Json:
+def _indexed(info: Json, words: list[str], limit: int, start_row: int, chosen: Resolved | None, halt: Halt) -> Json:
     sql = "select rowid from samples where samples match ? and rowid >= ? order by rowid limit ?"
+    numbers: list[int] = []
+    next_row: int | None = start_row
     with _open_index(Path(info["path"]) / INDEX_NAME) as index:
-        numbers = [row for (row,) in index.execute(sql, [_match(words), start_row, limit + 1])]
-    complete = len(numbers) <= limit
+        while next_row is not None and len(numbers) <= limit:
+            most = limit + 1 if chosen is None else FILTERED_AT_ONCE
+            hits = [row for (row,) in index.execute(sql, [_match(words), next_row, most])]
+            numbers += hits if chosen is None else _that_fit(info, hits, chosen)
+            next_row = hits[-1] + 1 if len(hits) == most else None
+            if halt.now():
+                break
+    if len(numbers) > limit:
+        next_row = numbers[limit]
     rows = read_rows(info, np.array(numbers[:limit], np.int64)).to_pylist()
-    next_row = None if complete else numbers[limit]
-    return {"rows": rows, "next_row": next_row, "complete": complete, "scanned": info["rows"], "used_index": True}
+    scanned = info["rows"] if next_row is None or chosen is None else next_row
+    return {"rows": rows, "next_row": next_row, "complete": next_row is None, "scanned": scanned, "used_index": True}
+
+
+def _that_fit(info: Json, numbers: list[int], chosen: Resolved) -> list[int]:
+    table = read_rows(info, np.array(numbers, np.int64), COLUMNS)
+    found: list[int] = table.filter(chosen.mask(table))["row"].to_pylist()
+    return found
 
 
 def _match(words: list[str]) -> str:
@@ -155,33 +186,22 @@ def _scan(
     matches: Callable[[pa.Table], Any],
     limit: int,
     start_row: int,
-    deadline: float,
-    subset: str | None,
-    stop: Callable[[], bool],
+    chosen: Resolved | None,
+    halt: Halt,
 ) -> Json:
     rows: list[Json] = []
-    next_row, used = start_row, False
     for first, group in _text_groups(info, start_row):
         mask = matches(group)
-        if subset is not None:
-            mask = pc.and_(mask, pc.equal(group["subset"], subset))
+        if chosen is not None:
+            mask = pc.and_(mask, chosen.mask(group))
         hits = np.flatnonzero(mask.to_numpy(zero_copy_only=False) if isinstance(mask, pa.Array) else mask.to_numpy())
         hits = hits[hits + first >= start_row]
-        if len(rows) + len(hits) > limit:
-            last = int(hits[limit - len(rows)])
-            rows += group.take(pa.array(hits[: limit - len(rows)])).to_pylist()
-            return {
-                "rows": rows,
-                "next_row": first + last,
-                "complete": False,
-                "scanned": first + last,
-                "used_index": used,
-            }
-        rows += group.take(pa.array(hits)).to_pylist() if len(hits) else []
-        next_row = first + len(group)
-        if next_row < info["rows"] and (stop() or time.monotonic() > deadline):
-            return {"rows": rows, "next_row": next_row, "complete": False, "scanned": next_row, "used_index": used}
-    return {"rows": rows, "next_row": None, "complete": True, "scanned": info["rows"], "used_index": used}
+        room = limit - len(rows)
+        rows += group.take(pa.array(hits[:room])).to_pylist() if len(hits) else []
+        next_row = first + (int(hits[room]) if len(hits) > room else len(group))
+        if len(hits) > room or (next_row < info["rows"] and halt.now()):
+            return {"rows": rows, "next_row": next_row, "complete": False, "scanned": next_row, "used_index": False}
+    return {"rows": rows, "next_row": None, "complete": True, "scanned": info["rows"], "used_index": False}
 
 
 def _text_groups(info: Json, start_row: int) -> Iterator[tuple[int, pa.Table]]:

@@ -1,7 +1,8 @@
 """Topics of a source: named clusters and a map, made once by a job and kept beside the source.
 
-TF-IDF of words, 50 dimensions by SVD, k-means; a topic is named by the words that set it apart. The map is a t-SNE of
-a few thousand samples; distances on it are only good for neighbourhoods.
+TF-IDF of words in 50 dimensions by SVD, or sentence embeddings where the user has a model; then k-means. A topic is
+named by the words that set it apart. The map is a t-SNE of a few thousand samples; distances on it are only good for
+neighbourhoods.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 from limit.core import Json, LimitError, atomic_path, read_json, write_json
 from limit.jobs.context import JobContext
 from limit.settings import Workspace
+from limit.sources.embeddings import embed
 from limit.sources.listing import source_info
 from limit.sources.vectors import texts_of
 
@@ -26,10 +28,14 @@ FEWEST = 20
 STEPS = 4
 
 
-def make_topics(ws: Workspace, source: str, context: JobContext, topics: int | None = None) -> Json:
+def make_topics(
+    ws: Workspace, source: str, context: JobContext, topics: int | None = None, embeddings: str | Path | None = None
+) -> Json:
     """Cluster a source. Writes `topics.json` and `topics.parquet` (row, topic, x, y; x and y only where mapped).
 
-    Returns {source, samples, topics: [{topic, name, words, rows}]}. Raises LimitError for a source of under 20 samples.
+    `embeddings` is the folder of a sentence-embedding model to use instead of word counts. Returns {source, samples,
+    method, topics: [{topic, name, words, rows}]}. Raises LimitError for a source of under 20 samples or such a folder
+    that cannot be used.
     """
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.decomposition import TruncatedSVD
@@ -48,14 +54,30 @@ def make_topics(ws: Workspace, source: str, context: JobContext, topics: int | N
         matrix = vectorizer.fit_transform(texts)
     except ValueError:
         raise LimitError(f"source {source!r} shares too few words between samples to have topics") from None
-    space = normalize(TruncatedSVD(min(50, min(matrix.shape) - 1), random_state=0).fit_transform(matrix))
+    if embeddings is None:
+        method = "TF-IDF, SVD"
+        space = normalize(TruncatedSVD(min(50, min(matrix.shape) - 1), random_state=0).fit_transform(matrix))
+    else:
+        method = f"sentence embeddings by {Path(embeddings).name}"
+        space = embed(Path(embeddings), texts, context)
     context.progress(2, STEPS)
     count = topics or int(np.clip(round(np.sqrt(len(rows) / 25)), 3, 24))
     labels = MiniBatchKMeans(count, random_state=0, n_init=5).fit_predict(space)
     context.progress(3, STEPS)
     x, y = _map(space)
     named = _named(matrix, labels, vectorizer.get_feature_names_out(), count)
-    return _write(Path(info["path"]), source, rows, labels, x, y, named, context)
+    table = pa.table(
+        {
+            "row": pa.array(rows),
+            "topic": pa.array(labels.astype(np.int32)),
+            "x": pa.array(x, from_pandas=True),
+            "y": pa.array(y, from_pandas=True),
+        }
+    )
+    result: Json = {"source": source, "samples": len(rows), "method": method, "topics": named}
+    _write(Path(info["path"]), table, result)
+    context.progress(STEPS, STEPS)
+    return result
 
 
 def load_topics(ws: Workspace, source: str) -> Json | None:
@@ -103,18 +125,8 @@ def _named(matrix: Any, labels: Any, words: Any, count: int) -> list[Json]:
     return sorted(found, key=lambda entry: -int(entry["rows"]))
 
 
-def _write(
-    folder: Path, source: str, rows: Any, labels: Any, x: Any, y: Any, named: list[Json], context: JobContext
-) -> Json:
-    columns = {
-        "row": pa.array(rows),
-        "topic": pa.array(labels.astype(np.int32)),
-        "x": pa.array(x, from_pandas=True),
-        "y": pa.array(y, from_pandas=True),
-    }
+def _write(folder: Path, table: pa.Table, result: Json) -> None:
+    """The table first: topics count as made once `topics.json` is there."""
     with atomic_path(folder / "topics.parquet") as temporary:
-        pq.write_table(pa.table(columns), temporary)
-    result: Json = {"source": source, "samples": len(rows), "topics": named}
+        pq.write_table(table, temporary)
     write_json(folder / "topics.json", result)
-    context.progress(STEPS, STEPS)
-    return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from limit.core import Json, LimitError, content_id
@@ -10,6 +11,9 @@ from limit.specs.run import Template
 
 # What changes neither the question nor who answers it is left out of a judge's identity.
 _NOT_IDENTITY = ("key_env", "order", "repeats", "concurrency", "usd_per_million_prompt", "usd_per_million_completion")
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
+_LIKE_A_KEY = re.compile(r"[0-9a-fA-F]{32,}|(?:sk|key|hf)_?[A-Za-z0-9]{20,}")
 
 
 class RespondSpec(Spec):
@@ -64,6 +68,14 @@ class JudgeSpec(Spec):
         if self.base_url is not None and "@" in self.base_url.split("//", 1)[1].split("/", 1)[0]:
             raise LimitError(
                 "base_url holds a user name or key; put the key in the environment and name it with key_env"
+            )
+        if self.base_url is not None and re.search(r"[?&](?:[^=&]*key|[^=&]*token|sig)=", self.base_url, re.I):
+            raise LimitError(
+                "base_url holds a key in its query; put the key in the environment and name it with key_env"
+            )
+        if not _VARIABLE.fullmatch(self.key_env) or _LIKE_A_KEY.fullmatch(self.key_env):  # never shown: it may be a key
+            raise LimitError(
+                "key_env is no name of an environment variable; give the variable's name, not the key itself"
             )
         if (self.usd_per_million_prompt is None) != (self.usd_per_million_completion is None):
             raise LimitError("a judge's price needs both usd_per_million_prompt and usd_per_million_completion")

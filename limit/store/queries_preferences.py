@@ -75,6 +75,47 @@ def judgments(
     )
 
 
+def prompt_outcomes(store: Store, a: Row, b: Row) -> list[Row]:
+    """Prompts on which both models were judged: prompt_id, a and b (mean verdict, 0-1; the baseline itself 0.5).
+
+    `a` and `b` are rows of `queries_models`. A model's verdicts are those of its comparisons with the baseline.
+    """
+    rows = store.rows(
+        """select prompt_id, avg(score) filter (where list_contains($a, comparison_id)) as a,
+                  avg(score) filter (where list_contains($b, comparison_id)) as b
+           from (select prompt_id, comparison_id,
+                        case verdict when '2' then 1.0 when '1' then 0.0 else 0.5 end as score
+                 from judgments where verdict is not null and prompt_id is not null
+                   and (list_contains($a, comparison_id) or list_contains($b, comparison_id)))
+           group by prompt_id order by prompt_id""",
+        {"a": a["comparison_ids"], "b": b["comparison_ids"]},
+    )
+    for row in rows:
+        row["a"] = 0.5 if a["is_baseline"] else row["a"]
+        row["b"] = 0.5 if b["is_baseline"] else row["b"]
+    return [row for row in rows if row["a"] is not None and row["b"] is not None]
+
+
+def answers_to(store: Store, a: Row, b: Row, prompt_id: str) -> Json | None:
+    """{prompt, a, b}: a prompt with an answer of each model, of its first seed that has one; None without texts.
+
+    A baseline's answer is the one that its rival was compared with.
+    """
+    found: Json = {}
+    for name, row, other in (("a", a, b), ("b", b, a)):
+        side, ids = ("1", other["comparison_ids"]) if row["is_baseline"] else ("2", row["comparison_ids"])
+        for line in store.rows(
+            """select comparison_id, line from judgments where prompt_id = ? and list_contains(?, comparison_id)
+               order by list_position(?, comparison_id), line limit 5""",
+            [prompt_id, ids, ids],
+        ):
+            stored = pair_texts(store, line["comparison_id"], [line["line"]]).get(line["line"], {})
+            if isinstance(stored.get(f"text_{side}"), str):
+                found = {**found, "prompt": str(stored.get("prompt") or ""), name: stored[f"text_{side}"]}
+                break
+    return {"a": None, "b": None, **found} if found else None
+
+
 def pair_texts(store: Store, comparison_id: str, lines: Sequence[int]) -> dict[int, Json]:
     """The stored rows of some lines of a comparison's journal, with prompt and answers; texts stay in the files."""
     found = store.rows("select file from comparisons where comparison_id = ?", [comparison_id])

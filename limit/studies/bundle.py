@@ -17,7 +17,7 @@ from limit import jobs
 from limit.core import Json, LimitError, read_json, utc_now, write_json
 from limit.settings import Workspace, workspace
 from limit.studies.launch import load_record
-from limit.studies.show import SHIPPED_RESULTS
+from limit.studies.spec import SHIPPED_RESULTS
 
 RUN_FILES = (
     "run.json",

@@ -26,12 +26,31 @@ def add_parser(verbs: Verbs) -> None:
     run.add_argument("--budget", type=float, metavar="USD", help="most that each comparison may cost")
     run.add_argument("--wait", action="store_true", help="return only when every job has ended")
     show = command(commands, "show", run_show, "runs with mix, seed, Gauntlet and preference", text=show_text)
-    show.add_argument("name", help="a study that was started, or paper for the published numbers")
-    plan = command(commands, "plan", run_plan, "what a study would run, before it is started")
-    plan.add_argument("name", help="a preset or a YAML file")
+    show.add_argument("name", help="a study; paper: the published numbers; not started yet: what it will take")
+    plan = command(commands, "plan", run_plan, "what a study would run and take, before it is started", text=_plan_text)
+    plan.add_argument("name", help="a preset, a clone or a YAML file")
+    _add_clone(commands)
     command(commands, "list", run_list, "studies that were started, and the built-in ones")
     stop = command(commands, "stop", run_stop, "stop what waits or runs; finished runs stay")
     stop.add_argument("name", help="a study that was started")
+
+
+def _add_clone(commands: Any) -> None:
+    clone = command(commands, "clone", run_clone, "plan a study like another one, with changes", text=_clone_text)
+    clone.add_argument("name", help="the study to start from: started, planned, a preset or a YAML file")
+    clone.add_argument("new", help="name of the clone; `limit study run NEW` starts it")
+    clone.add_argument("--title", help="one line for people")
+    clone.add_argument("--model", action="append", metavar="M", help="base model, in place of the study's; repeatable")
+    clone.add_argument("--seeds", type=_seeds, metavar="S,...", help="seeds, in place of the study's")
+    clone.add_argument(
+        "--mix", action="append", default=[], metavar="LABEL=PART+PART", help="a mix, new or in place of its namesake"
+    )
+    clone.add_argument("--drop", action="append", default=[], metavar="LABEL", help="leave this mix out")
+    clone.add_argument(
+        "--size", action="append", default=[], metavar="SOURCE:N", help="take N of this source in every mix that has it"
+    )
+    clone.add_argument("--baseline", metavar="LABEL", help="the mix that answers are compared with")
+    clone.add_argument("--recipe", help="recipe of every finetune")
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -106,25 +125,64 @@ def show_text(value: Json) -> str:
 
 
 def run_plan(options: argparse.Namespace) -> Json:
-    """Runs and their number, with nothing started."""
+    """Runs, their number and their cost, with nothing started."""
+    from limit.studies.cost import study_cost
     from limit.studies.launch import grid
     from limit.studies.spec import load_study
 
-    study, spec = load_study(workspace(), options.name)
+    ws = workspace()
+    study, spec = load_study(ws, options.name)
     runs = [
         {"model": m, "seed": seed, "mix": mix.label, "parts": list(mix.parts)}
         for m in spec.models
         for seed, mix in grid(spec)
     ]
-    return {"study": study, "title": spec.title, "finetunes": len(runs), "runs": runs, "spec": spec.to_dict()}
+    head = {"study": study, "title": spec.title, "finetunes": len(runs), "runs": runs, "spec": spec.to_dict()}
+    return {**head, "cost": study_cost(ws, spec).to_json()}
+
+
+def _plan_text(value: Json) -> str:
+    from limit.studies.show import cost_text
+
+    lines = [f"{run['mix']:24} seed {run['seed']:>5}  {' + '.join(run['parts'])}" for run in value["runs"]]
+    return "\n".join([f"{value['title']} ({value['study']})", *lines, *cost_text(value["cost"])])
+
+
+def run_clone(options: argparse.Namespace) -> Json:
+    """Plan a study with changes."""
+    from limit.studies.clone import changed_mixes, clone_study
+    from limit.studies.spec import load_study
+
+    ws = workspace().make()
+    _, spec = load_study(ws, options.name)
+    asked = {
+        "title": options.title,
+        "models": options.model,
+        "seeds": options.seeds,
+        "baseline": options.baseline,
+        "recipe": options.recipe,
+    }
+    changes: Json = {field: value for field, value in asked.items() if value}
+    if options.mix or options.drop or options.size:
+        changes["mixes"] = changed_mixes(spec, options.mix, options.drop, options.size)
+    return clone_study(ws, options.name, options.new, changes)
+
+
+def _clone_text(value: Json) -> str:
+    changed = "; ".join(value["changes"]) or "no change but the name"
+    start = f"`limit study show {value['study']}` tells its cost, `limit study run {value['study']}` starts it"
+    return f"{value['study']} is {value['cloned_from']} with: {changed}; {start}"
 
 
 def run_list(options: argparse.Namespace) -> Json:
     """What was started and what can be."""
+    from limit.studies.clone import planned_studies
     from limit.studies.show import list_studies
     from limit.studies.spec import preset_names
 
-    return {"started": list_studies(workspace()), "presets": ["paper", *preset_names()]}
+    ws = workspace()
+    presets = ["paper", *preset_names()]
+    return {"started": list_studies(ws), "planned": planned_studies(ws), "presets": presets}
 
 
 def run_stop(options: argparse.Namespace) -> Json:

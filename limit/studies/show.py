@@ -12,15 +12,17 @@ from typing import Any
 
 from limit import jobs
 from limit.core import Json, LimitError, read_json
+from limit.finetune.estimate import Estimate
 from limit.gauntlet.results import read_eval
 from limit.judge.judgments import list_comparisons, read_judgments
 from limit.judge.summary import summarise
 from limit.runs import load_run
 from limit.settings import SHIPPED, Workspace
-from limit.studies.launch import job_ids, load_record
+from limit.studies.cost import StudyCost, cost_lines, study_cost
+from limit.studies.launch import BASE, grid, job_ids, load_record
+from limit.studies.spec import SHIPPED_RESULTS, StudySpec, load_study
 
 PUBLISHED = SHIPPED / "published"
-SHIPPED_RESULTS = SHIPPED / "tiny" / "results"
 PAPER = "paper"
 
 
@@ -38,16 +40,44 @@ def list_studies(ws: Workspace) -> list[Json]:
 
 
 def show_study(ws: Workspace, name: str) -> Json:
-    """A study's state and runs: {study, title, origin, state, progress, runs}.
+    """A study's state and runs: {study, title, origin, state, progress, runs}, and `cost` before it was started.
 
     Each run is {label, model, seed, mix_id, run_id, state, gauntlet, preference}; what is not known yet is None.
     `paper` gives the published numbers; `mini`, before it was run here, the shipped results. Raises LimitError.
     """
     if name == PAPER:
         return published_study()
-    if not (ws.studies / name / "study.json").is_file() and (SHIPPED_RESULTS / "studies" / name).is_dir():
-        return {**_shown(Workspace(SHIPPED_RESULTS), name), "origin": "shipped"}
-    return _shown(ws, name)
+    if (ws.studies / name / "study.json").is_file():
+        return _shown(ws, name)
+    study, spec = load_study(ws, name)
+    if (ws.studies / study / "study.json").is_file():
+        return _shown(ws, study)
+    cost = {"cost": study_cost(ws, spec).to_json()}
+    if (SHIPPED_RESULTS / "studies" / study).is_dir():
+        return {**_shown(Workspace(SHIPPED_RESULTS), study), "origin": "shipped", **cost}
+    return {**_planned(study, spec, name), **cost}
+
+
+def _planned(study: str, spec: StudySpec, name: str) -> Json:
+    """A study before its start in the shape of one that runs."""
+    unknown: Json = {"mix_id": None, "run_id": None, "state": "not started", "gauntlet": None, "preference": []}
+    cells: list[tuple[str, int | None]] = [(BASE, None)] if spec.include_base else []
+    cells += [(mix.label, seed) for seed, mix in grid(spec)]
+    runs = [
+        {"label": label, "model": model, "seed": seed, "name": label, "is_baseline": label == spec.baseline, **unknown}
+        for model in spec.models
+        for label, seed in cells
+    ]
+    return {
+        "study": study,
+        "title": spec.title,
+        "origin": "plan",
+        "state": "not started",
+        "progress": None,
+        "created": None,
+        "command": f"python -m limit study run {name}",
+        "runs": runs,
+    }
 
 
 def _shown(ws: Workspace, name: str) -> Json:
@@ -219,7 +249,17 @@ def study_text(value: Json) -> str:
         average = accuracy(run["gauntlet"]["average"]) if run["gauntlet"] else "n/a"
         seed = "" if run["seed"] is None else str(run["seed"])
         lines.append(f"{run['label'][:34]:34} {seed:>4}  {average:>8}  {_rates_text(run, percent)}")
+    lines += cost_text(value["cost"]) if value.get("cost") else []
     return "\n".join(lines)
+
+
+def cost_text(cost: Json) -> list[str]:
+    """The lines of a study's card, from its JSON."""
+    estimate = None if cost["estimate"] is None else Estimate(**cost["estimate"])
+    return [
+        "what starting it takes:",
+        *(f"  {line}" for line in cost_lines(StudyCost(**{**cost, "estimate": estimate}))),
+    ]
 
 
 def _rates_text(run: Json, percent: Any) -> str:

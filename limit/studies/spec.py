@@ -21,6 +21,8 @@ from limit.specs.mix import MixPart
 from limit.specs.run import Recipe
 
 PRESETS = SHIPPED / "studies"
+SHIPPED_RESULTS = SHIPPED / "tiny" / "results"
+PLAN = "plan.json"  # beside study.json: what is to be run, before it is started
 
 
 class StudyMix(Spec):
@@ -86,14 +88,15 @@ def preset_names() -> list[str]:
 
 
 def load_study(ws: Workspace, name: str) -> tuple[str, StudySpec]:
-    """(study name, spec) of a study that was started, a preset, or a YAML file. Raises LimitError."""
+    """(study name, spec) of a study that was started or planned, a preset, or a YAML file. Raises LimitError."""
     path = Path(name).expanduser()
     if path.suffix in (".yaml", ".yml"):
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-.") or "study"
         return safe_name(stem, "study"), _read_spec(path)
-    stored = ws.studies / safe_name(name, "study") / "study.json"
-    if stored.is_file():
-        return name, StudySpec.from_dict(read_json(stored)["spec"])
+    for stored in ("study.json", PLAN):
+        path = ws.studies / safe_name(name, "study") / stored
+        if path.is_file():
+            return name, StudySpec.from_dict(read_json(path)["spec"])
     if name not in preset_names():
         close = difflib.get_close_matches(name, preset_names(), n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"built in are {', '.join(preset_names())}"

@@ -16,13 +16,13 @@ from limit.store import Store
 from limit.store.queries_gauntlet import CORE
 from limit.store.queries_models import paper_rows
 from limit.store.schema import Row
+from limit.ui.compare_click import VIEWS, opening
 from limit.ui.compare_curve import show_curve
 from limit.ui.compare_items import show_items
 from limit.ui.compare_real import show_real
 from limit.ui.overview import TABLE_STYLE, choose_study, composition, few_models, palette_for, plane_rows
 from limit.ui.shell import chart, errors_in_words, next_step, note_line, open_store, page_head
 
-VIEWS = ("both paradigms", "limit curve", "is it real?", "drill down")
 CELL_STYLE = """
 <style>
 .limit-both table th, .limit-both table td { padding: 5px 6px; font-size: 0.8rem; }
@@ -68,13 +68,15 @@ def _both(store: Store, every: list[Row]) -> None:
     with right:
         layered = own and st.toggle("With the paper's models", key="paper", bind="query-params")
         shown = [*rows, *paper_rows(store)] if layered else list(rows)
-        chart(charts.plane(plane_rows(shown), palette, height=440), charts.plane_alt(shown), key="compare_plane")
+        drawn = charts.plane(plane_rows(shown), palette, height=440)
+        chart(drawn, charts.plane_alt(shown), key="compare_plane", **opening("compare_plane", every))
         if layered:
             st.caption("The paper's Gauntlet has other tasks than yours: compare shapes across layers, not values.")
     st.subheader("Gauntlet categories", anchor=False)
     bars = category_rows(rows)
     figure = _panels(store.version, [row["key"] for row in rows], palette.mode, bars, palette)
-    chart(figure, charts.panels_alt(bars), key="compare_panels")
+    chart(figure, charts.panels_alt(bars), key="compare_panels", **opening("compare_panels", every))
+    st.caption("A click on a point or a bar opens the items behind it.")
 
 
 @st.cache_resource(show_spinner=False, max_entries=32)

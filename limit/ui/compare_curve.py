@@ -12,6 +12,7 @@ from limit.store import Store
 from limit.store.queries_gauntlet import CORE
 from limit.store.queries_models import PAPER
 from limit.store.schema import Row
+from limit.ui.compare_click import opening
 from limit.ui.overview import palette_for
 from limit.ui.shell import chart, next_step, note_line, plain
 
@@ -24,7 +25,7 @@ def show_curve(store: Store, rows: Sequence[Row]) -> None:
     measure = st.selectbox(
         "Measure", MEASURES, format_func=_measure_label, key="measure", bind="query-params", width=340
     )
-    drawn = curve_rows(rows, measure)
+    drawn = [{**row, "measure": measure} for row in curve_rows(rows, measure)]
     groups = _families(rows)
     answers = {name: _answer(store, members, measure) for name, members in groups.items()}
     known = [answer for answer in answers.values() if answer is not None]
@@ -39,7 +40,7 @@ def show_curve(store: Store, rows: Sequence[Row]) -> None:
         y_title=title,
         sufficient=sufficient,
     )
-    chart(figure, charts.curve_alt(drawn, title), key="compare_curve")
+    chart(figure, charts.curve_alt(drawn, title), key="compare_curve", **opening("compare_curve", rows))
     first = next((row for row in rows if row["protocol"] and row["x"] is not None), rows[0])
     note_line(
         protocol=first["protocol"],

@@ -7,29 +7,40 @@ from collections.abc import Sequence
 import streamlit as st
 
 from limit import charts
-from limit.claims.nearest import Nearest
 from limit.store import Store
 from limit.store.queries_gauntlet import CORE, item_texts, paired_items
 from limit.store.schema import Row
+from limit.ui.compare_click import PREFERENCE
+from limit.ui.compare_prompts import show_nearest, show_prompts
 from limit.ui.compare_real import choose_two
-from limit.ui.shell import errors_in_words, next_step, note_line, open_workspace, plain, show_text
+from limit.ui.shell import next_step, note_line, plain, show_text
 
 FLIPS = {"B wrong, A right": (1, 0), "A wrong, B right": (0, 1), "both wrong": (0, 0), "both right": (1, 1)}
 
 
 def show_items(store: Store, rows: Sequence[Row]) -> None:
     """Choose two models and a category, then read item by item."""
-    scored = [row for row in rows if row["eval_ids"]]
-    if len(scored) < 2:
+    read = [row for row in rows if row["eval_ids"] or row["comparison_ids"] or (row["is_baseline"] and row["run_ids"])]
+    if len(read) < 2:
         next_step("Items exist for evaluations made here; the paper published none.", "pages/gauntlet.py", "Gauntlet")
         return
-    chosen = choose_two(scored)
+    chosen = choose_two(read)
     if chosen is None:
         return
-    a, b = chosen
-    left, right = st.columns(2)
-    category = left.selectbox("Category", CORE, format_func=charts.category_label, key="category", bind="query-params")
-    flip = right.selectbox("Items where", list(FLIPS), key="flip", bind="query-params")
+    labels = {charts.category_label(category): category for category in CORE}
+    label = st.selectbox("What", [*labels, PREFERENCE], key="category", bind="query-params")
+    if label == PREFERENCE:
+        show_prompts(store, *chosen)
+    else:
+        _items(store, *chosen, labels[label])
+
+
+def _items(store: Store, a: Row, b: Row, category: str) -> None:
+    """One category's items, where the two differ or agree."""
+    if not a["eval_ids"] or not b["eval_ids"]:
+        next_step("One of the two has no Gauntlet scores yet.", "pages/gauntlet.py", "Score it")
+        return
+    flip = st.selectbox("Items where", list(FLIPS), key="flip", bind="query-params")
     pairs = paired_items(store, a["eval_ids"][0], b["eval_ids"][0], category)
     counts = {name: sum((p["a"], p["b"]) == want for p in pairs) for name, want in FLIPS.items()}
     note_line(
@@ -59,7 +70,7 @@ def _reader(store: Store, a: Row, b: Row, items: list[Row]) -> None:
     for column, row, found in zip(st.columns(2), (a, b), texts, strict=True):
         with column:
             _answer(row, found[0] if found else {})
-    _nearest(a, b, str(shown.get("context") or ""))
+    show_nearest(a, b, str(shown.get("context") or ""))
 
 
 def _answer(row: Row, item: Row) -> None:
@@ -75,23 +86,3 @@ def _choice(choices: Sequence[str], value: object) -> str:
     if isinstance(value, int) and 0 <= value < len(choices):
         return str(choices[value])
     return "" if value is None else str(value)
-
-
-def _nearest(a: Row, b: Row, text: str) -> None:
-    """The closest training samples of both mixes, on request."""
-    if not st.toggle("Nearest training samples of each mix", key="nearest", bind="query-params"):
-        return
-    for column, row in zip(st.columns(2), (a, b), strict=True):
-        with column, errors_in_words():
-            st.markdown(f"**{plain(row['label'])}**")
-            if row["mix_id"] is None:
-                st.caption("not finetuned")
-                continue
-            for sample in _index(row["mix_id"]).to(text):
-                st.caption(plain(f"{sample['source']} · similarity {sample['similarity']:.2f}"))
-                show_text(f"{sample['prompt']}\n\n{sample['response']}", limit=1500)
-
-
-@st.cache_resource(show_spinner="Reading the mix", max_entries=4)
-def _index(mix_id: str) -> Nearest:
-    return Nearest(open_workspace(), mix_id)

@@ -10,6 +10,7 @@ from limit.claims.difference import READING_ERROR, compare_models
 from limit.claims.evidence import AS_PUBLISHED
 from limit.store import Store
 from limit.store.schema import Row
+from limit.ui.overview import named
 from limit.ui.shell import note_line, plain
 
 CHIPS = {"better": ":blue-badge[better]", "worse": ":orange-badge[worse]", "cannot tell": ":gray-badge[cannot tell]"}
@@ -20,22 +21,16 @@ def choose_two(rows: Sequence[Row]) -> tuple[Row, Row] | None:
     if len(rows) < 2:
         st.info("Two models are needed here.", icon=":material/info:")
         return None
-    by_key = {row["key"]: row for row in rows}
-    keys = list(by_key)
+    by_name = named(rows)
+    names = list(by_name)
     left, right = st.columns(2)
     with left:
-        first = st.selectbox(
-            "A", keys, len(keys) - 1, format_func=lambda k: _name(by_key[k]), key="a", bind="query-params"
-        )
+        first = st.selectbox("A", names, len(names) - 1, key="a", bind="query-params")
     with right:
-        others = [key for key in keys if key != first]
-        known = next((i for i, key in enumerate(others) if by_key[key]["x"] is not None), 0)
-        second = st.selectbox("B", others, known, format_func=lambda k: _name(by_key[k]), key="b", bind="query-params")
-    return by_key[first], by_key[second]
-
-
-def _name(row: Row) -> str:
-    return f"{row['label']} ({row['group']})"
+        others = [name for name in names if name != first]
+        known = next((i for i, name in enumerate(others) if by_name[name]["x"] is not None), 0)
+        second = st.selectbox("B", others, known, key="b", bind="query-params")
+    return by_name[first], by_name[second]
 
 
 def show_real(store: Store, rows: Sequence[Row]) -> None:

@@ -22,6 +22,7 @@ from limit.ui.launch_cost import show_commands, show_costs
 from limit.ui.launch_recipe import edit_recipe
 from limit.ui.shell import errors_in_words, next_step, open_workspace, page_head, plain, show_error
 
+WHATS = ("single runs", "a study")
 CONFIRM_RUNS = 6
 # The column itself must stick: what lies inside it cannot leave a column as tall as its own content.
 STICKY = """
@@ -38,6 +39,16 @@ def show() -> None:
     page_head("Launch", "What will it cost, and does it fit?")
     with errors_in_words():
         ws = open_workspace()
+        st.html(STICKY)
+        what = st.segmented_control(
+            "What to launch", WHATS, default=WHATS[0], required=True, key="what", bind="query-params",
+            label_visibility="collapsed",
+        )  # fmt: skip
+        if what == WHATS[1]:
+            from limit.ui.launch_study import show_studies
+
+            show_studies(ws)
+            return
         mixes = {mix["mix_id"]: mix for mix in list_mixes(ws)}
         if not mixes:
             next_step("There is no mix to train on yet.", "pages/mix.py", "Build a mix")
@@ -46,7 +57,6 @@ def show() -> None:
 
 
 def _show_form(ws: Workspace, mixes: dict[str, Any]) -> None:
-    st.html(STICKY)
     left, right = st.columns([3, 2], gap="large")
     clone = _clone(ws)
     with left:

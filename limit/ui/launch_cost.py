@@ -28,7 +28,7 @@ def show_costs(ws: Workspace, estimates: Sequence[Estimate], follow: FollowUps) 
     if not estimates:
         st.caption("Choose a model, a mix and a seed.")
         return
-    _memory(max(estimates, key=lambda estimate: estimate.memory_gb / max(estimate.device_memory_gb, 1e-9)))
+    show_memory(max(estimates, key=lambda estimate: estimate.memory_gb / max(estimate.device_memory_gb, 1e-9)))
     _figures(estimates, follow)
     tokens = count(sum(estimate.tokens for estimate in estimates))
     st.caption(plain(f"{tokens} tokens in all. Time {estimates[0].basis}. {_place(ws)}"))
@@ -48,14 +48,15 @@ def _figures(estimates: Sequence[Estimate], follow: FollowUps) -> None:
     steps = sorted({estimate.steps for estimate in estimates})
     left.metric("Steps each", count(steps[0]) if len(steps) == 1 else f"{count(steps[0])}-{count(steps[-1])}")
     disk = sum(estimate.disk_gb for estimate in estimates)
-    right.metric("Disk at most", _gigabytes(disk))
+    right.metric("Disk at most", sized(disk))
     if follow.budget_usd:
         left.metric("Judge at most", money(follow.budget_usd * len(estimates)))
     if disk > estimates[0].free_disk_gb:
         st.warning(f"Only {estimates[0].free_disk_gb:.1f} GB are free on the disk.", icon=":material/hard_drive:")
 
 
-def _memory(estimate: Estimate) -> None:
+def show_memory(estimate: Estimate) -> None:
+    """Whether a finetune fits, why, and what its memory is for."""
     st.markdown(f"{FITS_ICONS[estimate.fits]} **{estimate.fits.capitalize()}**")
     st.caption(plain(estimate.why))
     st.progress(min(1.0, estimate.memory_gb / max(estimate.device_memory_gb, 1e-9)))
@@ -63,12 +64,13 @@ def _memory(estimate: Estimate) -> None:
         ("weights", estimate.weights_gb), ("gradients", estimate.gradients_gb), ("optimizer", estimate.optimizer_gb),
         ("activations", estimate.activations_gb), ("the rest", estimate.other_gb),
     )  # fmt: skip
-    st.caption(plain(" · ".join(f"{name} {_gigabytes(value)}" for name, value in parts)))
+    st.caption(plain(" · ".join(f"{name} {sized(value)}" for name, value in parts)))
     if estimate.activation_checkpointing:
         st.caption("Activations are recomputed to save memory, which costs about a third more time.")
 
 
-def _gigabytes(value: float) -> str:
+def sized(value: float) -> str:
+    """Gigabytes as 1.2 GB or 340 MB."""
     return f"{value * 1000:.0f} MB" if value < 1 else f"{value:.1f} GB"
 
 

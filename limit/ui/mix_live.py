@@ -9,7 +9,7 @@ from limit import formats
 from limit.charts.composition import composition_html
 from limit.core import Json
 from limit.mixes.alignment import align
-from limit.mixes.contents import describe_spec
+from limit.mixes.contents import Measure, describe_spec
 from limit.mixes.draw import draw_parts
 from limit.mixes.style import style_of
 from limit.settings import Workspace
@@ -37,7 +37,8 @@ def live_panel(ws: Workspace, spec: MixSpec) -> Json:
     )
     length = middle.select_slider("Cut samples at (tokens)", LENGTHS, 2_048, key="mix-length")
     batch = right.number_input("Samples in a step", 1, 4_096, 48, key="mix-batch")
-    found = describe_spec(ws, spec, (model or "").strip() or None, max_seq_len=int(length), batch=int(batch))
+    by = Measure((model or "").strip() or None, max_seq_len=int(length), batch=int(batch))
+    found = describe_spec(ws, spec, by)
     figures = (
         ("samples", formats.count(found["rows"]), None),
         ("tokens", formats.tokens(found["tokens"]), found["tokens_from"]),

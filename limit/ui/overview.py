@@ -89,11 +89,25 @@ def study_names(store: Store) -> dict[str, list[Row]]:
     for study in studies(store):
         members = [row for row in rows if set(row["run_ids"]) & set(study["run_ids"])]
         if members and study["origin"] == "workspace":
-            own[f"{study['title'] or study['study']} · study"] = members
+            own[study_label(study["study"], study["title"])] = members
     for row in reversed(rows):
         where, whose = (shipped, "shipped study") if row["origin"] == "shipped" else (own, "your runs")
         where.setdefault(f"{row['layer']} · {whose}", []).insert(0, row)
     return {**own, PAPER_CHOICE: [], **shipped}
+
+
+def study_label(study: str, title: str | None) -> str:
+    """What a study is called in lists and links; two may have one title."""
+    return f"{title} · study {study}" if title else f"study {study}"
+
+
+def named(rows: Sequence[Row]) -> dict[str, Row]:
+    """Models by a name that no other one has here: what a list shows and a link holds."""
+    names: dict[str, Row] = {}
+    for row in rows:
+        name = f"{row['label']} ({row['group']})"
+        names[name if name not in names else f"{name} · {row['key'][:6]}"] = row
+    return names
 
 
 def _with_results(store: Store) -> list[Row]:
@@ -117,19 +131,20 @@ def few_models(rows: list[Row]) -> list[Row]:
     """The models that one picture can hold: all of a small study, else the reader's choice, the front at first."""
     if len(rows) <= MANY:
         return rows
-    by_key = {row["key"]: row for row in rows}
+    by_name = named(rows)
+    names = {row["key"]: name for name, row in by_name.items()}
     front = [rows[i]["key"] for i in charts.pareto_front(rows)]
-    first = list(dict.fromkeys([*(row["key"] for row in rows if row["is_baseline"]), *reversed(front), *by_key]))[:MANY]
+    keys = dict.fromkeys([*(row["key"] for row in rows if row["is_baseline"]), *reversed(front), *names])
+    first = [names[key] for key in list(keys)[:MANY]]
     chosen = st.multiselect(
         f"Models (at most {MANY} of {len(rows)})",
-        list(by_key),
+        list(by_name),
         first,
-        format_func=lambda key: by_key[key]["label"],
         max_selections=MANY,
         key="models",
         bind="query-params",
     )
-    return [by_key[key] for key in chosen or first]
+    return [by_name[name] for name in chosen or first]
 
 
 def _troubles(store: Store) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import datetime
 from typing import Any
 
@@ -13,9 +12,19 @@ from limit.core import Json
 from limit.formats import duration
 from limit.settings import Workspace
 from limit.ui.runs_compare import show_comparison
-from limit.ui.runs_detail import loss_rows, metric_rows, show_job, train_folder
-from limit.ui.runs_live import open_job, show_live, signature
+from limit.ui.runs_detail import show_job
+from limit.ui.runs_live import (
+    device_words,
+    keep_going,
+    open_job,
+    share_done,
+    show_live,
+    signature,
+    train_folder,
+)
 from limit.ui.runs_mix import mix_bars
+from limit.ui.runs_spark import spark
+from limit.ui.runs_where import show_where
 from limit.ui.shell import errors_in_words, next_step, open_workspace
 
 KIND_WORDS = {
@@ -29,7 +38,6 @@ KIND_WORDS = {
 }
 HISTORY = "runs-history"
 SPARKS = 25  # newest jobs whose loss is drawn in the table; older ones show theirs when opened
-SPARK_POINTS = 40
 
 
 def show_runs() -> None:
@@ -44,11 +52,13 @@ def show_runs() -> None:
 
 
 def _show_list(ws: Workspace) -> None:
+    keep_going(ws)
     found = jobs.list_jobs(ws)
     if not found:
         next_step(
             "Nothing has been started yet. A job appears here when you launch a run.", "pages/launch.py", "Launch"
         )
+        show_where(ws)
         return
     st.session_state["runs-signature"] = signature(found)
     show_live(ws, found)
@@ -56,6 +66,7 @@ def _show_list(ws: Workspace) -> None:
     if ended:
         st.subheader("History", anchor=False)
         _show_history(ws, _filtered(ended))
+    show_where(ws)
 
 
 def _filtered(ended: list[Json]) -> list[Json]:
@@ -95,7 +106,7 @@ def _show_history(ws: Workspace, ended: list[Json]) -> None:
     rows = [{**_history_row(job), "Mix": bar} for job, bar in zip(ended, bars, strict=True)]
     picked = st.dataframe(
         [
-            {**row, "Loss": spark(ws, job) if n < SPARKS else None}
+            {**row, "Loss": spark(train_folder(ws, job)) if n < SPARKS else None}
             for n, (row, job) in enumerate(zip(rows, ended, strict=True))
         ],
         hide_index=True,
@@ -106,7 +117,10 @@ def _show_history(ws: Workspace, ended: list[Json]) -> None:
             "State",
             "Reason",
             "What to do",
+            "Progress",
             "Loss",
+            "GPU",
+            "Started",
             "Took",
             "Ended",
             "By",
@@ -123,7 +137,9 @@ def _show_history(ws: Workspace, ended: list[Json]) -> None:
             "Mix": st.column_config.ImageColumn(width=150, help="Rows by source; open the run for their names"),
             "What to do": st.column_config.TextColumn(width="medium"),
             "Loss": st.column_config.LineChartColumn(width="small"),
-            "Ended": st.column_config.DatetimeColumn(format="D MMM, HH:mm"),
+            "Progress": st.column_config.ProgressColumn(width="small", format="percent", help="Steps made of all"),
+            "Started": st.column_config.DatetimeColumn(format="D MMM, HH:mm", help="Start of the last attempt, UTC"),
+            "Ended": st.column_config.DatetimeColumn(format="D MMM, HH:mm", help="UTC"),
         },
     )
     chosen = [ids[row] for row in picked.selection.rows if row < len(ids)]
@@ -156,21 +172,14 @@ def _history_row(job: Json) -> dict[str, Any]:
         "State": now["state"],
         "Reason": now["reason"],
         "What to do": now["what_to_do"] if now["state"] in ("failed", "lost") else None,
+        "Progress": share_done(now),
+        "GPU": device_words(now),
+        "Started": _moment(now["started"]),
         "Took": duration(seconds_between(now["started"], now["ended"])),
         "Ended": _moment(now["ended"]),
         "By": job.get("created_by"),
         "Id": job["job_id"],
     }
-
-
-def spark(ws: Workspace, job: Json) -> list[float] | None:
-    """A finetune's training losses, thinned out to a line that fits a cell; None where there are none."""
-    train = train_folder(ws, job)
-    if train is None:
-        return None
-    losses = [float(row["loss"]) for row in loss_rows(metric_rows(train), "", "") if row["source"] is None]
-    finite = [loss for loss in losses if math.isfinite(loss)]
-    return finite[:: max(1, len(finite) // SPARK_POINTS)] or None
 
 
 def _moment(text: str | None) -> datetime | None:

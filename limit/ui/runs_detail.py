@@ -15,7 +15,7 @@ from limit.charts.palette import Palette
 from limit.core import Json, LimitError, read_json, read_jsonl
 from limit.formats import count, duration, size, tokens
 from limit.settings import Workspace
-from limit.ui.runs_live import job_link, progress, state_words
+from limit.ui.runs_live import device_words, job_link, keep_going, progress, state_words, train_folder
 from limit.ui.runs_mix import show_mix_bar
 from limit.ui.shell import chart, errors_in_words, is_dark, note_line, plain, show_text
 
@@ -41,7 +41,7 @@ def show_job(ws: Workspace, job_id: str) -> None:
 def draw_head(ws: Workspace, job_id: str) -> None:
     """State, reason, progress and buttons; the part that is kept fresh."""
     with errors_in_words():
-        jobs.schedule(ws)
+        keep_going(ws)
         job = jobs.show(ws, job_id)
         now = job["status"]
         if now["state"] != st.session_state.get(f"state-{job_id}", now["state"]):
@@ -61,7 +61,7 @@ def _facts(job: Json) -> list[str]:
     words = [job["kind"], job["job_id"]]
     words += [f"attempt {now['attempt']}"] if now["attempt"] > 1 else []
     words += [f"started {now['started'][:16].replace('T', ' ')} UTC"] if isinstance(now["started"], str) else []
-    words += [f"on {', '.join(now['gpus'] or now['slots'])}"] if now["slots"] else []
+    words += [f"on {device_words(now)}"] if device_words(now) else []
     return [*words, f"by {job['created_by']}"] if job.get("created_by") else words
 
 
@@ -151,17 +151,6 @@ def _show_tabs(ws: Workspace, job: Json, live: bool) -> None:
         _show_configuration(ws, job)
     with tabs["Chain"]:
         _show_chain(ws, job)
-
-
-def train_folder(ws: Workspace, job: Json) -> Path | None:
-    """Where a finetune's metrics lie; None for other jobs."""
-    run_id = job["subject"].get("run_id")
-    if job["kind"] != "finetune" or not run_id:
-        return None
-    try:
-        return ws.run(str(run_id)) / "train"
-    except LimitError:
-        return None
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

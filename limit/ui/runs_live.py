@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 import streamlit as st
 
 from limit import jobs
 from limit.access import may
-from limit.core import Json
+from limit.core import Json, LimitError
 from limit.formats import count, duration
 from limit.settings import Workspace
 from limit.ui.runs_mix import show_mix_bar
-from limit.ui.shell import errors_in_words, plain
+from limit.ui.runs_spark import spark
+from limit.ui.shell import errors_in_words, plain, show_error
 
 TICK_S = 2.0
-QUEUE_SHOWN = 12
+QUEUE_SHOWN = 8
+CARD_LOSS = 96  # pixels
 MOVES: dict[jobs.Place, str] = {
     "top": ":material/vertical_align_top:",
     "up": ":material/arrow_upward:",
@@ -29,16 +33,25 @@ def signature(found: list[Json]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((job["job_id"], job["status"]["state"]) for job in found))
 
 
-def show_live(ws: Workspace, found: list[Json]) -> None:
-    """The live part, refreshed more often while anything is active or waits."""
-    busy = any(job["status"]["state"] not in jobs.ENDED for job in found)
-    st.fragment(run_every=TICK_S if busy else TICK_S * 5)(_draw)(ws)
-
-
-def _draw(ws: Workspace) -> None:
-    with errors_in_words():
+def keep_going(ws: Workspace) -> None:
+    """Let the queue go on; a workspace that cannot be written says so, and is shown all the same."""
+    try:
         jobs.schedule(ws)
-        found = jobs.list_jobs(ws)
+    except LimitError as error:
+        show_error(f"the queue does not go on: {error}")
+
+
+def show_live(ws: Workspace, found: list[Json]) -> None:
+    """The live part, drawn first from `found` and then by itself, more often while anything is active or waits."""
+    busy = any(job["status"]["state"] not in jobs.ENDED for job in found)
+    st.fragment(run_every=TICK_S if busy else TICK_S * 5)(_draw)(ws, [found])
+
+
+def _draw(ws: Workspace, first: list[list[Json]]) -> None:
+    with errors_in_words():
+        if not first:
+            keep_going(ws)
+        found = first.pop() if first else jobs.list_jobs(ws)
         if signature(found) != st.session_state.get("runs-signature", signature(found)):
             st.session_state["runs-signature"] = signature(found)
             st.rerun()
@@ -59,6 +72,24 @@ def draw_active(ws: Workspace, active: list[Json]) -> None:
                 show_mix_bar(ws, job)
             with right:
                 progress(job["status"])
+                _show_loss(ws, job)
+
+
+def train_folder(ws: Workspace, job: Json) -> Path | None:
+    """Where a finetune's metrics lie; None for other jobs."""
+    run_id = job["subject"].get("run_id")
+    if job["kind"] != "finetune" or not run_id:
+        return None
+    try:
+        return ws.run(str(run_id)) / "train"
+    except LimitError:
+        return None
+
+
+def _show_loss(ws: Workspace, job: Json) -> None:
+    line = spark(train_folder(ws, job))
+    if line:
+        st.metric("loss", f"{line[-1]:.3f}", chart_data=line, chart_type="line", height=CARD_LOSS)
 
 
 def job_link(job: Json, place: str) -> None:
@@ -82,8 +113,19 @@ def facts(job: Json) -> list[str]:
         value = shown.get(name)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             words.append(unit.format(value))
-    where = ", ".join(slot[:12] for slot in now["slots"]) or now.get("host")
-    return [*words, *([str(where)] if where else [])]
+    where = device_words(now) or now.get("host")
+    words += [str(where)] if where else []
+    if isinstance(now["started"], str):
+        words.append(f"since {now['started'][11:16]} UTC")
+    return [*words, f"by {job['created_by']}"] if job.get("created_by") else words
+
+
+def device_words(now: Json) -> str | None:
+    """What the job holds: short names of its GPUs, CPU, Ray, or None for a light job."""
+    if now["gpus"]:
+        return ", ".join(str(gpu)[:12] for gpu in now["gpus"])
+    kinds = {"cpu": "CPU", "ray": "Ray"}
+    return next((kinds[pool] for slot in now["slots"] if (pool := str(slot).partition("-")[0]) in kinds), None)
 
 
 def state_words(now: Json) -> str:
@@ -96,23 +138,40 @@ def state_words(now: Json) -> str:
     return str(now["state"])
 
 
-def stop_words(plan: Json) -> str:
-    """Where the escalation stands and what comes next."""
+def stop_words(plan: Json, at: datetime | None = None) -> str:
+    """Where the escalation stands, and in how many seconds the next step comes."""
     if "kill" in plan["sent"]:
         return "stopping: killed"
     if "terminate" in plan["sent"]:
-        return f"stopping: terminated, killed {plan['kill_after_s']:.0f} s after it was asked"
-    return f"stopping: saving; terminated {plan['terminate_after_s']:.0f} s after it was asked"
+        return f"stopping: terminated; killed in {seconds_left(plan, 'kill_after_s', at)} s"
+    return f"stopping: saving; terminated in {seconds_left(plan, 'terminate_after_s', at)} s"
+
+
+def seconds_left(plan: Json, name: str, at: datetime | None = None) -> int:
+    """Whole seconds until a step of the stop; a clock that was set back never makes it more than was planned."""
+    try:
+        passed = ((at or datetime.now(UTC)) - datetime.fromisoformat(plan["asked"])).total_seconds()
+    except (TypeError, ValueError):
+        passed = 0.0
+    return round(max(0.0, plan[name] - max(0.0, passed)))
 
 
 def progress(now: Json) -> None:
     """A bar with step, total and time left; a line of words where the total is unknown."""
-    step, total = now["step"], now["total"]
-    if not isinstance(step, (int, float)) or not isinstance(total, (int, float)) or total <= 0:
-        st.caption("starting up" if step is None else f"step {count(step)}")
+    step, share = now["step"], share_done(now)
+    if share is None:
+        st.caption(f"step {count(step)}" if isinstance(step, (int, float)) else "starting up")
         return
     left = f" · {duration(now['eta_s'])} left" if isinstance(now["eta_s"], (int, float)) else ""
-    st.progress(min(max(step / total, 0.0), 1.0), text=f"{count(step)} of {count(total)}{left}")
+    st.progress(share, text=f"{count(step)} of {count(now['total'])}{left}")
+
+
+def share_done(now: Json) -> float | None:
+    """Steps made as a share of all, 0 to 1; None for a job that counted none."""
+    step, total = now["step"], now["total"]
+    if not isinstance(step, (int, float)) or not isinstance(total, (int, float)) or total <= 0:
+        return None
+    return min(max(step / total, 0.0), 1.0)
 
 
 def draw_queue(ws: Workspace, waiting: list[Json]) -> None:
@@ -128,10 +187,12 @@ def draw_queue(ws: Workspace, waiting: list[Json]) -> None:
             st.rerun()
     if paused:
         st.warning("The queue is paused: nothing new starts.", icon=":material/pause:")
-    for job in waiting[:QUEUE_SHOWN]:
+    beyond = len(waiting) - QUEUE_SHOWN
+    everything = beyond > 0 and st.session_state.get("queue-all", False)
+    for job in waiting if everything else waiting[:QUEUE_SHOWN]:
         _queue_row(ws, job)
-    if len(waiting) > QUEUE_SHOWN:
-        st.caption(f"and {len(waiting) - QUEUE_SHOWN} more")
+    if beyond > 0:
+        st.toggle(f"Show the other {beyond}", key="queue-all")
 
 
 def _queue_row(ws: Workspace, job: Json) -> None:

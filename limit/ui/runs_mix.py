@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,28 @@ BAR_WIDTH, BAR_HEIGHT = 140, 16
 DRAWN = 8  # sources with a piece of their own; the rest of a long mix is too thin to be seen
 
 
-def mix_parts(ws: Workspace, job: Json) -> list[Json]:
-    """{source, rows, series} of the mix that a job trains on, the order of the mix; empty for any other job."""
-    mix_id = job["subject"].get("mix_id")
+def mix_of(ws: Workspace, job: Json) -> str | None:
+    """The mix that a job trains on, or on which the run was trained that it scores, answers with or judges."""
+    mix_id, run_id = job["subject"].get("mix_id"), job["subject"].get("run_id")
+    if mix_id or not run_id:
+        return str(mix_id) if mix_id else None
     try:
-        path = ws.mix(str(mix_id)) / "mix.json" if mix_id else None
+        path = ws.run(str(run_id)) / "run.json"
+        return _mix_of_run(str(path), path.stat().st_mtime_ns)
+    except (LimitError, OSError):
+        return None
+
+
+@lru_cache(maxsize=5000)
+def _mix_of_run(path: str, mtime_ns: int) -> str | None:
+    mix_id = read_json(Path(path)).get("mix_id")
+    return mix_id if isinstance(mix_id, str) else None
+
+
+def mix_parts(ws: Workspace, mix_id: str | None) -> list[Json]:
+    """{source, rows, series} of a mix in its order; empty without one."""
+    try:
+        path = ws.mix(mix_id) / "mix.json" if mix_id else None
         return _parts(str(path), path.stat().st_mtime_ns) if path is not None else []
     except (LimitError, OSError):
         return []
@@ -49,7 +67,7 @@ def _palette(parts: list[Json]) -> Palette:
 
 def show_mix_bar(ws: Workspace, job: Json) -> None:
     """The bar with its sources in words; nothing for a job without a mix."""
-    parts = mix_parts(ws, job)
+    parts = mix_parts(ws, mix_of(ws, job))
     if parts:
         st.html(composition_html(parts, _palette(parts)))
         st.caption(plain(composition_text(parts)))
@@ -57,13 +75,12 @@ def show_mix_bar(ws: Workspace, job: Json) -> None:
 
 def mix_bars(ws: Workspace, jobs: list[Json]) -> list[str | None]:
     """One image for each job, as a data URL that a table cell can show; None without a mix."""
-    drawn: dict[str, str | None] = {}
-    for job in jobs:
-        mix_id = str(job["subject"].get("mix_id"))
-        if mix_id not in drawn:
-            parts = mix_parts(ws, job)
-            drawn[mix_id] = svg_url(parts, _palette(parts)) if parts else None
-    return [drawn[str(job["subject"].get("mix_id"))] for job in jobs]
+    named = [mix_of(ws, job) for job in jobs]
+    drawn: dict[str | None, str | None] = {}
+    for mix_id in dict.fromkeys(named):
+        parts = mix_parts(ws, mix_id)
+        drawn[mix_id] = svg_url(parts, _palette(parts)) if parts else None
+    return [drawn[mix_id] for mix_id in named]
 
 
 def svg_url(parts: list[Json], palette: Palette) -> str:

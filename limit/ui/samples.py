@@ -7,7 +7,8 @@ import streamlit as st
 from limit import formats
 from limit.core import Json
 from limit.settings import Workspace
-from limit.sources.browsing import PAGE, Filter, browse, lengths, sample
+from limit.sources.browsing import PAGE, browse, lengths, sample
+from limit.sources.filters import Filter
 from limit.sources.listing import list_sources
 from limit.sources.searching import INDEX_FROM_ROWS, MODES, search
 from limit.sources.topics import load_topics, topic_rows
@@ -135,7 +136,7 @@ def _filters(ws: Workspace, source: Json) -> Filter:
         length_of=of,  # type: ignore[arg-type]
         min_turns=2 if turns == "several" else None,
         max_turns=1 if turns == "one" else None,
-        mark=None if mark == "any" else mark,  # type: ignore[arg-type]
+        marks=() if mark == "any" else (mark,),  # type: ignore[arg-type]
     )
 
 
@@ -182,7 +183,7 @@ def _found(ws: Workspace, source: Json, where: Filter) -> Json:
 def _searched(ws: Workspace, source: Json, query: str, mode: str, where: Filter) -> Json:
     name = source["source"]
     started = st.session_state.get("search_from", 0) if st.session_state.get("searched") == (name, query, mode) else 0
-    found = search(ws, name, query, mode, PAGE, started, 1.0, where.subset)  # type: ignore[arg-type]
+    found = search(ws, name, query, mode, PAGE, started, 1.0, where)  # type: ignore[arg-type]
     words = f"{len(found['rows'])} found"
     if found["complete"]:
         words += f" from row {started:,} on, all searched" if started else ", all searched"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from limit.charts.palette import Palette
+from limit.charts import Palette, share_bars
 from limit.charts.style import literal, styled
 from limit.core import Json
 
@@ -46,29 +46,10 @@ def length_figure(lengths: Mapping[str, Json], palette: Palette, height: int = 2
 
 def style_figure(styles: Mapping[str, Json], palette: Palette) -> go.Figure:
     """Style shares with their 95 % intervals, one colour a source; styles as `style.style_of` gives them."""
-    figure = go.Figure()
-    for name, facts in styles.items():
-        habits = facts["habits"]
-        shares = [100 * (habit["share"] or 0) for habit in habits]
-        figure.add_bar(
-            y=[habit["name"] for habit in habits],
-            x=shares,
-            orientation="h",
-            name=literal(name, 40),
-            marker={"color": palette.colour(name), "line": {"color": palette.edge, "width": 1}},
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": [100 * habit["high"] - share for habit, share in zip(habits, shares, strict=True)],
-                "arrayminus": [share - 100 * habit["low"] for habit, share in zip(habits, shares, strict=True)],
-                "thickness": 1,
-                "color": palette.muted,
-            },
-            hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
-        )
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    figure.update_xaxes(title="share of samples, %", rangemode="tozero")
-    return styled(figure, palette, 130 + 22 * len(next(iter(styles.values()))["habits"]) * max(1, len(styles)) // 1)
+    groups = {name: facts["habits"] for name, facts in styles.items()}
+    bars = len(next(iter(groups.values()))) * max(1, len(groups))
+    colours = {name: palette.colour(name) for name in groups}
+    return share_bars(groups, palette, colours=colours, x_title="share of samples, %", height=130 + 22 * bars)
 
 
 def topic_figure(topics: Sequence[Json], points: Sequence[Json], palette: Palette) -> go.Figure:

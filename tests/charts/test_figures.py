@@ -195,3 +195,16 @@ def test_alternative_texts_name_the_values() -> None:
     assert "not published" in charts.panels_alt(PANEL_ROWS)
     assert "40.0 per cent" in charts.preference_alt([pair(40.0)])
     assert "0.400" in charts.plane_alt([{"label": "a", "x": 0.4, "y": 50.0}])
+
+
+def test_shares_carry_their_intervals_and_a_missing_one_stays_a_bar_of_nothing() -> None:
+    rows = [
+        {"name": "lists <b>$", "share": 0.25, "low": 0.2, "high": 0.35},
+        {"name": "refusals", "share": None, "low": None, "high": None},
+    ]
+    figure = charts.share_bars({"a": rows}, LIGHT, colours={"a": "#123456"}, x_title="share, %", height=200)
+    bars = figure.data[0]
+    assert list(bars.x) == [25, 0]
+    assert [round(length) for length in bars.error_x.array] == [10, 0]
+    assert [round(length) for length in bars.error_x.arrayminus] == [5, 0]
+    assert "<b>" not in bars.y[0] and "$" not in bars.y[0]

@@ -20,6 +20,8 @@ import pytest
 from limit import jobs
 from limit.core import LimitError
 from limit.jobs import processes
+from limit.jobs.cluster import choose_cluster
+from limit.jobs.rundir import write_status
 from limit.settings import PROJECT, Workspace
 from tests.jobs.conftest import Ask, out, until
 
@@ -85,7 +87,7 @@ def on_ray(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_job_finishes_on_the_cluster(ws: Workspace, ask: Ask, on_ray: None) -> None:
     job_id = jobs.start(ws, ask("a", "--steps", "5", "--say", "hello from the cluster"))
     status = jobs.wait(ws, job_id)
-    assert (status["state"], status["exit_code"], status["slots"]) == ("finished", 0, ["ray-0"]), jobs.tail(ws, job_id)
+    assert (status["state"], status["exit_code"], status["slots"]) == ("finished", 0, ["ray-0"]), status
     assert jobs.result(ws, job_id) == {"steps": 5}
     assert "hello from the cluster" in jobs.tail(ws, job_id)
 
@@ -134,6 +136,29 @@ def test_another_supervisor_goes_on_watching(ws: Workspace, ask: Ask, on_ray: No
     psutil.Process(status["supervisor_pid"]).kill()
     assert jobs.wait(ws, job_id)["state"] == "finished"
     assert len((out(ws, "a") / "starts.txt").read_text().split()) == 1
+
+
+def test_a_cluster_chosen_for_the_workspace_is_used(
+    ws: Workspace, ask: Ask, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose_cluster(ws, cluster, sys.executable)
+    status = jobs.wait(ws, jobs.start(ws, ask("a", "--steps", "3")))
+    assert (status["state"], status["slots"], status["ray"]["address"]) == ("finished", ["ray-0"], cluster)
+
+
+def test_an_attempt_that_nobody_saw_end_does_not_run_beside_the_next(ws: Workspace, ask: Ask, on_ray: None) -> None:
+    job_id = jobs.start(ws, ask("a", "--steps", "3000", "--pause", "0.1"))
+    assert processes.wait_until((out(ws, "a") / "checkpoint.json").exists, 120), jobs.tail(ws, job_id)
+    status = until(ws, job_id, "running")
+    jobs.pause(ws)
+    psutil.Process(status["supervisor_pid"]).kill()
+    write_status(ws.job(job_id), {**status, "state": "failed", "exit_code": None})  # as after two minutes of silence
+    jobs.resume(ws, job_id)
+    jobs.pause(ws, paused=False)
+    assert processes.wait_until(lambda: len((out(ws, "a") / "starts.txt").read_text().split()) == 2, 180)
+    assert not (out(ws, "a") / "TWICE").exists()
+    jobs.stop(ws, job_id, discard=True)
+    assert jobs.wait(ws, job_id)["state"] == "stopped"
 
 
 def test_a_cluster_that_does_not_answer_is_a_reason(ws: Workspace, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from base64 import b64decode
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from limit import access, jobs
-from limit.core import append_jsonl, write_json
+from limit.core import append_jsonl, write_atomic, write_json
+from limit.jobs.processes import wait_until
 from limit.jobs.rundir import new_status, write_status
 from limit.settings import PROJECT, Workspace
 from limit.ui.runs import seconds_between
 from limit.ui.runs_compare import differences, flatten
 from limit.ui.runs_detail import loss_rows
-from limit.ui.runs_live import facts, signature, state_words
-from limit.ui.runs_mix import mix_bars, mix_parts
+from limit.ui.runs_live import device_words, facts, signature, state_words, stop_words
+from limit.ui.runs_mix import mix_bars, mix_of, mix_parts
+from limit.ui.runs_spark import POINTS, spark
 from tests.hostile import TEXTS
 from tests.jobs.conftest import Ask, until
 
@@ -195,12 +199,20 @@ def test_the_signature_changes_only_when_a_state_does() -> None:
 
 
 def test_state_words_tell_the_timer() -> None:
-    plan = {"sent": [], "terminate_after_s": 60.0, "kill_after_s": 70.0, "discard": False}
+    asked = (datetime.now(UTC) + timedelta(seconds=30)).isoformat()  # no second passes while the test runs
+    plan = {"asked": asked, "sent": [], "terminate_after_s": 60.0, "kill_after_s": 70.0, "discard": False}
     now = {**new_status(1, 0.0), "state": "stopping", "stopping": plan}
-    assert state_words(now) == "stopping: saving; terminated 60 s after it was asked"
+    assert state_words(now) == "stopping: saving; terminated in 60 s"
     plan["sent"] = ["terminate"]
-    assert state_words(now) == "stopping: terminated, killed 70 s after it was asked"
+    assert state_words(now) == "stopping: terminated; killed in 70 s"
     assert "silent" in state_words({**now, "stalled": True})
+
+
+@pytest.mark.parametrize(("passed", "left"), [(0, 60), (42.4, 18), (61, 0), (-3600, 60)])
+def test_the_timer_of_a_stop_counts_down_and_survives_a_clock_that_jumps(passed: float, left: int) -> None:
+    asked = datetime(2026, 1, 1, tzinfo=UTC)
+    plan = {"asked": asked.isoformat(), "sent": [], "terminate_after_s": 60.0, "kill_after_s": 70.0}
+    assert stop_words(plan, asked + timedelta(seconds=passed)) == f"stopping: saving; terminated in {left} s"
 
 
 def test_facts_survive_odd_progress() -> None:
@@ -230,7 +242,7 @@ def test_a_run_shows_what_its_mix_is_made_of(ws: Workspace, ask: Ask, page: Any)
     jobs.wait(ws, jobs.start(ws, request))
     jobs.wait(ws, jobs.start(ws, ask("none")))
     (job,) = [job for job in jobs.list_jobs(ws) if job["title"] == "short"]
-    parts = mix_parts(ws, job)
+    parts = mix_parts(ws, mix_of(ws, job))
     assert [part["rows"] for part in parts] == [30, 30]
     table = page().dataframe[0].value.set_index("Name")
     assert not isinstance(table.loc["none", "Mix"], str)
@@ -250,3 +262,60 @@ def test_a_broken_mix_file_costs_only_its_bar(ws: Workspace, ask: Ask, page: Any
     jobs.stop(ws, job_id)
     assert [row for row in page().dataframe[0].value["Mix"] if isinstance(row, str)] == []
     assert mix_bars(ws, jobs.list_jobs(ws)) == [None]
+
+
+def test_what_follows_a_finetune_shows_the_mix_of_its_run(ws: Workspace, ask: Ask, page: Any) -> None:
+    counts = [{"source": "tiny-lima", "subset": "", "rows": 10}]
+    write_json(ws.mix("0123456789ab") / "mix.json", {"mix_id": "0123456789ab", "counts": counts})
+    write_json(ws.run("aaaaaaaaaaaa") / "run.json", {"run_id": "aaaaaaaaaaaa", "mix_id": "0123456789ab"})
+    write_json(ws.run("bbbbbbbbbbbb") / "run.json", {"run_id": "bbbbbbbbbbbb", "mix_id": None})
+    jobs.pause(ws)
+    for kind in ("gauntlet", "respond", "judge"):
+        for name, run_id in ((kind, "aaaaaaaaaaaa"), (f"{kind} of a base model", "bbbbbbbbbbbb"), (f"no {kind}", "x")):
+            jobs.stop(ws, jobs.start(ws, ask(name, kind=kind, subject={"run_id": run_id})))
+    table = page().dataframe[0].value.set_index("Name")["Mix"]
+    drawn = sorted(name for name, bar in table.items() if isinstance(bar, str))
+    assert drawn == ["gauntlet", "judge", "respond"]
+
+
+def test_the_history_tells_progress_device_and_start(ws: Workspace, ask: Ask, page: Any) -> None:
+    job_id = jobs.start(ws, ask("a", "--steps", "2000", "--pause", "0.01"))
+    assert wait_until(lambda: (jobs.status(ws, job_id)["step"] or 0) > 20, 30)
+    jobs.stop(ws, job_id)
+    status = jobs.wait(ws, job_id)
+    jobs.wait(ws, jobs.start(ws, ask("light", kind="export")))
+    table = page().dataframe[0].value.set_index("Name")
+    assert table.loc["a", "Progress"] == pytest.approx(status["step"] / 2000)
+    assert table.loc["a", "GPU"] == "CPU" and not isinstance(table.loc["light", "GPU"], str)
+    assert table.loc["a", "Started"].isoformat()[:19] == status["started"][:19]
+    assert table.loc["light", "Progress"] == 1.0
+
+
+def test_devices_have_short_names() -> None:
+    gpus = ["GPU-0123456789abcdef", "GPU-fedcba9876543210"]
+    assert device_words({"slots": gpus, "gpus": gpus}) == "GPU-01234567, GPU-fedcba98"
+    assert device_words({"slots": ["ray-3"], "gpus": []}) == "Ray"
+    assert device_words({"slots": [], "gpus": []}) is None
+
+
+def test_a_spark_grows_with_its_file_and_follows_a_rewound_one(ws: Workspace) -> None:
+    train = ws.run("0123456789ab") / "train"
+    assert spark(train) is None
+    write = lambda steps: [{"kind": "train", "step": n, "loss": float(n)} for n in steps]  # noqa: E731
+    append_jsonl(train / "metrics.jsonl", [*write(range(3)), {"kind": "eval", "step": 2, "loss": 9.0}])
+    assert spark(train) == [0.0, 1.0, 2.0]
+    append_jsonl(train / "metrics.jsonl", [*write(range(3, 1000)), {"kind": "train", "loss": float("nan")}])
+    line = spark(train)
+    assert line is not None and len(line) == POINTS and (line[0], line[-1]) == (0.0, 999.0)
+    write_atomic(train / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in write(range(2))))
+    assert spark(train) == [0.0, 1.0]
+
+
+def test_a_long_queue_is_shown_in_full_on_demand(ws: Workspace, ask: Ask, page: Any) -> None:
+    jobs.pause(ws)
+    ids = [jobs.start(ws, ask(f"n{n}")) for n in range(50)]
+    app = page()
+    assert f"drop-{ids[-1]}" not in [button.key for button in app.button]
+    app = check(app.toggle(key="queue-all").set_value(True).run())
+    press(app, f"drop-{ids[-1]}")
+    assert jobs.status(ws, ids[-1])["state"] == "stopped"

@@ -169,7 +169,6 @@ def test_who_needs_a_place(kind: str, asked: int | None, needed: int, pool: str)
     assert (gpus_needed(job), pool_of(job)) == (needed, pool)
 
 
-def test_only_jobs_that_need_a_gpu_go_to_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LIMIT_RAY_ADDRESS", "http://127.0.0.1:8265")
-    assert pool_of({"kind": "finetune", "gpus": None}) == "ray"
-    assert pool_of({"kind": "export", "gpus": None}) == "light"
+def test_only_jobs_that_need_a_gpu_go_to_the_cluster() -> None:
+    assert pool_of({"kind": "finetune", "gpus": None}, cluster=True) == "ray"
+    assert pool_of({"kind": "export", "gpus": None}, cluster=True) == "light"

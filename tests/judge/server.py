@@ -12,6 +12,7 @@ import random
 import re
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -51,6 +52,8 @@ class Behaviour:
     refuses: frozenset[str] = frozenset()
     status: int | None = None
     error: dict[str, Any] = field(default_factory=dict)
+    # Called with each request; (status, body) is sent instead of a reply, None leaves the reply as it is.
+    quirk: Callable[[dict[str, Any]], tuple[int, Any] | None] | None = None
 
 
 class TinyJudge:
@@ -96,6 +99,8 @@ class JudgeServer:
         self.truth: dict[str, str] = {}
         self.requests: list[dict[str, Any]] = []
         self.keys: set[str] = set()
+        self.paths: set[str] = set()
+        self.azure_keys: set[str] = set()
         self.billed = [0, 0]
         self.flying = self.most_flying = 0
         self.lock = threading.Lock()
@@ -153,6 +158,7 @@ class JudgeServer:
 class _Handler(BaseHTTPRequestHandler):
     owner: JudgeServer
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else the body waits 40 ms for the headers to be acknowledged
 
     def log_message(self, *_: object) -> None:
         """Keep test output quiet."""
@@ -164,6 +170,8 @@ class _Handler(BaseHTTPRequestHandler):
         with owner.lock:
             owner.requests.append(request)
             owner.keys.add(self.headers.get("Authorization", ""))
+            owner.paths.add(self.path)
+            owner.azure_keys.add(self.headers.get("api-key", ""))
             number = len(owner.requests)
             owner.flying += 1
             owner.most_flying = max(owner.most_flying, owner.flying)
@@ -182,6 +190,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(
                 400, {"error": {"message": f"Unsupported parameter: {name}", "param": name, "code": "unsupported"}}
             )
+            return
+        answer = behaviour.quirk(request) if behaviour.quirk else None
+        if answer is not None:
+            self._send(*answer)
             return
         if behaviour.status is not None:
             self._send(behaviour.status, {"error": behaviour.error})

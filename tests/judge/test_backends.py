@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,10 +13,12 @@ from limit.core import LimitError
 from limit.jobs.context import JobContext
 from limit.judge.backends import Opinion, Question, Transient
 from limit.judge.backends.local import LocalBackend
-from limit.judge.backends.openai_api import retry_after
 from limit.judge.backends.panel import PanelBackend, panel_members
-from limit.judge.budget import FREE, Budget, Price, price_of
+from limit.judge.backends.servers import retry_after
+from limit.judge.budget import Budget
+from limit.judge.estimate import estimate, estimate_words
 from limit.judge.judgments import read_judgments
+from limit.judge.prices import Price, check_budget, price_of
 from limit.judge.requests import parse_judge
 from limit.judge.runner import Pair, Retry
 from limit.judge.worker import judge_pairs
@@ -154,14 +157,64 @@ def test_panels_pass_settings_on_and_hold_no_panels() -> None:
         panel_members(JudgeSpec(backend="panel", model="rubric+panel:rubric"))
 
 
-def test_prices_are_given_listed_free_or_unknown() -> None:
-    assert price_of(JudgeSpec(model="x", usd_per_million_prompt=1.0, usd_per_million_completion=2.0)) == Price(1, 2)
-    assert price_of(JudgeSpec(model="gpt-4o-mini")) == Price(0.15, 0.6)
-    assert (
-        price_of(JudgeSpec(backend="rubric")) == FREE == price_of(JudgeSpec(model="x", base_url="http://10.1.2.3/v1"))
+def cost(ws: Workspace, **settings: Any) -> tuple[float, float] | None:
+    price = price_of(ws, JudgeSpec(**settings))
+    return None if price is None else (price.prompt, price.completion)
+
+
+def test_prices_are_given_listed_free_or_unknown(ws: Workspace) -> None:
+    assert cost(ws, model="x", usd_per_million_prompt=1.0, usd_per_million_completion=2.0) == (1, 2)
+    assert cost(ws, model="gpt-4o-mini") == (0.15, 0.6)
+    assert cost(ws, backend="rubric") == (0, 0) == cost(ws, model="gpt-4o", base_url="http://10.1.2.3/v1")
+    assert cost(ws, model="x") is None is cost(ws, model="gpt-4o", base_url="https://api.example.com")
+    assert cost(ws, backend="panel", model="rubric+openai:gpt-4o") == (2.5, 10)
+
+
+def test_a_workspaces_own_prices_win_and_broken_ones_are_named(ws: Workspace) -> None:
+    own = ws.root / "prices.json"
+    own.write_text('{"models": {"gpt-4o-mini": [1, 2.5], "local-x": [3, 4]}}')
+    assert cost(ws, model="gpt-4o-mini") == (1, 2.5) and cost(ws, model="gpt-4o") == (2.5, 10)
+    assert cost(ws, model="local-x", base_url="http://127.0.0.1:1/v1") == (3, 4), (
+        "a listed price beats a private address"
     )
-    assert price_of(JudgeSpec(model="x")) is None is price_of(JudgeSpec(model="x", base_url="https://api.example.com"))
-    assert price_of(JudgeSpec(backend="panel", model="rubric+openai:gpt-4o")) == Price(2.5, 10)
+    for broken, words in (
+        ('{"models": {"m": [1]}}', r"lists \[1\] for 'm'"),
+        ("{}", 'has no "models"'),
+        ("x", "as JSON"),
+    ):
+        own.write_text(broken)
+        with pytest.raises(LimitError, match=words):
+            cost(ws, model="m")
+
+
+def test_an_unknown_price_is_said_and_neither_blocks_nor_fakes_an_estimate(ws: Workspace) -> None:
+    facts = estimate(ws, JudgeSpec(model="new"), [*make_pairs(5), Pair("p", "Q?", "same", "same")])
+    assert facts["questions"] == 10 and facts["pairs"] == 6 and facts["usd"] is None and facts["tokens"] > 1000
+    assert estimate_words(facts).endswith("unknown price")
+    listed = estimate(ws, JudgeSpec(model="gpt-4o"), make_pairs(500))
+    assert listed["usd"] > 0 and "from memory" in listed["price"]
+    assert "free" in estimate(ws, JudgeSpec(backend="rubric"), make_pairs(1))["price"]
+    for usd, tokens, words in ((1.0, None, "a budget in USD needs a price"), (None, None, "--budget-tokens")):
+        with pytest.raises(LimitError, match=words):
+            check_budget(ws, JudgeSpec(model="new"), usd, tokens)
+    check_budget(ws, JudgeSpec(model="new"), None, 10_000)
+
+
+@pytest.mark.parametrize(
+    "value", ["sk-abc123", "0123456789abcdef0123456789abcdef", "a b", "", "sk_live0123456789abcdefghij"]
+)
+def test_a_key_given_as_the_name_of_its_variable_is_refused_and_not_repeated(value: str) -> None:
+    with pytest.raises(LimitError) as caught:
+        JudgeSpec(model="m", key_env=value)
+    assert "not the key itself" in str(caught.value) and (not value.strip() or value not in str(caught.value))
+
+
+@pytest.mark.parametrize("query", ["api-key=SECRET", "v=1&access_token=SECRET", "key=SECRET", "sig=SECRET"])
+def test_a_key_in_an_address_is_refused_and_not_repeated(query: str) -> None:
+    with pytest.raises(LimitError) as caught:
+        JudgeSpec(model="m", base_url=f"https://host/v1?{query}")
+    assert "holds a key" in str(caught.value) and "SECRET" not in str(caught.value)
+    JudgeSpec(model="m", base_url="https://host/openai/deployments/d?api-version=2024-10-21")
 
 
 def test_an_unsettled_reservation_counts_as_spent_after_a_crash(tmp_path: Path) -> None:
@@ -177,7 +230,7 @@ def test_an_unsettled_reservation_counts_as_spent_after_a_crash(tmp_path: Path) 
 
 
 def test_a_token_cap_works_without_a_price(tmp_path: Path) -> None:
-    with pytest.raises(LimitError, match="no price is known"):
+    with pytest.raises(LimitError, match="is unknown; cap it with --budget-tokens"):
         Budget(tmp_path / "s.jsonl", None, usd=1.0)
     budget = Budget(tmp_path / "s.jsonl", None, tokens=100)
     ticket = budget.reserve("a", 60, 30)

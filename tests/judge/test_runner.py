@@ -182,8 +182,20 @@ def test_budget_stops_in_time_and_a_higher_one_goes_on(ws: Workspace, tiny_judge
 def test_a_judge_that_costs_money_needs_a_budget(ws: Workspace) -> None:
     with pytest.raises(LimitError, match="costs money; allow an amount with --budget"):
         run(ws, make_pairs(1), JudgeSpec(model="gpt-4o-mini"))
-    with pytest.raises(LimitError, match="no price is known for the judge 'new-model'"):
+    with pytest.raises(LimitError, match="price of the judge 'new-model' is unknown"):
         run(ws, make_pairs(1), JudgeSpec(model="new-model"))
+
+
+def test_a_budget_below_one_question_is_refused_before_anything_is_asked(ws: Workspace) -> None:
+    with JudgeServer(None) as server:
+        with pytest.raises(LimitError, match=r"USD 1e-05 of 1e-05 left, and one question .* can cost up to USD 0\.\d+"):
+            run(ws, make_pairs(3), spec_for(server, **PRICED), budget_usd=1e-5)
+        with pytest.raises(LimitError, match=r"50 of 50 tokens left"):
+            run(ws, make_pairs(3), spec_for(server), budget_tokens=50)
+        for nothing in (0, -1, float("nan")):
+            with pytest.raises(LimitError, match="allows nothing"):
+                run(ws, make_pairs(3), spec_for(server, **PRICED), budget_usd=nothing)
+        assert server.requests == [] and rows_of(ws) == []
 
 
 def test_torn_and_doubled_lines_are_put_right(ws: Workspace, tiny_judge: TinyJudge) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from limit.cli import main
 from limit.settings import Workspace
-from tests.mixes.conftest import short_rows, write_rows
+from tests.mixes.conftest import long_rows, short_rows, write_rows
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
@@ -120,3 +120,37 @@ def test_a_check_runs_as_a_job(ws: Workspace, tmp_path: Path, capsys: pytest.Cap
     first = launch_check(ws, mix_id)
     assert wait_for(ws, first["job_id"])["rows"] == 20
     assert kept_check(ws, mix_id) is not None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("sources", "show", "tiny-instruct"),
+        ("sources", "search", "tiny-lima", "the"),
+        ("mix", "build", "--part", "tiny-lima:300"),
+        ("sources", "list"),
+    ],
+)
+def test_shipped_sources_are_put_in_place_when_named(
+    ws: Workspace, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    found = run(capsys, *words)
+    assert {"tiny-instruct", "tiny-lima"} <= {folder.name for folder in ws.sources.iterdir()}
+    if words[1] == "list":
+        assert [source["source"] for source in found] == ["tiny-instruct", "tiny-lima"]
+
+
+def test_shipped_sources_do_not_join_sources_of_ones_own(
+    ws: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "sources", "add", "mine", str(write_rows(tmp_path / "rows.jsonl", short_rows(20))))
+    assert [source["source"] for source in run(capsys, "sources", "list")] == ["mine"]
+
+
+@pytest.mark.parametrize("kind", ["index", "topics"])
+def test_indexes_and_topics_are_jobs(
+    ws: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    run(capsys, "sources", "add", "mine", str(write_rows(tmp_path / "rows.jsonl", long_rows(60))))
+    made = run(capsys, "sources", kind, "mine", "--wait")
+    assert (made["state"], made["source"]) == ("finished", "mine")

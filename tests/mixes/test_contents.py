@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from limit.mixes import build_mix, describe, describe_spec, mix_samples
-from limit.mixes.contents import summary
+from limit.mixes.contents import Measure, summary
 from limit.mixes.style import HABITS, source_style, style_of, wilson
 from limit.mixes.tokens import TokenCounts, count_mix_tokens, open_tokenizer
 from limit.settings import Workspace
@@ -22,7 +22,7 @@ def counts(*lengths: int) -> TokenCounts:
 
 
 def test_summary_of_known_lengths() -> None:
-    found = summary(counts(10, 20, 30, 100), max_seq_len=50, batch=2, epochs=3)
+    found = summary(counts(10, 20, 30, 100), Measure(max_seq_len=50, batch=2, epochs=3))
     assert (found["rows"], found["tokens"], found["truncated"], found["lost_tokens"]) == (4, 110, 1, 50)
     assert (found["steps_per_epoch"], found["steps"], found["longest"]) == (2, 6, 100)
     assert found["response_tokens"] == 5 + 10 + 15 + 0
@@ -31,9 +31,9 @@ def test_summary_of_known_lengths() -> None:
 
 
 def test_padding_is_nothing_for_equal_lengths_and_batches_of_one() -> None:
-    assert summary(counts(*[7] * 10), 50, 4, 1)["padding_share"] == pytest.approx(0)
-    assert summary(counts(1, 2, 3), 50, 1, 1)["padding_share"] == pytest.approx(0)
-    assert summary(counts(1, 9), 50, 2, 1)["padding_share"] == pytest.approx(1 - 10 / 18)
+    assert summary(counts(*[7] * 10), Measure(max_seq_len=50, batch=4))["padding_share"] == pytest.approx(0)
+    assert summary(counts(1, 2, 3), Measure(max_seq_len=50, batch=1))["padding_share"] == pytest.approx(0)
+    assert summary(counts(1, 9), Measure(max_seq_len=50, batch=2))["padding_share"] == pytest.approx(1 - 10 / 18)
 
 
 def test_the_live_panel_agrees_with_the_built_mix(stocked: Workspace) -> None:
@@ -60,7 +60,7 @@ def test_counted_tokens_are_those_of_training(stocked: Workspace, tiny_llama: Pa
     found = count_mix_tokens(stocked, mix["mix_id"], str(tiny_llama))
     assert found.total.tolist() == [len(item.ids) for item in encoded]
     assert found.loss.tolist() == [item.loss_tokens for item in encoded]
-    described = describe(stocked, mix["mix_id"], str(tiny_llama), max_seq_len=100_000)
+    described = describe(stocked, mix["mix_id"], Measure(str(tiny_llama), max_seq_len=100_000))
     assert described["tokens"] == found.total.sum() == sum(row["tokens"] for row in described["composition"])
     built = build_mix(stocked, spec("short:10", "long:20"), tokenizer=str(tiny_llama))
     assert (built["tokens"], built["tokens_from"]) == (found.total.sum(), str(tiny_llama))
@@ -69,7 +69,7 @@ def test_counted_tokens_are_those_of_training(stocked: Workspace, tiny_llama: Pa
 def test_the_measured_rate_is_close_to_the_count(stocked: Workspace, tiny_llama: Path) -> None:
     request = spec("short:100", "long:80")
     exact = count_mix_tokens(stocked, build_mix(stocked, request)["mix_id"], str(tiny_llama))
-    live = describe_spec(stocked, request, str(tiny_llama), max_seq_len=100_000)
+    live = describe_spec(stocked, request, Measure(str(tiny_llama), max_seq_len=100_000))
     assert live["tokens"] == pytest.approx(exact.total.sum(), rel=0.15)
     assert "estimate from" in live["tokens_from"]
 

@@ -6,14 +6,16 @@ import json
 import sqlite3
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from limit.core import LimitError
 from limit.jobs.context import JobContext
 from limit.settings import Workspace
-from limit.sources import Filter, add_source, browse, sample, search, writing
+from limit.sources import Filter, add_source, browse, sample, search, searching, writing
 from limit.sources import samples as samples_module
 from limit.sources.browsing import find_sample, lengths, random_samples
+from limit.sources.launch import launch_work
 from limit.sources.marks import excluded_ids, mark, read_marks
 from limit.sources.searching import build_index, count_words
 from limit.sources.topics import load_topics, make_topics, topic_rows
@@ -93,7 +95,7 @@ def test_marks_keep_their_history_and_the_last_holds(big: Workspace) -> None:
     mark(big, "big", ids[1:2], "note", "odd <b>")
     assert excluded_ids(big, ["big"]) == sorted(ids[1:])
     assert read_marks(big, "big")[ids[1]] == {"exclude": True, "note": "odd <b>"}
-    assert browse(big, "big", where=Filter(mark="exclude"))["total"] == 2
+    assert browse(big, "big", where=Filter(marks=("exclude",)))["total"] == 2
     with (big.source("big") / "marks.jsonl").open("a") as file:
         file.write('{"sample_id": "torn')
     assert len(read_marks(big, "big")) == 2
@@ -198,3 +200,142 @@ def test_topics_cover_the_source_and_are_named(big: Workspace) -> None:
 
 def test_row_groups_are_small() -> None:
     assert samples_module.ROW_GROUP <= 4_096
+
+
+@pytest.fixture
+def labelled(big: Workspace) -> Workspace:
+    """`big` with flags, exclusions, notes, and grades of two judges."""
+    ids = [row["sample_id"] for row in browse(big, "big", 1, size=60)["rows"]]
+    mark(big, "big", ids[:10], "flag", True)
+    mark(big, "big", ids[5:15], "exclude", True)
+    mark(big, "big", ids[20:22], "note", "Odd grammar")
+    mark(big, "big", ids[22:23], "note", "fine")
+    for judge, grades in (("j1", range(1, 11)), ("j2", range(3, 8))):
+        journal = big.source("big") / "grades" / judge / "judgments.jsonl"
+        journal.parent.mkdir(parents=True)
+        lines = [{"prompt_id": ids[n], "status": "ok", "raw_text": str(grade)} for n, grade in enumerate(grades)]
+        lines += [{"prompt_id": ids[50], "status": "invalid", "raw_text": "ten"}]
+        journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return big
+
+
+FILTERS = [
+    (Filter(marks=("flag",)), set(range(10))),
+    (Filter(marks=("flag", "exclude")), set(range(15))),
+    (Filter(marks=("note", "exclude")), set(range(5, 15)) | {20, 21, 22}),
+    (Filter(marks=("none",)), set(range(N)) - set(range(15)) - {20, 21, 22}),
+    (Filter(marks=("none", "note")), set(range(15, N))),
+    (Filter(note="odd"), {20, 21}),
+    (Filter(note=""), {20, 21, 22}),
+    (Filter(note="odd", marks=("flag",)), set()),
+    (Filter(min_grade=5.0), {3, 4, 5, 6, 7, 8, 9}),  # means 2, 3, 4, 5, 6, then 6 to 10
+    (Filter(min_grade=3.0, max_grade=4.5), {1, 2}),
+    (Filter(max_grade=2.0, marks=("flag",)), {0}),
+    (Filter(subset="s1", min_chars=20, max_chars=60, min_turns=1, marks=("none",)), None),
+    (Filter(length_of="both", max_chars=40, subset="s2"), None),
+    (Filter(min_turns=2), set()),
+]
+
+
+@pytest.mark.parametrize(("where", "expected"), FILTERS)
+@pytest.mark.parametrize("indexed", [False, True])
+def test_pages_and_searches_filter_alike(
+    labelled: Workspace, where: Filter, expected: set[int] | None, indexed: bool
+) -> None:
+    if indexed:
+        build_index(labelled, "big", JobContext(None))
+    pages = browse(labelled, "big", 1, size=500, where=where)
+    rows = [row["row"] for row in pages["rows"]]
+    assert pages["total"] == len(rows)
+    if expected is not None:
+        assert set(rows) == expected
+    found = search(labelled, "big", "number", limit=500, where=where)
+    assert (found["used_index"], found["complete"]) == (indexed, True)
+    assert [row["row"] for row in found["rows"]] == rows
+
+
+def test_a_filtered_indexed_search_goes_on_where_it_stopped(
+    labelled: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "FILTERED_AT_ONCE", 10)
+    build_index(labelled, "big", JobContext(None))
+    rows, start = [], 0
+    while start is not None:
+        found = search(labelled, "big", "number", limit=7, start_row=start, where=Filter(subset="s3"))
+        assert len(found["rows"]) <= 7
+        rows += [row["row"] for row in found["rows"]]
+        start = found["next_row"]
+    assert rows == [n for n in range(N) if n % 4 == 3]
+    stopped = search(labelled, "big", "number", limit=500, where=Filter(subset="s3"), stop=lambda: True)
+    assert (stopped["complete"], stopped["next_row"]) == (False, 10)
+
+
+def test_an_unknown_label_is_refused(big: Workspace) -> None:
+    with pytest.raises(LimitError, match="label 'star' is not known"):
+        browse(big, "big", where=Filter(marks=("star",)))  # type: ignore[arg-type]
+
+
+def test_a_topic_is_a_filter(big: Workspace) -> None:
+    made = make_topics(big, "big", JobContext(None), topics=4)
+    assert made["method"] == "TF-IDF, SVD"
+    topic = made["topics"][0]
+    found = browse(big, "big", 1, size=500, where=Filter(topic=topic["topic"]))
+    assert [row["row"] for row in found["rows"]] == topic_rows(big, "big", topic["topic"])
+    assert found["total"] == topic["rows"]
+
+
+@pytest.fixture(scope="session")
+def encoder(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer BERT with a tokenizer, as a sentence-transformers folder lays it out."""
+    import shutil
+
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("models") / "encoder"
+    config = BertConfig(
+        vocab_size=512, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=64,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny_llama / name, folder / name)
+    return folder
+
+
+def test_topics_by_sentence_embeddings(big: Workspace, encoder: Path) -> None:
+    made = make_topics(big, "big", JobContext(None), topics=4, embeddings=encoder)
+    assert made["method"] == "sentence embeddings by encoder"
+    assert sum(topic["rows"] for topic in made["topics"]) == N
+
+
+@pytest.mark.parametrize("first_token", [False, True])
+def test_embeddings_are_unit_vectors_in_the_order_of_the_texts(encoder: Path, first_token: bool) -> None:
+    from limit.sources.embeddings import embed
+
+    pooling = encoder / "1_Pooling" / "config.json"
+    pooling.parent.mkdir(exist_ok=True)
+    pooling.write_text(json.dumps({"pooling_mode_cls_token": first_token}))
+    texts = ["the baker " * 200, "a river", "", "the baker lives by the river"]
+    together = embed(encoder, texts, JobContext(None))
+    assert together.shape == (4, 16)
+    assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+    for place, text in enumerate(texts):
+        assert np.allclose(embed(encoder, [text], JobContext(None))[0], together[place], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [((), "no config.json"), (("config.json",), "no weights as safetensors"), (None, "there is no folder")],
+)
+def test_a_folder_without_a_model_is_refused_before_a_job(
+    big: Workspace, tmp_path: Path, files: tuple[str, ...] | None, words: str
+) -> None:
+    folder = tmp_path / "model"
+    for name in files or ():
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text("{}")
+    if files == ():
+        folder.mkdir()
+    with pytest.raises(LimitError, match=words):
+        launch_work(big, "topics", "big", str(folder))
+    assert not big.jobs.exists() or not list(big.jobs.iterdir())

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 from limit.core import LimitError
 from limit.jobs.context import JobContext
 from limit.settings import Workspace
-from limit.sources import fetch, list_sources
+from limit.sources import browse, fetch, list_sources
 from limit.sources.catalog import catalog, catalog_entry, is_non_commercial, paper_mixes
 from limit.sources.fetch import fetch_source, resolve
 
@@ -158,3 +160,61 @@ def test_catalogue_facts_are_whole() -> None:
 )
 def test_licences_are_read(licence: str | None, answer: bool | None) -> None:
     assert is_non_commercial(licence) is answer
+
+
+@pytest.mark.parametrize(
+    ("head", "licence", "non_commercial"),
+    [
+        ("license: mit", "mit", False),
+        ("license:\n- mit\n- cc-by-nc-4.0", "mit; cc-by-nc-4.0", True),
+        ("license: other\nlicense_name: llama-3-nc", "other; llama-3-nc", True),
+        ("license: [broken", None, None),
+        ("title: x", None, None),
+    ],
+)
+def test_all_licences_of_a_card_count(
+    ws: Workspace, tmp_path: Path, head: str, licence: str | None, non_commercial: bool | None
+) -> None:
+    from limit.sources.catalog import is_non_commercial
+    from limit.sources.fetch import _card_licence
+
+    (tmp_path / "README.md").write_text(f"---\n{head}\n---\n# A card\nlicense: apache-2.0\n")
+    assert _card_licence(str(tmp_path)) == licence
+    assert is_non_commercial(licence) is non_commercial
+
+
+def test_the_card_on_the_hub_is_asked_and_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    from limit.sources.fetch import _card_licence
+
+    (tmp_path / "card.md").write_text("---\nlicense: cc-by-nc-sa-4.0\n---\n")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *a, **k: str(tmp_path / "card.md"))
+    assert _card_licence("owner/name") == "cc-by-nc-sa-4.0"
+
+    def gone(*words: object, **options: object) -> str:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", gone)
+    assert _card_licence("owner/name") is None
+
+
+def test_a_set_without_records_says_so(ws: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train.jsonl").write_text("")
+    with pytest.raises(LimitError, match="without a single record"):
+        fetch_source(ws, resolve(str(tmp_path / "set")), JobContext(None))
+
+
+def test_configurations_of_a_hub_shaped_folder_are_told_apart(ws: Workspace, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    for name in ("one", "two"):
+        (folder / name).mkdir(parents=True)
+        row = json.dumps({"prompt": f"from {name}", "response": "r"})
+        (folder / name / "train.jsonl.zst").write_bytes(zstandard.ZstdCompressor().compress(f"{row}\n".encode()))
+    configs = "".join(f"- config_name: {name}\n  data_files: {name}/*.zst\n" for name in ("one", "two"))
+    (folder / "README.md").write_text(f"---\nlicense: mit\nconfigs:\n{configs}---\n")
+    with pytest.raises(LimitError, match=r"'one', 'two'.*choose another --split or --config"):
+        fetch_source(ws, resolve(str(folder), "none"), JobContext(None))
+    assert fetch_source(ws, resolve(str(folder), "two"), JobContext(None), config="two")["licence"] == "mit"
+    assert browse(ws, "two")["rows"][0]["prompt"] == "from two"

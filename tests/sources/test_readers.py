@@ -128,3 +128,84 @@ def test_a_folder_is_read_in_name_order_without_hidden_files(tmp_path: Path) -> 
     (tmp_path / "sub").mkdir()
     with pytest.raises(LimitError, match="holds no data files"):
         data_files(tmp_path / "sub")
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_zst_files_of_one_or_more_frames_are_read_whole(tmp_path: Path, frames: int) -> None:
+    lines = [b'{"a": %d}\n' % n for n in range(3_000)]
+    cut = len(lines) // frames
+    pieces = [b"".join(lines[n * cut : (n + 1) * cut]) for n in range(frames)]
+    (tmp_path / "a.zst").write_bytes(b"".join(zstandard.ZstdCompressor().compress(piece) for piece in pieces))
+    assert values(tmp_path / "a.zst") == [{"a": n} for n in range(3_000)]
+
+
+def test_a_zst_file_cut_between_two_records_is_damaged_not_short(tmp_path: Path) -> None:
+    packer = zstandard.ZstdCompressor().compressobj()
+    whole = packer.compress(b'{"a": 1}\n') + packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    (tmp_path / "a.zst").write_bytes(whole)
+    with pytest.raises(LimitError, match="damaged"):
+        list(read_records(tmp_path / "a.zst", skip_broken=True))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_files_with_a_byte_order_mark_are_read(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.csv").write_bytes("prompt\tresponse\r\ncaf\xe9\tb\r\n".encode(encoding))
+    assert values(tmp_path / "a.csv") == [{"prompt": "caf\xe9", "response": "b"}]
+    (tmp_path / "a.jsonl").write_bytes('{"prompt": "caf\xe9"}\n{"prompt": "b"}\n'.encode(encoding))
+    assert values(tmp_path / "a.jsonl") == [{"prompt": "caf\xe9"}, {"prompt": "b"}]
+
+
+def test_a_line_that_is_no_text_is_named_and_can_be_left_out(tmp_path: Path) -> None:
+    lines = [b'{"prompt": "a", "response": "b"}\n'] * 40_000
+    lines[30_000] = b'{"prompt": "caf\xe9", "response": "b"}\n'
+    (tmp_path / "a.jsonl").write_bytes(b"".join(lines))
+    with pytest.raises(LimitError, match="line 30,001 has bytes that are not UTF-8"):
+        values(tmp_path / "a.jsonl")
+    assert len(list(read_records(tmp_path / "a.jsonl", skip_broken=True))) == 40_000
+
+
+def test_the_index_column_that_pandas_writes_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(",prompt,response\n0,a,b\n1,c,d\n")
+    assert values(tmp_path / "a.csv")[1] == {"": "1", "prompt": "c", "response": "d"}
+
+
+def test_columns_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt,prompt,response\na,b,c\n")
+    twice = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["prompt", "prompt"])
+    pq.write_table(twice, tmp_path / "a.parquet")
+    assert values(tmp_path / "a.csv") == [{"prompt": "a", "prompt (2)": "b", "response": "c"}]
+    assert values(tmp_path / "a.parquet") == [{"prompt": "a", "prompt (2)": "b"}]
+
+
+def test_spaces_around_column_names_do_not_count(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('prompt, response\na, "b, c"\n')
+    assert values(tmp_path / "a.csv") == [{"prompt": "a", "response": "b, c"}]
+
+
+def test_a_quote_that_never_closes_is_named_with_what_it_swallows(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('prompt,response\na,b\n"c,d\ne,f\ng,h\n')
+    with pytest.raises(LimitError, match=r"line 3: .*never closed, so that 3 lines"):
+        values(tmp_path / "a.csv")
+    found = list(read_records(tmp_path / "a.csv", skip_broken=True))
+    assert [record.problem is None for record in found] == [True, False]
+
+
+def test_text_after_an_array_is_not_lost(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('[{"a": 1}]\n[{"a": 2}]\n')
+    with pytest.raises(LimitError, match="after the end of the array"):
+        values(tmp_path / "a.json")
+
+
+def test_pretty_printed_objects_in_a_row_are_records(tmp_path: Path) -> None:
+    text = "\n".join(json.dumps({"a": n, "b": [n]}, indent=2) for n in range(3))
+    (tmp_path / "a.json").write_text(text)
+    assert values(tmp_path / "a.json") == [{"a": n, "b": [n]} for n in range(3)]
+    assert [record.line for record in read_records(tmp_path / "a.json")] == [1, 7, 13]
+
+
+def test_a_table_on_its_side_is_turned_and_two_tables_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"prompt": ["a", "b"], "response": ["c", "d"]}))
+    assert values(tmp_path / "a.json") == [{"prompt": "a", "response": "c"}, {"prompt": "b", "response": "d"}]
+    (tmp_path / "b.json").write_text(json.dumps({"train": [{"a": 1}], "test": [{"a": 2}]}))
+    with pytest.raises(LimitError, match="several lists of records"):
+        values(tmp_path / "b.json")

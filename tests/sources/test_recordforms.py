@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 
 from limit.core import LimitError
 from limit.sources.clean import strip_end_tokens, strip_template
-from limit.sources.recordforms import Columns, Stripped, Unusable, convert, recognise
+from limit.sources.messages import Unusable
+from limit.sources.recordforms import Columns, Stripped, convert, recognise
 from limit.sources.samples import Exchange
 
 TEMPLATE = "Below is an instruction that describes a task. Write a response that appropriately completes the request."
@@ -31,6 +33,16 @@ def read(record: dict[str, Any], keep_turns: bool = True, columns: Columns | Non
         ("messages", {"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]}),
         ("sharegpt", {"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]}),
         ("lima", {"conversations": ["Q", "A"], "source": "wikihow"}),
+        ("messages", {"chosen": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]}),
+        ("messages", {"messages": json.dumps([{"role": "User", "content": "Q"}, {"role": "model", "content": "A"}])}),
+        ("messages", {"messages": [{"role": "user", "content": ["Q"]}, {"role": "assistant", "content": "A"}]}),
+        (
+            "prompt-response",
+            {"prompt": [{"role": "user", "content": "Q"}], "completion": [{"role": "assistant", "content": "A"}]},
+        ),
+        ("prompt-response", {"Prompt ": "Q", "RESPONSE": "A"}),
+        ("question-answer", {"Question": "Q", "Answer": "A", "Category": "x"}),
+        ("prompt-response", {"prompt": b"Q", "response": b"A"}),
         ("hh-rlhf", {"chosen": "\n\nHuman: Q\n\nAssistant: A", "rejected": "\n\nHuman: Q\n\nAssistant: B"}),
     ],
 )
@@ -152,3 +164,18 @@ def test_subset_is_found_and_short_fields_are_kept() -> None:
     exchange = read({"prompt": "Q", "response": "A", "source": "spider", "id": 7, "long": "x" * 500, "list": [1]})
     assert exchange.subset == "spider"
     assert exchange.extra == {"id": 7}
+
+
+def test_names_in_other_letters_still_name_the_subset() -> None:
+    assert read({"Question": "Q", "Answer": "A", "Category": "x"}).subset == "x"
+    assert read({"Question": "Q", "Answer": "A", "Kind": "y"}, columns=Columns(subset="Kind")).subset == "y"
+
+
+def test_a_file_of_bare_values_says_what_is_expected() -> None:
+    with pytest.raises(LimitError, match="no records with named columns"):
+        recognise([], "file")
+
+
+def test_bytes_that_are_no_text_are_unusable() -> None:
+    with pytest.raises(Unusable, match="not UTF-8"):
+        read({"prompt": b"\xff\xfe", "response": "A"})

@@ -112,8 +112,10 @@ def test_a_study_whose_run_folder_is_gone_says_so(ws: Workspace, study_file: str
 
 
 def test_a_study_that_was_never_started_says_how(ws: Workspace) -> None:
+    shown = show_study(ws, "ratio-sweep")
+    assert (shown["state"], shown["command"]) == ("not started", "python -m limit study run ratio-sweep")
     with pytest.raises(LimitError, match="study run ratio-sweep"):
-        show_study(ws, "ratio-sweep")
+        load_record(ws, "ratio-sweep")
 
 
 def test_only_what_is_finished_is_bundled(ws: Workspace, study_file: str, tmp_path: Path) -> None:

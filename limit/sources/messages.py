@@ -1,0 +1,130 @@
+"""Messages out of one record: chats in several dialects, and transcripts in one string.
+
+Whatever cannot be read is `Unusable` with a reason; reasons are short because a million rows may share one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+from limit.core import Json
+
+Messages = list[tuple[str, str]]
+_ROLES = {
+    "user": "user",
+    "human": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "bot": "assistant",
+    "chatgpt": "assistant",
+    "bing": "assistant",
+    "bard": "assistant",
+    "claude": "assistant",
+    "ai": "assistant",
+    "model": "assistant",
+    "system": "system",
+    "developer": "system",
+}
+_CHAT_COLUMNS = ("messages", "conversations", "conversation", "dialog", "dialogue", "chosen")
+_HH_TURN = re.compile(r"(?:\A|\n\n)\s*(Human|Assistant): ?")
+
+
+class Unusable(Exception):
+    """A record that cannot become a sample; the message is the reason."""
+
+
+def text_of(value: Any, name: str) -> str:
+    """A field as text: text as it is (also as UTF-8 bytes), whole and finite numbers in words, else Unusable."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise Unusable(f"{name} holds bytes that are not UTF-8") from None
+    if value is None:
+        raise Unusable(f"{name} is missing")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise Unusable(f"{name} is a {type(value).__name__}, expected text")
+    if not math.isfinite(value):
+        raise Unusable(f"{name} is {value}, expected text")
+    return str(value)
+
+
+def chat_list(record: Json, role_key: str, text_key: str) -> list[Json] | None:
+    for name in _CHAT_COLUMNS:
+        items = _unpacked(record.get(name))
+        if are_messages(items, role_key, text_key):
+            return items
+    return None
+
+
+def are_messages(value: Any, role_key: str, text_key: str) -> bool:
+    starts = value[0] if isinstance(value, list) and value else None
+    return isinstance(starts, dict) and role_key in starts and text_key in starts
+
+
+def _unpacked(value: Any) -> Any:
+    """A list of messages that stands in a cell as JSON text, as CSV files must hold it; anything else as it is."""
+    if isinstance(value, str) and value.startswith("[{") and value.endswith("}]"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def chat(role_key: str, text_key: str) -> Callable[[Json], Messages]:
+    def read(record: Json) -> Messages:
+        turns: Messages = []
+        for item in chat_list(record, role_key, text_key) or []:
+            if not isinstance(item, dict):
+                raise Unusable("a message is no object")
+            role = _ROLES.get(str(item.get(role_key)).lower())
+            if role is None:
+                raise Unusable(f"message role {str(item.get(role_key))[:30]!r} is not user, assistant or system")
+            turns.append((role, _content(item.get(text_key))))
+        return turns
+
+    return read
+
+
+def _content(value: Any) -> str:
+    """A message's text; a list of text parts is joined, anything but text is refused."""
+    if isinstance(value, list):
+        parts = [{"text": part} if isinstance(part, str) else part for part in value]
+        if not all(isinstance(part, dict) and part.get("type", "text") == "text" for part in parts):
+            raise Unusable("a message holds more than text")
+        return "\n".join(text_of(part.get("text"), "message text") for part in parts)
+    return text_of(value, "message text")
+
+
+def lima_list(record: Json) -> list[Any] | None:
+    items = record.get("conversations")
+    return items if isinstance(items, list) and items and isinstance(items[0], str) else None
+
+
+def lima_messages(record: Json) -> Messages:
+    items = lima_list(record) or []
+    return [("user" if i % 2 == 0 else "assistant", text_of(text, "message")) for i, text in enumerate(items)]
+
+
+def hh_text(record: Json) -> str | None:
+    for name in ("chosen", "text", "transcript"):
+        text = record.get(name)
+        if isinstance(text, str) and "Human:" in text and "\n\nAssistant:" in text:
+            return text
+    return None
+
+
+def hh_messages(record: Json) -> Messages:
+    pieces = _HH_TURN.split(hh_text(record) or "")
+    if pieces[0].strip():
+        raise Unusable("transcript does not start with 'Human:'")
+    roles = {"Human": "user", "Assistant": "assistant"}
+    return [(roles[role], text) for role, text in zip(pieces[1::2], pieces[2::2], strict=True)]

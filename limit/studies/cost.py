@@ -1,0 +1,227 @@
+"""What a study will take, told before it is started: runs, time, memory, disk, and what its judge may charge.
+
+Nothing is written but the shipped sources that the study draws on. What cannot be told is None, and `unknown` says why.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from limit.core import Json, LimitError, read_json
+from limit.finetune.estimate import Estimate, estimate_finetune
+from limit.formats import count, duration, money
+from limit.jobs.slots import machine_slots
+from limit.judge.estimate import CHARS_PER_TOKEN, estimate_tokens
+from limit.judge.prices import price_of
+from limit.judge.requests import parse_judge
+from limit.mixes.build import plan_mix
+from limit.models import canonical_name
+from limit.responses.prompt_sets import load_prompts
+from limit.settings import Workspace
+from limit.specs.mix import MixPart, MixSpec
+from limit.specs.run import RunSpec
+from limit.studies.launch import grid, prepare
+from limit.studies.spec import SHIPPED_RESULTS, StudyMix, StudySpec
+
+
+@dataclass(frozen=True)
+class StudyCost:
+    """Counts of work, seconds in all (one job after another), GB of memory of the largest run and of disk, US dollars.
+
+    `seconds` is of what has to be computed and can be told; `done` finetunes are there already. `judge_usd` is the
+    most that the judges may charge, None where no price or no prompt is known. `estimate` is the largest finetune's.
+    """
+
+    runs: int
+    finetunes: int
+    done: int
+    evaluations: int
+    answer_sets: int
+    comparisons: int
+    slots: int
+    seconds: float | None
+    disk_gb: float | None
+    judge_usd: float | None
+    judge_questions: int | None
+    estimate: Estimate | None
+    unknown: tuple[str, ...]
+
+    def to_json(self) -> Json:
+        """Plain JSON types."""
+        return asdict(self)
+
+
+def study_cost(ws: Workspace, spec: StudySpec) -> StudyCost:
+    """The card of a study; what is missing here is named in `unknown` and never raises."""
+    unknown: list[str] = []
+    try:
+        prepare(ws, spec)
+    except LimitError as error:
+        unknown.append(str(error))
+    finetunes = [(model, seed, mix) for model in spec.models for seed, mix in grid(spec)]
+    runs = len(finetunes) + len(spec.models) * spec.include_base
+    sized = _estimates(ws, spec, finetunes, unknown)
+    pairs = comparisons_of(spec)
+    usd, questions = _judging(ws, spec, pairs, unknown)
+    waiting = [estimate for estimate, done in sized if not done]
+    after = _after_seconds(ws, spec, runs, unknown)
+    known = len(sized) == len(finetunes)
+    return StudyCost(
+        runs=runs,
+        finetunes=len(finetunes),
+        done=sum(done for _, done in sized),
+        evaluations=runs if spec.gauntlet is not None else 0,
+        answer_sets=runs * len(spec.prompts),
+        comparisons=pairs * len(spec.prompts) * len(spec.judges()),
+        slots=max(1, len(machine_slots())),
+        seconds=round(sum(e.seconds for e in waiting) + after, 1) if known else None,
+        disk_gb=round(sum(e.disk_gb for e in waiting), 3) if known else None,
+        judge_usd=usd,
+        judge_questions=questions,
+        estimate=_largest(ws, spec, unknown) if finetunes else None,
+        unknown=tuple(dict.fromkeys(unknown)),
+    )
+
+
+def comparisons_of(spec: StudySpec) -> int:
+    """Pairs of runs that are judged, for one prompt set and one judge: each with the baseline of its seed."""
+    if spec.judge is None:
+        return 0
+    runs = grid(spec)
+    pairs = 0
+    for seed in [seed for seed, mix in runs if mix.label == spec.baseline]:
+        pairs += sum(other == seed and mix.label != spec.baseline for other, mix in runs) + spec.include_base
+    return pairs * len(spec.models)
+
+
+def _estimates(
+    ws: Workspace, spec: StudySpec, finetunes: Sequence[tuple[str, int, StudyMix]], unknown: list[str]
+) -> list[tuple[Estimate, bool]]:
+    """For each finetune that can be told, its estimate and whether it is done; seeds of a mix cost the same."""
+    recipe = spec.full_recipe()
+    by_mix: dict[tuple[str, str], Estimate] = {}
+    out = []
+    for model, seed, mix in finetunes:
+        try:
+            parts = tuple(MixPart.parse(part) for part in mix.parts)
+            mix_id, rows, chars = plan_mix(ws, MixSpec(parts=parts, seed=seed))
+            run = RunSpec(model=model, mix_id=mix_id, recipe_name=spec.recipe, recipe=recipe, seed=seed)
+            key = (model, mix.label)
+            if key not in by_mix:
+                by_mix[key] = estimate_finetune(ws, run, mix_size=(rows, chars))
+            run_id = run.replace(model=canonical_name(ws, model)).id()
+            out.append((by_mix[key], (ws.run(run_id) / "model").is_dir()))
+        except LimitError as error:
+            unknown.append(str(error))
+    return out
+
+
+def _largest(ws: Workspace, spec: StudySpec, unknown: list[str]) -> Estimate | None:
+    """The finetune that needs most memory: a matter of model and recipe, so it is told without any source."""
+    known = []
+    for model in spec.models:
+        run = RunSpec(model=model, mix_id="0" * 12, recipe_name=spec.recipe, recipe=spec.full_recipe())
+        try:
+            known.append(estimate_finetune(ws, run, mix_size=(1000, 1_000_000)))
+        except LimitError as error:
+            unknown.append(str(error))
+    return max(known, key=lambda estimate: estimate.memory_gb, default=None)
+
+
+def _after_seconds(ws: Workspace, spec: StudySpec, runs: int, unknown: list[str]) -> float:
+    """Seconds of all evaluations and answers, by those of the same model that were made here or ship."""
+    total = 0.0
+    for model in spec.models:
+        share = runs // max(1, len(spec.models))
+        if spec.gauntlet is not None:
+            past = _past(ws, "*/gauntlet/*/eval.json", model, version=spec.gauntlet)
+            total += share * _median(past, f"evaluations of {model} on {spec.gauntlet}", unknown)
+        for prompts in spec.prompts:
+            past = _past(ws, f"*/responses/{_stem(prompts)}/*.json", model)
+            total += share * _median(past, f"answers of {model} to {_stem(prompts)}", unknown)
+    return total
+
+
+def _stem(prompts: str) -> str:
+    return Path(prompts).stem.replace("*", "").replace("[", "")
+
+
+def _past(ws: Workspace, pattern: str, model: str, **wanted: str) -> Iterator[float]:
+    """Seconds of whole results of one model, of this workspace first, then of what ships."""
+    for root in (ws.runs, Workspace(SHIPPED_RESULTS).runs):
+        found = False
+        for path in root.glob(pattern):
+            try:
+                run, value = read_json(path.parents[2] / "run.json"), read_json(path)
+            except LimitError:
+                continue
+            seconds = value.get("seconds")
+            if run.get("model") == model and isinstance(seconds, (int, float)) and wanted.items() <= value.items():
+                found = True
+                yield float(seconds)
+        if found:
+            return
+
+
+def _median(seconds: Iterator[float], what: str, unknown: list[str]) -> float:
+    known = list(seconds)
+    if not known:
+        unknown.append(f"the time of {what}: none has finished here yet")
+    return statistics.median(known) if known else 0.0
+
+
+def _judging(ws: Workspace, spec: StudySpec, pairs: int, unknown: list[str]) -> tuple[float | None, int | None]:
+    """US dollars at most and the number of questions; None for what cannot be told."""
+    usd: float | None = 0.0
+    questions = 0
+    for prompts in spec.prompts if pairs else ():
+        try:
+            chars = [len(prompt.text) for prompt in load_prompts(ws, _stem(prompts))]
+        except LimitError as error:
+            unknown.append(f"what judging costs: {error}")
+            return None, None
+        for name in spec.judges():
+            judge = parse_judge(name)
+            calls = (2 if judge.order == "both" else 1) * judge.repeats * judge.members()
+            questions += pairs * len(chars) * calls
+            price = price_of(ws, judge)
+            if price is None:
+                unknown.append(f"the price of judge {judge.label()} is not known; set it, or cap it with a budget")
+                usd = None
+            elif not price.is_free and usd is not None:
+                answers = 2 * spec.max_new_tokens * CHARS_PER_TOKEN
+                sizes = [(round(n + min(answers, 2 * judge.max_answer_chars)), pairs * calls) for n in chars]
+                usd += price.cost(*estimate_tokens(judge, sizes))
+    return None if usd is None else round(usd, 2), questions
+
+
+def cost_lines(cost: StudyCost) -> list[str]:
+    """The card in words, one fact a line, for a terminal and a page."""
+    words = f"{cost.runs} runs: {cost.finetunes} finetunes"
+    words += f" ({cost.done} done already)" if cost.done else ""
+    for number, name in ((cost.evaluations, "evaluations"), (cost.answer_sets, "sets of answers")):
+        words += f", {number} {name}" if number else ""
+    words += f", {cost.comparisons} comparisons" if cost.comparisons else ""
+    lines = [words]
+    at_once = "one job at a time" if cost.slots == 1 else f"{cost.slots} jobs at a time"
+    wall = None if cost.seconds is None else cost.seconds / cost.slots
+    lines.append("time: not known" if wall is None else f"time: about {duration(wall)}, {at_once}")
+    if cost.estimate is None:
+        lines.append("memory: not known")
+    else:
+        lines.append(f"memory: {cost.estimate.fits}, {cost.estimate.why}; time {cost.estimate.basis}")
+    lines.append("disk: not known" if cost.disk_gb is None else f"disk: at most {cost.disk_gb:,.2f} GB")
+    asked = "" if not cost.judge_questions else f" for {count(cost.judge_questions)} questions"
+    if cost.comparisons:
+        lines.append(f"judge: {judge_words(cost)}{asked}")
+    return [*lines, *(f"not in these figures: {reason}" for reason in cost.unknown)]
+
+
+def judge_words(cost: StudyCost) -> str:
+    """What the judges may charge, in words."""
+    if cost.judge_usd is None:
+        return "cost not known"
+    return f"at most about {money(cost.judge_usd)}" if cost.judge_usd else "free"

@@ -1,0 +1,250 @@
+"""A whole study on the Launch page: its mixes, what it takes, one change to it, and its progress as one bar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from limit import jobs
+from limit.access import may
+from limit.core import Json, LimitError
+from limit.formats import count, duration, money
+from limit.settings import Workspace
+from limit.studies.clone import change_words, clone_study, mix_words, parse_mix, planned_studies, remove_plan
+from limit.studies.cost import StudyCost, study_cost
+from limit.studies.launch import load_record, run_study, stop_study
+from limit.studies.show import list_studies, progress
+from limit.studies.spec import StudyMix, StudySpec, load_study, preset_names
+from limit.ui.launch_cost import show_memory, sized
+from limit.ui.overview import study_label
+from limit.ui.shell import errors_in_words, plain, show_error
+
+CONFIRM_RUNS = 6
+REFRESH_S = 3.0
+COST_TTL_S = 30
+
+
+def show_studies(ws: Workspace) -> None:
+    """Choose a study on the left, change it if wanted; what it takes and its start on the right."""
+    left, right = st.columns([3, 2], gap="large")
+    with left, errors_in_words():
+        name = _choose(ws)
+        if name is None:
+            return
+        _, before = load_study(ws, name)
+        if (ws.studies / name / "study.json").is_file():
+            _progress(ws, name)
+        _grid(before)
+        spec, new = _edited(ws, name, before)
+    with right, st.container(key="launch-cost"), errors_in_words(), st.container(border=True):
+        changes = change_words(before, spec)
+        cost = _cost(str(ws.root), spec.to_dict(), _fingerprint(ws))
+        _card(cost)
+        _buttons(ws, name, new, spec, changes, cost)
+
+
+def _choose(ws: Workspace) -> str | None:
+    started = {study["study"]: f"{study['title']} · started" for study in list_studies(ws)}
+    planned = {plan["study"]: f"{plan['title']} · planned" for plan in planned_studies(ws)}
+    presets = {name: load_study(ws, name)[1].title for name in preset_names() if name not in started}
+    titles = {**started, **planned, **presets}
+    name = st.selectbox(
+        "Study", list(titles), key="plan", bind="query-params",
+        help="A grid of mixes, models and seeds that is started, followed and shown as one thing.",
+    )  # fmt: skip
+    st.caption(plain(titles[name]) if name else "No study is known.")
+    return str(name) if name else None
+
+
+def _grid(spec: StudySpec) -> None:
+    """What the study is made of, one line a mix."""
+    seeds = ", ".join(map(str, spec.seeds))
+    rows = [
+        {"mix": mix.label, "parts": " + ".join(mix.parts), "seeds": ", ".join(map(str, mix.seeds)) or seeds}
+        for mix in spec.mixes
+    ]
+    st.dataframe(rows, hide_index=True, width="stretch", alt="The mixes of the study with their parts and seeds")
+    words = [f"models {', '.join(spec.models)}", f"recipe {spec.recipe}"]
+    words += [f"Gauntlet {spec.gauntlet}"] if spec.gauntlet else ["no Gauntlet"]
+    words += [f"prompts {', '.join(spec.prompts)}"] if spec.prompts else []
+    words += [f"judges {', '.join(spec.judges())} against {spec.baseline}"] if spec.judge else ["no judge"]
+    st.caption(plain(" · ".join(words)))
+
+
+def _edited(ws: Workspace, name: str, before: StudySpec) -> tuple[StudySpec, str]:
+    """The study as changed by the form, and the name of the clone; wrong input is said and changes nothing."""
+    with st.expander("Clone it with a change"):
+        new = st.text_input("Name of the clone", _free_name(ws, name), key=f"clone-name-{name}")
+        title = st.text_input("Title", before.title, key=f"clone-title-{name}")
+        left, right = st.columns(2)
+        models = left.text_input("Models", ", ".join(before.models), key=f"clone-models-{name}", help="With commas.")
+        seeds = right.text_input("Seeds", ", ".join(map(str, before.seeds)), key=f"clone-seeds-{name}")
+        mixes = st.text_area(
+            "Mixes", "\n".join(mix_words(mix) for mix in before.mixes), key=f"clone-mixes-{name}", height=170,
+            help="One a line: a label, `=`, and parts SOURCE:N with `+` between them. N may be `all`.",
+        )  # fmt: skip
+        baseline = st.text_input("Baseline", before.baseline or "", key=f"clone-baseline-{name}", help="A mix's label.")
+        try:
+            changes = {
+                "title": title.strip() or before.title,
+                "models": _words(models),
+                "seeds": [_seed(word) for word in _words(seeds)],
+                "mixes": _mixes(mixes, before),
+                "baseline": baseline.strip() or None,
+            }
+            return before.replace(**changes), new.strip()
+        except LimitError as error:
+            show_error(str(error))
+            return before, new.strip()
+
+
+def _free_name(ws: Workspace, name: str) -> str:
+    taken = {path.name for path in ws.studies.glob("*")} | set(preset_names())
+    stem = name.rstrip("0123456789").rstrip("-") or name
+    return next(f"{stem}-{n}" for n in range(2, len(taken) + 3) if f"{stem}-{n}" not in taken)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _seed(word: str) -> int:
+    if not word.isdecimal() or int(word) >= 2**31:
+        raise LimitError(f"seed {word!r} is not a whole number below 2,147,483,648")
+    return int(word)
+
+
+def _mixes(text: str, before: StudySpec) -> list[StudyMix]:
+    """One mix a line; a mix that keeps its label keeps its own seeds."""
+    seeds = {mix.label: mix.seeds for mix in before.mixes}
+    read = [parse_mix(line) for line in text.splitlines() if line.strip()]
+    return [mix.replace(seeds=seeds.get(mix.label, ())) for mix in read]
+
+
+def _fingerprint(ws: Workspace) -> str:
+    """Changes when a source, a prompt set or a finished model comes or goes."""
+    return " ".join(str(len(list(folder.glob(what)))) for folder, what in (
+        (ws.sources, "*/source.json"), (ws.prompts, "*/prompt_set.json"), (ws.runs, "*/train/summary.json"),
+    ))  # fmt: skip
+
+
+@st.cache_data(show_spinner="Counting what it takes", max_entries=32, ttl=COST_TTL_S)
+def _cost(root: str, spec: Json, fingerprint: str) -> StudyCost:
+    from pathlib import Path
+
+    return study_cost(Workspace(Path(root)), StudySpec.from_dict(spec))
+
+
+def _card(cost: StudyCost) -> None:
+    st.subheader("What it will take", anchor=False)
+    if cost.estimate is None:
+        st.caption("The memory of its finetunes is not known.")
+    else:
+        show_memory(cost.estimate)
+    wall = None if cost.seconds is None else cost.seconds / cost.slots
+    left, right = st.columns(2)
+    left.metric("Runs", count(cost.runs))
+    right.metric("Time", "not known" if wall is None else duration(wall))
+    left.metric("Disk at most", "not known" if cost.disk_gb is None else sized(cost.disk_gb))
+    right.metric("Judge at most", _judge(cost))
+    done = f", {cost.done} of them done already" if cost.done else ""
+    work = f"{cost.finetunes} finetunes{done}, {cost.evaluations} evaluations, {cost.answer_sets} sets of answers, "
+    work += f"{cost.comparisons} comparisons"
+    work += f" with {cost.judge_questions:,} questions to the judges" if cost.judge_questions else ""
+    at_once = "one job at a time" if cost.slots == 1 else f"{cost.slots} jobs at a time"
+    st.caption(plain(f"{work}; {at_once}."))
+    if cost.unknown:
+        with st.expander(f"Not in these figures ({len(cost.unknown)})"):
+            for reason in cost.unknown:
+                st.caption(plain(reason))
+
+
+def _judge(cost: StudyCost) -> str:
+    if not cost.comparisons:
+        return "no judge"
+    return "not known" if cost.judge_usd is None else money(cost.judge_usd) if cost.judge_usd else "free"
+
+
+def _buttons(ws: Workspace, name: str, new: str, spec: StudySpec, changes: list[str], cost: StudyCost) -> None:
+    """Plan a changed study, or start one; each says by whom it may be done."""
+    if changes:
+        st.caption(plain(f"Changed: {'; '.join(changes)}."))
+    budget = None
+    if cost.comparisons and cost.judge_usd != 0:
+        budget = st.number_input("Budget of each comparison, USD", min_value=0.0, value=0.0, key="study-budget") or None
+    target = new if changes else name
+    if changes and may("analyst"):
+        st.button("Keep as a plan", key="study-plan", width="stretch", on_click=_plan, args=(ws, name, new, spec))
+    if may("operator"):
+        look: dict[str, Any] = {"type": "primary", "key": "study-start", "width": "stretch"}
+        if cost.runs <= CONFIRM_RUNS and not budget:
+            st.button(f"Start {target}", on_click=_start, args=(ws, name, target, spec, budget), **look)
+        elif st.button(f"Start {target}", **look):
+            _confirm(ws, name, target, spec, cost, budget)
+    else:
+        st.caption("Starting a study is for operators.")
+    if any(plan["study"] == name for plan in planned_studies(ws)) and may("analyst"):
+        st.button("Forget this plan", key="study-forget", on_click=_forget, args=(ws, name), type="tertiary")
+
+
+@st.dialog("Start this study?")
+def _confirm(ws: Workspace, name: str, target: str, spec: StudySpec, cost: StudyCost, budget: float | None) -> None:
+    spend = f", and a judge that may spend up to USD {budget:.2f} for each comparison" if budget else ""
+    st.write(plain(f"{target} makes {cost.finetunes - cost.done} finetunes and what follows each{spend}."))
+    if st.button(
+        "Start it", type="primary", key="study-confirmed", on_click=_start, args=(ws, name, target, spec, budget)
+    ):
+        st.rerun()
+
+
+def _plan(ws: Workspace, name: str, new: str, spec: StudySpec) -> None:
+    with errors_in_words():
+        clone_study(ws, name, new, spec=spec)
+        st.session_state["plan"] = new
+
+
+def _start(ws: Workspace, name: str, target: str, spec: StudySpec, budget: float | None) -> None:
+    """Start a study, the clone that is on the screen if it was changed, and go on with showing its progress."""
+    with errors_in_words():
+        if target != name:
+            clone_study(ws, name, target, spec=spec)
+        run_study(ws, target, budget_usd=budget)
+        jobs.schedule(ws)
+        st.session_state["plan"] = target
+
+
+def _forget(ws: Workspace, name: str) -> None:
+    with errors_in_words():
+        remove_plan(ws, name)
+
+
+def _progress(ws: Workspace, name: str) -> None:
+    """How far a started study is, drawn again by itself while jobs of it wait or run."""
+    done = progress(ws, load_record(ws, name))
+    ended = done["done"] + done["stopped"] + done["failed"]
+    st.fragment(_bar, run_every=None if ended == done["total"] else REFRESH_S)(ws, name)
+
+
+def _bar(ws: Workspace, name: str) -> None:
+    with errors_in_words():
+        done = progress(ws, load_record(ws, name))
+        words = [f"{done['done']:,} of {done['total']:,} jobs done"]
+        words += [f"{done[state]} {state}" for state in ("running", "stopped", "failed") if done[state]]
+        st.progress(done["done"] / max(1, done["total"]), text=plain(" · ".join(words)))
+        for reason in done["reasons"][:3]:
+            st.caption(plain(f"{reason['job_id']}: {reason['reason'] or 'no reason was recorded'}"))
+        waiting = done["total"] - done["done"] - done["stopped"] - done["failed"]
+        row = st.container(horizontal=True)
+        if waiting and may("operator"):
+            row.button("Stop it", key="study-stop", on_click=_stop, args=(ws, name), icon=":material/stop:")
+        row.page_link("pages/runs.py", label="Its jobs", icon=":material/arrow_forward:")
+        results = {"study": study_label(name, load_record(ws, name)["title"])}
+        row.page_link("pages/compare.py", label="Its results", icon=":material/arrow_forward:", query_params=results)
+        if not waiting and done["done"] < done["total"]:
+            st.caption("Start it again to go on with what failed or was stopped.")
+
+
+def _stop(ws: Workspace, name: str) -> None:
+    with errors_in_words():
+        stop_study(ws, name)

@@ -1,0 +1,79 @@
+"""A study on the Launch page: its card, a clone with one change, its start, and who may do what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from limit import access, jobs
+from limit.settings import Workspace
+from limit.studies import load_record, load_study
+from limit.studies.clone import planned_studies
+from tests.test_pages import open_page
+
+SMALL = "LIMA only = tiny-lima:20\nx <b>$y$</b> = tiny-instruct:20"
+
+
+def study_page(**query: str) -> Any:
+    app = open_page("launch.py", what="a study", **query)
+    assert [error.value for error in app.exception] == []
+    return app
+
+
+def metrics(app: Any) -> dict[str, str]:
+    return {metric.label: metric.value for metric in app.metric}
+
+
+def test_the_card_stands_beside_the_study(ws: Workspace) -> None:
+    app = study_page(plan="mini")
+    shown = metrics(app)
+    assert int(shown["Runs"]) > 5 and "min" in shown["Time"] and shown["Judge at most"] == "free"
+
+
+def test_a_study_whose_data_are_missing_says_what_is_not_known(ws: Workspace) -> None:
+    app = study_page(plan="paper-7b")
+    assert metrics(app)["Time"] == "not known" and metrics(app)["Judge at most"] == "not known"
+    assert any("instruct-v1" in caption.value.replace("\\", "") for caption in app.caption)
+
+
+def test_a_clone_is_planned_and_started_by_clicking(ws: Workspace) -> None:
+    jobs.pause(ws)
+    app = study_page(plan="mini")
+    app.text_input(key="clone-name-mini").set_value("mine")
+    app.text_input(key="clone-seeds-mini").set_value("3")
+    app.text_area(key="clone-mixes-mini").set_value(SMALL).run()
+    assert metrics(app)["Runs"] == "3"
+    app.button(key="study-plan").click().run()
+    assert [plan["study"] for plan in planned_studies(ws)] == ["mine"]
+    assert app.selectbox(key="plan").value == "mine"
+    _, spec = load_study(ws, "mine")
+    assert spec.seeds == (3,) and [mix.label for mix in spec.mixes] == ["LIMA only", "x <b>$y$</b>"]
+    app.button(key="study-start").click().run()
+    assert [error.value for error in app.exception] == []
+    assert [run["label"] for run in load_record(ws, "mine")["runs"]] == ["base", "LIMA only", "x <b>$y$</b>"]
+    assert "study-stop" in [button.key for button in app.button]
+    app.button(key="study-stop").click().run()
+    ended = [jobs.status(ws, job)["state"] for run in load_record(ws, "mine")["runs"] for job in run["jobs"].values()]
+    assert set(ended) == {"stopped"}
+
+
+@pytest.mark.parametrize("mixes", ["no sign", "a = nothing", "a = tiny-lima:5\na = tiny-lima:6", "b = tiny-lima:0"])
+def test_a_wrong_change_is_said_and_loses_nothing(ws: Workspace, mixes: str) -> None:
+    app = study_page(plan="mini")
+    app.text_area(key="clone-mixes-mini").set_value(mixes).run()
+    assert len(app.error) == 1 and app.text_area(key="clone-mixes-mini").value == mixes
+    assert "study-plan" not in [button.key for button in app.button]
+
+
+@pytest.mark.parametrize(("role", "offered"), [("viewer", set()), ("analyst", {"study-plan"})])
+def test_only_operators_start_studies(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch, role: str, offered: set[str]
+) -> None:
+    monkeypatch.setattr("limit.ui.access.current_role", lambda: role)
+    try:
+        app = study_page(plan="mini")
+        app.text_input(key="clone-seeds-mini").set_value("3").run()
+        assert {button.key for button in app.button} & {"study-plan", "study-start"} == offered
+    finally:
+        access.set_role_provider(None)
