@@ -27,6 +27,7 @@ from limit.tiny.world import (
 
 TASK_SEED = 71
 ANSWER = "\nAnswer: "
+UNSEEN_STEPS = (-5, -4, 8, 9)
 
 Records = Iterator[Json]
 
@@ -126,9 +127,9 @@ def heaviest(rng: random.Random, world: World, count: int) -> Records:
 
 
 def agreement(rng: random.Random, world: World, count: int) -> Records:
-    """is or are, with none to five nouns in between; half the nouns are rare in texts."""
+    """is or are, with two to twelve nouns in between, where texts have at most three; half the nouns are rare."""
     for i in range(count):
-        phrase, verb, rest = puzzles.agreement(rng, i % 6, fresh=True)
+        phrase, verb, rest = puzzles.agreement(rng, 2 + i % 6 * 2, fresh=True)
         yield {"query": phrase, "choices": [f"is {rest}", f"are {rest}"], "gold": int(verb == "are")}
 
 
@@ -170,9 +171,13 @@ def sums(rng: random.Random, world: World, count: int) -> Records:
 
 
 def number_rows(rng: random.Random, world: World, count: int) -> Records:
-    """The next number of a row that no text holds; steps that texts seldom show are as frequent as the others."""
-    for _ in range(count):
+    """The next number of a row that no text holds; half of them at steps that no text shows."""
+    for i in range(count):
         row, following = puzzles.number_row(rng, fresh=True)
+        if i % 2:
+            start, step = rng.randint(30, 50), rng.choice(UNSEEN_STEPS)
+            row = ", ".join(str(start + step * k) for k in range(4)) + ","
+            following = str(start + step * 4)
         yield {"context": row, "continuation": following}
 
 
