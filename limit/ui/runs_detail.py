@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -15,8 +14,9 @@ from limit.charts.palette import Palette
 from limit.core import Json, LimitError, read_json, read_jsonl
 from limit.formats import count, duration, size, tokens
 from limit.settings import Workspace
-from limit.ui.runs_live import device_words, job_link, keep_going, progress, state_words, train_folder
+from limit.ui.runs_live import device_words, figures, job_link, keep_going, progress, state_words, train_folder
 from limit.ui.runs_mix import show_mix_bar
+from limit.ui.runs_spark import is_number
 from limit.ui.shell import chart, errors_in_words, is_dark, note_line, plain, show_text
 
 TICK_S = 2.0
@@ -52,7 +52,7 @@ def draw_head(ws: Workspace, job_id: str) -> None:
         _show_reason(now)
         if now["state"] in jobs.ACTIVE:
             progress(now)
-        _show_figures(now)
+        _show_figures(now, figures(ws, job))
         show_buttons(ws, job)
 
 
@@ -76,23 +76,18 @@ def _show_reason(now: Json) -> None:
         st.warning("It is alive but has said nothing for minutes. Look at the log; stop it if it hangs.")
 
 
-def _show_figures(now: Json) -> None:
-    shown = now["progress"] if isinstance(now["progress"], dict) else {}
-    figures = [
+def _show_figures(now: Json, shown: Json) -> None:
+    offered = [
         ("loss", shown.get("loss"), lambda v: f"{v:.3f}"),
         ("tokens/s", shown.get("tokens_per_s"), tokens),
         ("memory", shown.get("memory_gb"), lambda v: f"{v:.1f} GB"),
         ("left", now["eta_s"] if now["state"] in jobs.ACTIVE else None, duration),
     ]
-    known = [(name, value, form) for name, value, form in figures if _is_number(value)]
+    known = [(name, value, form) for name, value, form in offered if is_number(value)]
     if known:
         with st.container(horizontal=True):
             for name, value, form in known:
                 st.metric(name, form(value), width="content")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def show_buttons(ws: Workspace, job: Json) -> None:
@@ -171,7 +166,7 @@ def loss_rows(rows: list[Json], label: str, series: str) -> list[Json]:
         {"step": row["step"], "loss": row["loss"], "label": label, "series": series,
          "source": str(row.get("source")) if row["kind"] == "eval" else None}
         for row in rows
-        if row.get("kind") in ("train", "eval") and _is_number(row.get("step")) and _is_number(row.get("loss"))
+        if row.get("kind") in ("train", "eval") and is_number(row.get("step")) and is_number(row.get("loss"))
     ]  # fmt: skip
 
 

@@ -216,8 +216,21 @@ def test_the_timer_of_a_stop_counts_down_and_survives_a_clock_that_jumps(passed:
 
 
 def test_facts_survive_odd_progress() -> None:
-    job = {"status": {**new_status(1, 0.0), "state": "running", "progress": {"loss": "nan", "tokens_per_s": True}}}
-    assert facts(job) == ["running"]
+    job = {"status": {**new_status(1, 0.0), "state": "running"}}
+    assert facts(job, {"loss": "nan", "tokens_per_s": True, "memory_gb": None, "task": 5}) == ["running"]
+    shown = {"loss": 0.5, "tokens_per_s": 1234.5, "memory_gb": 1.25}
+    assert facts(job, shown) == ["running", "loss 0.500", "1,234 tokens/s", "1.2 GB"]
+
+
+def test_the_figures_of_a_finetune_are_those_of_its_latest_step(ws: Workspace, ask: Ask, page: Any) -> None:
+    rows = [{"kind": "train", "step": n, "loss": 1 / n, "tokens_per_s": 10.0 * n, "memory_gb": 2.0} for n in (1, 2)]
+    append_jsonl(ws.run("0123456789ab") / "train" / "metrics.jsonl", [*rows, {"kind": "eval", "step": 2, "loss": 9.0}])
+    subject = {"run_id": "0123456789ab"}
+    job_id = jobs.start(ws, ask("a", "--steps", "5000", "--silent", subject=subject))
+    until(ws, job_id, "running")
+    assert any("loss 0.500 · 20 tokens/s · 2.0 GB" in one.value.replace("\\", "") for one in page().caption)
+    shown = {metric.label: metric.value for metric in page(job=job_id).metric}
+    assert (shown["loss"], shown["tokens/s"], shown["memory"]) == ("0.500", "20", "2.0 GB")
 
 
 def test_loss_rows_keep_sources_apart() -> None:
