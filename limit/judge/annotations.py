@@ -1,7 +1,8 @@
 """AlpacaEval annotation files in, with every quirk of LIMIT's 36 files.
 
 Baseline, candidate, prompt set and seed come from the paper's file names, `[instructv3_]A_vs_B_seedN.json`, or from
-options. The seeds of one pair make one comparison. An import of several files is all or nothing, and importing a file
+options; rows whose generators say that their sides stand the other way round are turned. The seeds of one pair make
+one comparison. An import of several files is all or nothing, and importing a file
 again changes nothing.
 """
 
@@ -13,6 +14,7 @@ import math
 import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from limit.core import Json, LimitError, content_id, explained, sync_folder, utc
 from limit.judge.judgments import (
     JOURNAL,
     Comparison,
+    flipped,
     journal_text,
     judgement_key,
     judgment_row,
@@ -50,6 +53,7 @@ class ParsedFile:
     comparison: Comparison
     seed: int
     rows: list[Json]
+    turned: int = 0
 
 
 def import_files(
@@ -63,6 +67,7 @@ def import_files(
 ) -> Json:
     """Read AlpacaEval annotation files into comparisons; returns {comparisons, rows, invalid} over these files.
 
+    `turned` is added when rows had baseline and candidate the other way round than the comparison has them.
     Options win over what a file says of itself. Raises LimitError naming the file (and row) when one cannot be
     used; then nothing is written for any of them.
     """
@@ -72,10 +77,12 @@ def import_files(
     with locked(ws.comparisons / ".import.lock", "another import is running in this workspace; try again when it ends"):
         _write_all(ws, parsed)
     rows = [row for file in parsed for row in file.rows]
+    turned = sum(file.turned for file in parsed)
     return {
         "comparisons": sorted({file.comparison.comparison_id for file in parsed}),
         "rows": len(rows),
         "invalid": sum(row["status"] == "invalid" for row in rows),
+        **({"turned": turned} if turned else {}),
     }
 
 
@@ -100,8 +107,9 @@ def parse_file(
         candidate or (named["b"] if named else None),
         prompt_set or (("instruct-v3" if named["v3"] else "lima") if named else None),
     )
-    judgments = _to_judgments(rows, comparison, seed)
-    return ParsedFile(path, hashlib.sha256(data).hexdigest(), comparison, seed, judgments)
+    turned = [_is_turned(row, comparison) for row in rows]
+    judgments = _to_judgments(rows, turned, comparison, seed)
+    return ParsedFile(path, hashlib.sha256(data).hexdigest(), comparison, seed, judgments, sum(turned))
 
 
 def read_bytes(path: Path) -> bytes:
@@ -179,8 +187,8 @@ def read_preference(value: Any) -> tuple[str | None, float | None]:
 def _comparison_of(
     path: Path, rows: list[Json], baseline: str | None, candidate: str | None, prompt_set: str | None
 ) -> Comparison:
-    baseline = baseline or _only(path, rows, "generator_1", "--baseline")
-    candidate = candidate or _only(path, rows, "generator_2", "--candidate")
+    if baseline is None or candidate is None:
+        baseline, candidate = _named(path, rows, baseline, candidate)
     if prompt_set is None:
         datasets = {row["dataset"] for row in rows if isinstance(row.get("dataset"), str)}
         prompt_set = datasets.pop() if len(datasets) == 1 else "unnamed"
@@ -196,6 +204,36 @@ def _comparison_of(
     )
 
 
+def _named(path: Path, rows: list[Json], baseline: str | None, candidate: str | None) -> tuple[str, str]:
+    """Baseline and candidate by the rows' generators, where a file name or option leaves one open.
+
+    Both orders of one pair may stand in a file: the commoner one counts. Raises LimitError when rows name others.
+    """
+    orders = Counter(found for row in rows if None not in (found := _generators(row)))
+    if len({frozenset(order) for order in orders}) == 1:
+        first, second = (str(name) for name in orders.most_common(1)[0][0])
+        if baseline == second or candidate == first:
+            first, second = second, first
+        return baseline or first, candidate or second
+    return baseline or _only(path, rows, "generator_1", "--baseline"), candidate or _only(
+        path, rows, "generator_2", "--candidate"
+    )
+
+
+def _generators(row: Json) -> tuple[str | None, str | None]:
+    names = [row.get(f"generator_{side}") for side in (1, 2)]
+    one, two = (name if isinstance(name, str) and name.strip() else None for name in names)
+    return one, two
+
+
+def _is_turned(row: Json, comparison: Comparison) -> bool:
+    """Whether a row's generators say that its output_1 is the candidate's and its output_2 the baseline's."""
+    return comparison.baseline != comparison.candidate and _generators(row) == (
+        comparison.candidate,
+        comparison.baseline,
+    )
+
+
 def _only(path: Path, rows: list[Json], field: str, flag: str) -> str:
     names = {row[field] for row in rows if isinstance(row.get(field), str) and row[field].strip()}
     if len(names) != 1:
@@ -204,15 +242,23 @@ def _only(path: Path, rows: list[Json], field: str, flag: str) -> str:
     return names.pop()
 
 
-def _to_judgments(rows: list[Json], comparison: Comparison, seed: int) -> list[Json]:
+def _to_judgments(rows: list[Json], turned: list[bool], comparison: Comparison, seed: int) -> list[Json]:
     judgments: dict[str, Json] = {}
     copies: dict[tuple[str, str, str], int] = {}
-    for row in rows:
-        texts = (row["instruction"], row["output_1"], row["output_2"])
+    for row, other_way in zip(rows, turned, strict=True):
+        outputs = (row["output_2"], row["output_1"]) if other_way else (row["output_1"], row["output_2"])
+        texts = (row["instruction"], *outputs)
         copy = copies[texts] = copies.get(texts, -1) + 1
-        key = judgement_key(comparison.judge, texts[0], texts[1:], copy, seed)
-        judgments[key] = _to_judgment(row, key, comparison.comparison_id, seed, copy)
+        key = judgement_key(comparison.judge, texts[0], outputs, copy, seed)
+        judgment = _to_judgment(row, key, comparison.comparison_id, seed, copy)
+        judgments[key] = _turn(judgment, row) if other_way else judgment
     return list(judgments.values())
+
+
+def _turn(judgment: Json, row: Json) -> Json:
+    """A judgment seen from the other side; the row's own outputs are kept, so that it can be written as it was."""
+    source = {**judgment["source_row"], "output_1": row["output_1"], "output_2": row["output_2"]}
+    return {**flipped(judgment), "source_row": source}
 
 
 def _to_judgment(row: Json, key: str, comparison_id: str, seed: int, copy: int) -> Json:

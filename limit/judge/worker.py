@@ -13,6 +13,7 @@ from limit.judge.grading import Grader, GradingBackend
 from limit.judge.judgments import (
     Comparison,
     Journal,
+    flipped,
     list_comparisons,
     load_comparison,
     locked,
@@ -22,7 +23,7 @@ from limit.judge.judgments import (
 from limit.judge.prices import check_budget, price_of
 from limit.judge.prompts import cut_middle
 from limit.judge.requests import JudgeRequest, request_comparison
-from limit.judge.runner import Item, Pair, Retry, Runner, flipped, is_identical, plan_items, question_calls
+from limit.judge.runner import Item, Pair, Retry, Runner, is_identical, plan_items, question_calls
 from limit.judge.summary import summarise
 from limit.responses.response_sets import find_responses, read_responses
 from limit.runs import load_run
@@ -40,12 +41,17 @@ def judge_request(
     """Judge two runs' answers; returns the summary with cost and counts. Raises LimitError."""
     comparison = request_comparison(ws, request)
     pairs, sets = pair_answers(ws, request)
+    unpaired = sets.pop("unpaired")
+    if unpaired:
+        context.event("note", text=f"{unpaired:,} prompts were answered by one run only and are left out")
     comparison = replace(comparison, origin={**comparison.origin, "response_sets": sets})
-    return judge_pairs(ws, comparison, pairs, request.judge, context, budget_usd, budget_tokens)
+    result = judge_pairs(ws, comparison, pairs, request.judge, context, budget_usd, budget_tokens)
+    return {**result, "unpaired": unpaired}
 
 
 def pair_answers(ws: Workspace, request: JudgeRequest) -> tuple[list[Pair], Json]:
-    """Pairs of answers to the prompts that both runs answered, and the ids of the two response sets.
+    """Pairs of answers to the prompts that both runs answered; ids of the two response sets, and {unpaired}: how
+    many prompts only one of them answered.
 
     Raises LimitError when a run has no answers or they have no prompt in common.
     """
@@ -53,14 +59,16 @@ def pair_answers(ws: Workspace, request: JudgeRequest) -> tuple[list[Pair], Json
     candidate = find_responses(ws, request.candidate_run, request.prompts, request.candidate_set)
     seed = int(load_run(ws, request.candidate_run).get("seed") or 0)
     theirs = {row["prompt_id"]: row for row in read_responses(baseline["path"])}
+    mine = read_responses(candidate["path"])
     pairs = [
         Pair(row["prompt_id"], row["prompt"], theirs[row["prompt_id"]]["text"], row["text"], seed)
-        for row in read_responses(candidate["path"])
+        for row in mine
         if row["prompt_id"] in theirs
     ]
     if not pairs:
         raise LimitError(f"the answers of both runs to {request.prompts!r} share no prompt; answer the same prompts")
-    return pairs, {"baseline": baseline["set_id"], "candidate": candidate["set_id"]}
+    unpaired = len(theirs) + len(mine) - 2 * len(pairs)
+    return pairs, {"baseline": baseline["set_id"], "candidate": candidate["set_id"], "unpaired": unpaired}
 
 
 def judge_pairs(
