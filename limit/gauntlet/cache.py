@@ -1,7 +1,7 @@
 """Keys and values of rows that are answered together: allocated once, written in place.
 
-Notable: transformers' own growing cache is copied whole at every token; here a row that leaves costs one copy. This module imports torch and transformers, so
-only a worker imports it, and only when it generates.
+Notable: transformers' own growing cache is copied whole at every token; here a row that leaves costs one copy. This
+module imports torch and transformers, so only a worker imports it, and only when it generates.
 """
 
 from __future__ import annotations

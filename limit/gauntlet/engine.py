@@ -50,15 +50,16 @@ class Engine:
     def check_length(self, items: Sequence[Item]) -> None:
         """Raise LimitError when a model with a table of positions would be asked for more of them than it has."""
         room = _position_limit(self.scorers[0].model.config.get_text_config())
-        longest = max(
-            len(item.requests[0].context) + item.max_new_tokens + max(len(r.continuation) for r in item.requests)
-            for item in items
+        sizes = ((item, len(r.context) + len(r.continuation)) for item in items for r in item.requests)
+        longest = max(size + item.max_new_tokens for item, size in sizes)
+        if room is None or longest <= room:
+            return
+        answer = max(item.max_new_tokens for item in items)
+        raise LimitError(
+            f"a prompt of {longest} tokens with its answer does not fit the model's {room} positions; "
+            + (f"answers alone take {answer}: leave the task out with --tasks" if answer >= room else "")
+            + (f"evaluate with --max-seq-len {room}" if answer < room else "")
         )
-        if room is not None and longest > room:
-            raise LimitError(
-                f"a prompt of {longest} tokens does not fit the model's {room} positions; "
-                f"evaluate with --max-seq-len {room}"
-            )
 
     def packs(self, task: Task, items: Sequence[Item]) -> list[Work]:
         """The plan of a chunk of items, in a fixed order."""
