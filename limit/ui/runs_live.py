@@ -11,12 +11,13 @@ import streamlit as st
 
 from limit import jobs
 from limit.access import may
+from limit.charts.palette import Palette
 from limit.core import Json, LimitError
 from limit.formats import count, duration
 from limit.settings import Workspace
 from limit.ui.runs_mix import show_mix_bar
-from limit.ui.runs_spark import is_number, latest, spark
-from limit.ui.shell import errors_in_words, plain, show_error
+from limit.ui.runs_spark import is_number, latest, spark, spark_html
+from limit.ui.shell import errors_in_words, is_dark, plain, show_error
 
 TICK_S = 2.0
 QUEUE_SHOWN = 8
@@ -88,7 +89,9 @@ def train_folder(ws: Workspace, job: Json) -> Path | None:
 def _show_loss(ws: Workspace, job: Json) -> None:
     line = spark(train_folder(ws, job))
     if line:
-        st.metric("loss", f"{line[-1]:.3f}", chart_data=line, label_visibility="collapsed")
+        palette = Palette.dark() if is_dark() else Palette.light()
+        st.html(spark_html(line, palette.colour("lima")))
+        st.caption(f"loss {line[0]:.3f} to {line[-1]:.3f}")
 
 
 def job_link(job: Json, place: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import os
 import threading
@@ -12,6 +13,7 @@ from limit.jobs.rundir import EventTail
 
 POINTS = 40
 KEPT_FILES = 500
+WIDTH, HEIGHT = 300, 36
 
 
 class Curve:
@@ -80,3 +82,21 @@ def spark(train: Path | None) -> list[float] | None:
     last = len(losses) - 1
     wanted = min(len(losses), POINTS)
     return [losses[round(n * last / (wanted - 1))] for n in range(wanted)]
+
+
+def spark_html(line: list[float], colour: str) -> str:
+    """The line as a picture as wide as its place; the lowest value lies at the bottom."""
+    low, high = min(line), max(line)
+    across, up = WIDTH / (len(line) - 1), (HEIGHT - 4) / (high - low or 1)
+    points = " ".join(f"{n * across:.1f},{HEIGHT - 2 - (value - low) * up:.1f}" for n, value in enumerate(line))
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none">'
+        f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2" '
+        'vector-effect="non-scaling-stroke"/>'
+        "</svg>"
+    )
+    data = base64.b64encode(svg.encode()).decode()
+    alt = f"loss from {line[0]:.3f} to {line[-1]:.3f}"
+    return (
+        f'<img alt="{alt}" style="width:100%;height:{HEIGHT}px;display:block" src="data:image/svg+xml;base64,{data}">'
+    )
