@@ -14,7 +14,7 @@ from limit.sources.searching import INDEX_FROM_ROWS, MODES, search
 from limit.ui.samples_add import add_form
 from limit.ui.samples_compare import compare_view, topics_view
 from limit.ui.samples_detail import sample_panel
-from limit.ui.samples_filters import HELD, filters
+from limit.ui.samples_filters import LIFTED, filters
 from limit.ui.samples_words import first_line, linked_choice
 from limit.ui.shell import (
     errors_in_words,
@@ -65,7 +65,8 @@ def _pick_source(sources: list[Json]) -> Json:
         list(by_name),
         "source",
         lambda key: f"{key} · {formats.count(by_name[key]['rows'])} samples",
-        resets=("row", "topic", "subset", "page", *HELD),
+        resets=("row", "topic", "subset", "grades", "brushed"),
+        lifts=LIFTED,
     )
     return by_name[name]
 

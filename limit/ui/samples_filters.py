@@ -14,7 +14,7 @@ from limit import formats
 from limit.core import Json
 from limit.settings import Workspace
 from limit.sources.browsing import lengths
-from limit.sources.filters import MARKS, Filter
+from limit.sources.filters import Filter, Mark
 from limit.sources.grades import read_grades
 from limit.sources.topics import load_topics
 from limit.ui.samples_charts import length_histogram
@@ -23,8 +23,9 @@ from limit.ui.shell import chart, note_line, plain, printable
 
 EVERYTHING = "all subsets"
 CHARS_PER_TOKEN = 4
-MARK_WORDS = {"flag": "flagged", "exclude": "excluded", "note": "with a note", "none": "unmarked"}
-HELD = ("brushed", "min", "max", "of", "unit", "turns", "marks", "note", "grades")  # given up for another source
+MARK_WORDS: dict[str, Mark] = {"flagged": "flag", "excluded": "exclude", "with a note": "note", "unmarked": "none"}
+FIRST_PAGE = {"page": 1}
+LIFTED = {**FIRST_PAGE, "min": 0, "max": 0, "turns": "any", "marks": [], "note": ""}  # given up for another source
 
 
 def filters(ws: Workspace, source: Json) -> Filter:
@@ -41,11 +42,10 @@ def filters(ws: Workspace, source: Json) -> Filter:
         turns = _choice("Turns", ("any", "one", "several"), "turns")
         marks = st.pills(
             "Labels",
-            MARKS,
+            list(MARK_WORDS),
             selection_mode="multi",
             key="marks",
             bind="query-params",
-            format_func=lambda mark: MARK_WORDS[mark],
             help="samples that bear at least one of the chosen labels",
         )
         note = st.text_input("Words in the note", key="note", bind="query-params")
@@ -57,7 +57,7 @@ def filters(ws: Workspace, source: Json) -> Filter:
         length_of=of,  # type: ignore[arg-type]
         min_turns=2 if turns == "several" else None,
         max_turns=1 if turns == "one" else None,
-        marks=tuple(marks or ()),
+        marks=tuple(MARK_WORDS[word] for word in marks or ()),
         note=(note or "").strip() or None,
         min_grade=grades[0] if grades else None,
         max_grade=grades[1] if grades else None,
@@ -74,7 +74,8 @@ def _subset(source: Json) -> str | None:
         [EVERYTHING, *sorted(named, key=lambda name: -named[name])],
         "subset",
         lambda name: name if name == EVERYTHING else f"{printable(name)} · {named[name]:,}",
-        resets=("row", "topic", "page"),
+        resets=("row", "topic"),
+        lifts=FIRST_PAGE,
         default=EVERYTHING,
     )
     return None if chosen == EVERYTHING else chosen
@@ -122,7 +123,7 @@ def _brush(key: str, found: tuple[int, int] | None) -> None:
     for name, value in (("of", "response"), ("unit", "characters")):
         if _held(name, value) != value:
             st.session_state[name] = value
-    st.session_state.pop("page", None)
+    st.session_state.update(FIRST_PAGE)
 
 
 def _length_range() -> tuple[str, int, int]:
@@ -149,7 +150,7 @@ def _grades(ws: Workspace, source: Json) -> tuple[float, float] | None:
     """The range of judges' grades, where samples were graded; None when all of it is wanted."""
     if not read_grades(ws, source["source"]):
         return None
-    low, high = st.slider("Judges' mean grade", 1.0, 10.0, (1.0, 10.0), 0.5, key="grades", bind="query-params")
+    low, high = st.slider("Judges' mean grade", 1.0, 10.0, (1.0, 10.0), 0.5, key="grades")
     return None if (low, high) == (1.0, 10.0) else (low, high)
 
 
