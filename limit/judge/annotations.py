@@ -9,7 +9,6 @@ again changes nothing.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 import shutil
@@ -33,6 +32,7 @@ from limit.judge.judgments import (
     read_judgments,
 )
 from limit.responses.identity import prompt_id
+from limit.responses.outputs import json_type, parse_array, read_bytes
 from limit.settings import Workspace
 
 PAPER_NAME = re.compile(r"(?P<v3>instructv3_)?(?P<a>.+?)_vs_(?P<b>.+?)(_seed(?P<seed>\d+))?\.json")
@@ -41,7 +41,6 @@ TEXT_FIELDS = ("instruction", "output_1", "output_2")
 PRICE_FIELDS = ("price_per_example", "preference_price_per_example")
 TIME_FIELDS = ("time_per_example", "preference_time_per_example")
 RAW_FIELDS = ("raw_completion", "preference_raw_completion")
-MAX_BYTES = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -112,49 +111,15 @@ def parse_file(
     return ParsedFile(path, hashlib.sha256(data).hexdigest(), comparison, seed, judgments, sum(turned))
 
 
-def read_bytes(path: Path) -> bytes:
-    """A file's contents. Raises LimitError when it is missing, a folder, unreadable or beyond 2 GB."""
-    if path.is_dir():
-        raise LimitError(f"{path} is a folder; name the annotation files inside it")
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise LimitError(f"{path} is larger than 2 GB; split it by seed or model")
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise LimitError(f"{path} does not exist") from None
-    except OSError as error:
-        raise LimitError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def parse_array(path: Path, data: bytes) -> list[Json]:
-    """The rows of a JSON array, cleaned of what cannot be stored. Raises LimitError naming file and place."""
-    try:
-        value = json.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise LimitError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8 JSON") from None
-    except json.JSONDecodeError as error:
-        raise LimitError(
-            f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}; an AlpacaEval "
-            "annotations.json is one array of objects"
-        ) from None
-    except (RecursionError, ValueError) as error:
-        raise LimitError(f"{path} cannot be read as JSON: {error}") from None
-    if not isinstance(value, list):
-        raise LimitError(f"{path} holds a JSON {_json_type(value)}, expected an array of annotation rows")
-    if not value:
-        raise LimitError(f"{path} holds no rows; an annotations.json has one object for each judged pair")
-    return [_storable(row) for row in value]
-
-
 def _check_row(path: Path, index: int, row: Any) -> None:
     where = f"{path} row {index + 1}"
     if not isinstance(row, dict):
-        raise LimitError(f"{where} is a JSON {_json_type(row)}, expected an object")
+        raise LimitError(f"{where} is a JSON {json_type(row)}, expected an object")
     for name in TEXT_FIELDS:
         if name not in row:
             raise LimitError(f"{where} has no {name!r}; each row needs instruction, output_1, output_2 and preference")
         if not isinstance(row[name], str):
-            raise LimitError(f"{where} has a {_json_type(row[name])} as {name!r}, expected text")
+            raise LimitError(f"{where} has a {json_type(row[name])} as {name!r}, expected text")
     if not row["instruction"].strip():
         raise LimitError(f"{where} has an empty 'instruction'; each row needs its prompt")
     if "preference" not in row:
@@ -292,22 +257,6 @@ def _first(row: Json, names: Sequence[str]) -> Any:
 def _number(value: Any) -> float | None:
     usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if usable else None
-
-
-def _storable(value: Any) -> Any:
-    """NaN and infinity become null and lone surrogates question marks: neither can be written as JSON in UTF-8."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {_storable(key): _storable(item) for key, item in value.items()}
-    return [_storable(item) for item in value] if isinstance(value, list) else value
-
-
-def _json_type(value: Any) -> str:
-    names = {dict: "object", list: "array", str: "string", bool: "true/false", int: "number", float: "number"}
-    return "null" if value is None else names.get(type(value), type(value).__name__)
 
 
 def _write_all(ws: Workspace, parsed: Sequence[ParsedFile]) -> None:

@@ -20,13 +20,12 @@ from limit.judge.judgments import (
     read_judgments,
     save_comparison,
 )
+from limit.judge.pairing import pair_runs
 from limit.judge.prices import check_budget, price_of
 from limit.judge.prompts import cut_middle
 from limit.judge.requests import JudgeRequest, request_comparison
 from limit.judge.runner import Item, Pair, Retry, Runner, is_identical, plan_items, question_calls
 from limit.judge.summary import summarise
-from limit.responses.response_sets import find_responses, read_responses
-from limit.runs import load_run
 from limit.settings import Workspace
 from limit.specs.judge import JudgeSpec
 
@@ -50,25 +49,9 @@ def judge_request(
 
 
 def pair_answers(ws: Workspace, request: JudgeRequest) -> tuple[list[Pair], Json]:
-    """Pairs of answers to the prompts that both runs answered; ids of the two response sets, and {unpaired}: how
-    many prompts only one of them answered.
-
-    Raises LimitError when a run has no answers or they have no prompt in common.
-    """
-    baseline = find_responses(ws, request.baseline_run, request.prompts, request.baseline_set)
-    candidate = find_responses(ws, request.candidate_run, request.prompts, request.candidate_set)
-    seed = int(load_run(ws, request.candidate_run).get("seed") or 0)
-    theirs = {row["prompt_id"]: row for row in read_responses(baseline["path"])}
-    mine = read_responses(candidate["path"])
-    pairs = [
-        Pair(row["prompt_id"], row["prompt"], theirs[row["prompt_id"]]["text"], row["text"], seed)
-        for row in mine
-        if row["prompt_id"] in theirs
-    ]
-    if not pairs:
-        raise LimitError(f"the answers of both runs to {request.prompts!r} share no prompt; answer the same prompts")
-    unpaired = len(theirs) + len(mine) - 2 * len(pairs)
-    return pairs, {"baseline": baseline["set_id"], "candidate": candidate["set_id"], "unpaired": unpaired}
+    """What `pair_runs` finds for a request. Raises LimitError."""
+    runs = (request.baseline_run, request.candidate_run, request.prompts)
+    return pair_runs(ws, *runs, request.baseline_set, request.candidate_set)
 
 
 def judge_pairs(

@@ -68,6 +68,7 @@ def _paper(store: Store) -> None:
         n=f"{count(sum(row['rows'] for row in rows))} verdicts on {name}, three seeds a pair (ticks)",
         rule="wins over wins and losses in each seed, invalid left out, mean over seeds",
         whisker="95 % bootstrap over prompts",
+        dotted="half of the decided verdicts",
         judge=rows[0]["judge"],
         source=rows[0]["source"],
     )
@@ -127,7 +128,7 @@ def _own(store: Store, rows: Sequence[Row]) -> None:
         rule="wins over wins and losses in each seed, ties and invalid left out, mean over seeds",
         order=order_words(rows),
         whisker="95 % bootstrap over distinct prompts",
-        dotted="50 %: no preference",
+        dotted="half of the decided verdicts: no preference",
     )
     _name_unchecked(store, rows)
     show_ranking(rows, lambda row: _rows_of(store, row["comparison_id"]))

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from limit.core import LimitError
-from limit.judge.alpaca_eval import export_annotations, export_outputs, read_outputs
+from limit.judge.alpaca_eval import export_annotations
 from limit.judge.annotations import import_files, read_preference
 from limit.judge.judgments import Comparison, Journal, list_comparisons, read_judgments
 from limit.judge.summary import summarise, summarise_all
 from limit.responses.identity import prompt_id
+from limit.responses.outputs import export_outputs, read_outputs
 from limit.settings import SHIPPED, Workspace
 
 REAL = ("7b_lima_vs_7b_instructv1_seed2.json", "7b_lima_vs_7b_instructv1_5k_lima_seed3.json")
