@@ -21,6 +21,7 @@ from limit.ui.shell import chart, errors_in_words, is_dark, note_line, plain, sh
 
 TICK_S = 2.0
 LOG_LINES = 200
+LAST_LINES = 30
 BADGES = {"finished": "green", "failed": "red", "lost": "orange", "stopped": "gray", "queued": "gray"}
 
 
@@ -49,7 +50,7 @@ def draw_head(ws: Workspace, job_id: str) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.badge(plain(state_words(now)), color=BADGES.get(now["state"], "blue"))  # type: ignore[arg-type]
             st.caption(plain(" · ".join(_facts(job))))
-        _show_reason(now)
+        _show_reason(ws, job)
         if now["state"] in jobs.ACTIVE:
             progress(now)
         _show_figures(now, figures(ws, job))
@@ -65,11 +66,17 @@ def _facts(job: Json) -> list[str]:
     return [*words, f"by {job['created_by']}"] if job.get("created_by") else words
 
 
-def _show_reason(now: Json) -> None:
-    """Why it ended badly and what to change; why a stop takes a moment."""
+def _show_reason(ws: Workspace, job: Json) -> None:
+    """Why it ended badly, what to change and how the log ends; why a stop takes a moment."""
+    now = job["status"]
     if now["state"] in ("failed", "lost"):
-        advice = f"\n\n{plain(now['what_to_do'])}" if now["what_to_do"] else ""
-        st.error(f"**{plain(now['reason'] or 'no reason is known')}**{advice}", icon=":material/error:")
+        reason = str(now["reason"] or "no reason is known")
+        advice = f"\n\n{plain(now['what_to_do'])}" if now["what_to_do"] and ";" not in reason else ""
+        st.error(f"**{plain(reason)}**{advice}", icon=":material/error:")
+        with st.expander(f"The last {LAST_LINES} lines of its log"):
+            show_text(
+                "\n".join(line[:2000] for line in jobs.tail(ws, job["job_id"], LAST_LINES)) or "it is empty", 40_000
+            )
     elif now["state"] == "stopped" and now["reason"]:
         st.info(plain(now["reason"]), icon=":material/stop_circle:")
     elif now["stalled"]:

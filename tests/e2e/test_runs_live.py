@@ -90,6 +90,13 @@ def share_of_first_source(page: Any) -> float:
     return first / (first + second)
 
 
+def awaits(page: Any, label: str, value: str) -> None:
+    """Wait for a text field to hold a value: the page draws it empty first."""
+    from playwright.sync_api import expect
+
+    expect(page.get_by_role("textbox", name=label, exact=True)).to_have_value(value, timeout=60_000)
+
+
 def test_figures_move_without_a_rerun_and_stop_and_resume_work(app: App, browser: Any) -> None:
     job_id = start_finetune(app)
     page = browser.new_context(viewport=WIDE).new_page()
@@ -128,10 +135,10 @@ def test_figures_move_without_a_rerun_and_stop_and_resume_work(app: App, browser
         page.get_by_role("link", name="Clone with one change").click()
         page.get_by_text("Starts from run").wait_for(timeout=60_000)
         assert f"clone={show(app.ws, job_id)['subject']['run_id']}" in page.url
-        assert page.get_by_label("Seeds").input_value() == "23"
+        awaits(page, "Seeds", "23")
         page.get_by_text("All settings").first.click()
-        assert page.get_by_label("Epochs", exact=True).input_value() == "300"
-        assert page.get_by_label("Global batch size").input_value() == "4"
+        awaits(page, "Epochs", "300")
+        awaits(page, "Global batch size", "4")
         assert page.locator("[data-testid=stMultiSelect]", has_text="short").count() == 1, "the mix is chosen"
     finally:
         page.context.close()
