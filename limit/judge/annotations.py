@@ -154,6 +154,8 @@ def _comparison_of(
 ) -> Comparison:
     if baseline is None or candidate is None:
         baseline, candidate = _named(path, rows, baseline, candidate)
+    if baseline == candidate:
+        raise LimitError(f"{path} names both sides {baseline!r}; tell them apart with --baseline and --candidate")
     if prompt_set is None:
         datasets = {row["dataset"] for row in rows if isinstance(row.get("dataset"), str)}
         prompt_set = datasets.pop() if len(datasets) == 1 else "unnamed"

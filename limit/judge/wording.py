@@ -86,12 +86,20 @@ def summary_text(value: list[Json]) -> str:
     return "\n".join(_summary_line(row) for row in value) or "no comparisons yet; `limit judge import` reads some"
 
 
+def _one_line(text: Any) -> str:
+    """A name from a file as a terminal may show it: no line break and no control sequence."""
+    return " ".join("".join(char if char.isprintable() else " " for char in str(text)).split())[:120]
+
+
 def _summary_line(row: dict[str, Any]) -> str:
     rate = percent_interval(row["preference_pct"], row["ci_low"], row["ci_high"])
+    candidate, baseline, prompts, judge = (
+        _one_line(row[name]) for name in ("candidate", "baseline", "prompt_set", "judge")
+    )
     return (
-        f"{row['comparison']}  {row['candidate']} against {row['baseline']} on {row['prompt_set']}: {rate}  "
+        f"{row['comparison']}  {candidate} against {baseline} on {prompts}: {rate}  "
         f"{count(row['wins'])} won, {count(row['losses'])} lost, {count(row['ties'])} tied, "
-        f"{count(row['invalid'])} invalid, {count(row['n_prompts'])} prompts, judge {row['judge']}"
+        f"{count(row['invalid'])} invalid, {count(row['n_prompts'])} prompts, judge {judge}"
     )
 
 
@@ -101,4 +109,4 @@ def agree_text(value: Json) -> str:
         return "the two comparisons share no judged pair"
     kappa = f"kappa {value['kappa']:.2f}" if value["kappa"] is not None else str(value["why"])
     rate = percent_interval(value["agree_pct"], value["ci_low"], value["ci_high"])
-    return f"{' and '.join(value['judges'])} agree on {rate} of {count(value['n'])} pairs; {kappa}"
+    return f"{' and '.join(map(_one_line, value['judges']))} agree on {rate} of {count(value['n'])} pairs; {kappa}"

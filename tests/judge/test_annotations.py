@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from limit.cli import main
 from limit.core import LimitError
 from limit.judge.alpaca_eval import export_annotations
 from limit.judge.annotations import import_files, read_preference
@@ -313,3 +314,19 @@ def test_marks_line_ends_scripts_and_old_and_new_fields_together(ws: Workspace, 
     assert [r["cost_usd"] for r in stored[:2]] == [0.5, 0.25] and stored[1]["raw_text"] == "m"
     assert stored[0]["replicate"] == 0 and stored[4]["replicate"] == 1, "a doubled row is kept as a copy"
     assert export_annotations(ws, result["comparisons"][0]) == rows
+
+
+def test_sides_of_one_name_are_refused(ws: Workspace, tmp_path: Path) -> None:
+    path = write(tmp_path, "annotations.json", [generated("ref", "ref", 2)])
+    with pytest.raises(LimitError, match="names both sides 'ref'"):
+        import_files(ws, [path])
+    assert import_files(ws, [path], candidate="ref again")["rows"] == 1
+
+
+def test_names_from_a_file_stay_on_one_line_of_a_terminal(
+    ws: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import_files(ws, [write(tmp_path, "annotations.json", [generated("a\x1b[2Jb", "c\nd", 2)])])
+    assert main(["judge", "summary"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1 and "\x1b" not in printed and "c d against a [2Jb" in printed
