@@ -30,7 +30,8 @@ def gauntlet_panels(
 
     Each row: `category`, `group` (7B, 30B, tiny ...), `series` (colour key), `label`, `score` (0-1 above chance, or
     None for not published), `low`, `high` (interval or reading error, may be None), and optionally `n`, `partial`,
-    `missing` (task names), `note` (what the interval is), `key` (returned by a click as customdata[0]).
+    `missing` (task names), `note` (what the interval is), `key` (returned by a click as customdata[0]), `shade` (0, 1,
+    2: paler, where several bars of one colour stand in one group).
     A missing score is an annotated gap, a partial category is hatched, zero is what guessing gives.
     """
     if not rows:
@@ -48,6 +49,10 @@ def gauntlet_panels(
         for one in series
         if (category, *one) in groups
     ]
+    named: set[str] = set()
+    for bar in bars:  # a series may have no bar in the first panel
+        bar["showlegend"] = bar["legendgroup"] not in named
+        named.add(bar["legendgroup"])
     axes: dict[str, Any] = {}
     notes: list[dict[str, Any]] = []
     for panel, category in enumerate(shown):
@@ -55,7 +60,7 @@ def gauntlet_panels(
         axes |= _axes(panel, across, up, palette, first=panel % columns == 0)
         notes.append(_title(category, across, up))
     notes += _gaps(rows, shown, series, palette)
-    below = {"orientation": "h", "y": -0.1, "yanchor": "top", "x": 0}
+    below = {"orientation": "h", "y": -0.1 * 520 / height, "yanchor": "top", "x": 0}
     layout = {"barmode": "group", "bargap": GAP, "bargroupgap": 0.08, "legend": below, "annotations": notes, **axes}
     names = [literal(label) for _, label in series]
     margin = {"l": 52, "r": 8, "t": 40, "b": 40}
@@ -67,8 +72,9 @@ def _domains(panel: int, columns: int, panels: int) -> tuple[list[float], list[f
     row, column = divmod(panel, columns)
     lines = -(-panels // columns)
     width = (1 - BETWEEN_COLUMNS * (columns - 1)) / columns
-    height = (1 - BETWEEN_LINES * (lines - 1)) / lines
-    left, top = column * (width + BETWEEN_COLUMNS), 1 - row * (height + BETWEEN_LINES)
+    between = BETWEEN_LINES * min(1, 2 / lines)  # a share of the figure, which grows with its lines
+    height = (1 - between * (lines - 1)) / lines
+    left, top = column * (width + BETWEEN_COLUMNS), 1 - row * (height + between)
     return [left, min(1.0, left + width)], [max(0.0, top - height), top]
 
 
@@ -110,7 +116,6 @@ def _bar_trace(bars: Sequence[Row], key: str, label: str, palette: Palette, pane
         "type": "bar",
         "name": literal(label),
         "legendgroup": f"{key}/{label}",
-        "showlegend": panel == 0,
         "offsetgroup": f"{key}/{label}",
         "xaxis": f"x{_number(panel)}",
         "yaxis": f"y{_number(panel)}",
@@ -119,6 +124,7 @@ def _bar_trace(bars: Sequence[Row], key: str, label: str, palette: Palette, pane
         "error_y": error_bars(map(_span, bars), palette.ink),
         "marker": {
             "color": colour,
+            "opacity": [max(0.3, 1 - 0.35 * r.get("shade", 0)) for r in bars],
             "line": {"color": palette.ink, "width": 0.8},
             "pattern": {
                 "shape": ["/" if r.get("partial") else "" for r in bars],
@@ -185,8 +191,8 @@ def _gaps(
 def task_dots(rows: Sequence[Row], palette: Palette, *, height: int | None = None) -> go.Figure:
     """A category's tasks, one line each, a dot with its interval for each run.
 
-    Each row: `task`, `series`, `label`, `score` or None, `low`, `high`, and optionally `n`, `accuracy`, `baseline` and
-    `key`.
+    Each row: `task`, `series`, `label`, `score` or None, `low`, `high`, and optionally `n`, `accuracy`, `baseline`,
+    `key` and `shade` (0, 1, 2: paler).
     """
     if not rows:
         return empty(palette, "No task results yet")
@@ -204,6 +210,7 @@ def task_dots(rows: Sequence[Row], palette: Palette, *, height: int | None = Non
                 marker={
                     "color": palette.colour(key),
                     "symbol": palette.symbol(key),
+                    "opacity": [max(0.3, 1 - 0.35 * r.get("shade", 0)) for r in dots],
                     "size": 10,
                     "line": {"color": palette.edge, "width": 1},
                 },
@@ -216,7 +223,7 @@ def task_dots(rows: Sequence[Row], palette: Palette, *, height: int | None = Non
     figure.update_yaxes(
         automargin=True, autorange="reversed", categoryorder="array", categoryarray=[literal(t) for t in tasks]
     )
-    figure.update_xaxes(title_text="score above chance (0 = guessing)", tickformat=".2f")
+    figure.update_xaxes(title_text="score above chance", tickformat=".2f")
     return styled(figure, palette, height or 120 + 34 * len(tasks), scattermode="group", margin={"l": 200})
 
 
