@@ -186,6 +186,8 @@ def _sentence(ref: ModelRef, error: BaseException) -> str:
     text = " ".join(str(error).split())
     if "trust_remote_code" in text:
         return f"model {ref.path!r} brings code of its own; allow it for this model with trust_remote_code=true"
+    if "Unrecognized configuration class" in text:
+        return f"model {ref.path!r} is no causal language model; give one that continues text, such as Llama or MPT"
     if "gated" in text.lower():
         return f"model {ref.path!r} is gated; accept its terms on the hub and set HF_TOKEN"
     if "safetensors" in text and not isinstance(error, ImportError):

@@ -108,3 +108,11 @@ def test_a_hub_model_that_nobody_gives_is_refused_before_a_job_is_made(
         require_at_hand(ref)
     monkeypatch.setenv("LIMIT_RAY_ADDRESS", "http://127.0.0.1:9")
     require_at_hand(ref)
+
+
+def test_a_model_that_does_not_continue_text_is_one_short_sentence(ws: Workspace, tmp_path: Path) -> None:
+    from transformers import T5Config
+
+    T5Config().save_pretrained(tmp_path)
+    with pytest.raises(LimitError, match="no causal language model"):
+        load_model(resolve_model(ws, str(tmp_path)), "fp32", "cpu")

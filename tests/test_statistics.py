@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from limit import statistics
 from limit.statistics import (
     Interval,
     bootstrap_mean,
@@ -119,3 +120,23 @@ def test_verdict_needs_both_the_interval_and_the_test() -> None:
     assert verdict_of(Interval(-0.1, 0.2), 0.01) == "cannot tell"
     assert verdict_of(Interval(0.51, 0.6), 0.01, zero=0.5) == "better"
     assert verdict_of(Interval(0.1, 0.2), math.nan) == "cannot tell"
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.02, 0.1])
+def test_equal_values_may_flip_together(shift: float) -> None:
+    """The fast test of few distinct values is the slow one: their p-values differ by the error of 5,000 draws only."""
+    rng = np.random.default_rng(3)
+    values = rng.choice([-0.4, -0.2, 0.0, 0.2, 0.4, 0.6], 700) + shift
+    values[values == shift] = 0.0
+    groups = statistics._groups(values)
+    assert groups is not None and int(groups[1].sum()) == 700
+    fast, slow = statistics._grouped_flip_p(*groups, 17), statistics._sign_flip_p(values, 17)
+    assert fast == pytest.approx(slow, abs=4 * math.sqrt(max(slow * (1 - slow), 1e-4) / 5000) * 2)
+
+
+def test_many_distinct_values_are_not_grouped_and_rounding_makes_no_new_ones() -> None:
+    assert statistics._groups(np.random.default_rng(1).normal(size=100)) is None
+    noisy = np.repeat([0.1, 0.3 - 0.2, 0.5], 100)
+    groups = statistics._groups(noisy)
+    assert groups is not None and len(groups[0]) == 2
+    assert statistics.paired_difference(np.zeros(40) + 0.5, np.zeros(40) + 0.5, [*range(40)]).p_value == 1.0

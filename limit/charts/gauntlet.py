@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from limit.charts.palette import Palette
-from limit.charts.style import category_label, empty, error_bars, literal, series_label, styled
+from limit.charts.style import axis_look, category_label, empty, error_bars, literal, look, series_label, styled
 
 Row = dict[str, Any]
 PANELS = (
@@ -20,6 +19,8 @@ PANELS = (
     "language_understanding",
     "reading_comprehension",
 )
+BETWEEN_COLUMNS, BETWEEN_LINES = 0.08, 0.2  # of the figure's width and height
+GAP = 0.22  # of the room of a group that stays empty
 
 
 def gauntlet_panels(
@@ -29,7 +30,8 @@ def gauntlet_panels(
 
     Each row: `category`, `group` (7B, 30B, tiny ...), `series` (colour key), `label`, `score` (0-1 above chance, or
     None for not published), `low`, `high` (interval or reading error, may be None), and optionally `n`, `partial`,
-    `missing` (task names), `note` (what the interval is), `key` (returned by a click as customdata[0]).
+    `missing` (task names), `note` (what the interval is), `key` (returned by a click as customdata[0]), `shade` (0, 1,
+    2: paler, where several bars of one colour stand in one group).
     A missing score is an annotated gap, a partial category is hatched, zero is what guessing gives.
     """
     if not rows:
@@ -37,47 +39,92 @@ def gauntlet_panels(
     shown = [category for category in categories if any(row["category"] == category for row in rows)]
     shown = shown or list(dict.fromkeys(row["category"] for row in rows))
     columns = min(columns, len(shown))
-    figure = make_subplots(
-        rows=-(-len(shown) // columns),
-        cols=columns,
-        subplot_titles=["<br>".join(category_label(category).rsplit(" ", 1)) for category in shown],
-        horizontal_spacing=0.08,
-        vertical_spacing=0.2,
-    )
     series = list(dict.fromkeys((row["series"], row["label"]) for row in rows))
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["category"], row["series"], row["label"]), []).append(row)
     bars = [
-        (index, _bar_trace(groups[category, *one], *one, palette, legend=index == 0))
-        for index, category in enumerate(shown)
+        _bar_trace(groups[category, *one], *one, palette, panel=panel)
+        for panel, category in enumerate(shown)
         for one in series
         if (category, *one) in groups
     ]
-    places = [divmod(index, columns) for index, _ in bars]
-    figure.add_traces([bar for _, bar in bars], [row + 1 for row, _ in places], [column + 1 for _, column in places])
-    figure.update_annotations(font_size=12)
-    _mark_gaps(figure, rows, shown, series, columns, palette)
-    figure.update_xaxes(type="category", showgrid=False)
-    figure.update_yaxes(zeroline=True, zerolinewidth=1.5, rangemode="tozero", tickformat=".2f")
-    figure.update_yaxes(title_text="score above chance", col=1)
-    below = {"orientation": "h", "y": -0.1, "yanchor": "top", "x": 0}
+    named: set[str] = set()
+    for bar in bars:  # a series may have no bar in the first panel
+        bar["showlegend"] = bar["legendgroup"] not in named
+        named.add(bar["legendgroup"])
+    axes: dict[str, Any] = {}
+    notes: list[dict[str, Any]] = []
+    for panel, category in enumerate(shown):
+        across, up = _domains(panel, columns, len(shown))
+        axes |= _axes(panel, across, up, palette, first=panel % columns == 0)
+        notes.append(_title(category, across, up))
+    notes += _gaps(rows, shown, series, palette)
+    below = {"orientation": "h", "y": -0.1 * 520 / height, "yanchor": "top", "x": 0}
+    layout = {"barmode": "group", "bargap": GAP, "bargroupgap": 0.08, "legend": below, "annotations": notes, **axes}
+    names = [literal(label) for _, label in series]
     margin = {"l": 52, "r": 8, "t": 40, "b": 40}
-    return styled(figure, palette, height, barmode="group", bargap=0.22, bargroupgap=0.08, legend=below, margin=margin)
+    return go.Figure(data=bars, layout=look(names, palette, height, margin=margin, **layout))
 
 
-def _bar_trace(bars: Sequence[Row], key: str, label: str, palette: Palette, legend: bool) -> go.Bar:
+def _domains(panel: int, columns: int, panels: int) -> tuple[list[float], list[float]]:
+    """The part of the figure that a panel takes, across and up, from 0 to 1."""
+    row, column = divmod(panel, columns)
+    lines = -(-panels // columns)
+    width = (1 - BETWEEN_COLUMNS * (columns - 1)) / columns
+    between = BETWEEN_LINES * min(1, 2 / lines)  # a share of the figure, which grows with its lines
+    height = (1 - between * (lines - 1)) / lines
+    left, top = column * (width + BETWEEN_COLUMNS), 1 - row * (height + between)
+    return [left, min(1.0, left + width)], [max(0.0, top - height), top]
+
+
+def _axes(panel: int, across: list[float], up: list[float], palette: Palette, first: bool) -> dict[str, Any]:
+    """Both axes of a panel under plotly's names; the first of a line says what is measured."""
+    number = _number(panel)
+    x = {**axis_look(palette), "domain": across, "anchor": f"y{number}", "type": "category", "showgrid": False}
+    y = {
+        **axis_look(palette), "domain": up, "anchor": f"x{number}", "zeroline": True, "zerolinewidth": 1.5,
+        "rangemode": "tozero", "tickformat": ".2f",
+    }  # fmt: skip
+    if first:
+        y["title"] = {**y["title"], "text": "score above chance"}
+    return {f"xaxis{number}": x, f"yaxis{number}": y}
+
+
+def _number(panel: int) -> str:
+    """How plotly counts axes: none for the first, then from 2 on."""
+    return "" if panel == 0 else str(panel + 1)
+
+
+def _title(category: str, across: list[float], up: list[float]) -> dict[str, Any]:
+    return {
+        "text": "<br>".join(category_label(category).rsplit(" ", 1)),
+        "x": sum(across) / 2,
+        "y": up[1],
+        "xref": "paper",
+        "yref": "paper",
+        "xanchor": "center",
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"size": 12},
+    }
+
+
+def _bar_trace(bars: Sequence[Row], key: str, label: str, palette: Palette, panel: int) -> dict[str, Any]:
     colour = palette.colour(key)
-    return go.Bar(
-        name=literal(label),
-        legendgroup=f"{key}/{label}",
-        showlegend=legend,
-        offsetgroup=f"{key}/{label}",
-        x=[literal(r["group"]) for r in bars],
-        y=[r["score"] for r in bars],
-        error_y=error_bars(map(_span, bars), palette.ink),
-        marker={
+    return {
+        "type": "bar",
+        "name": literal(label),
+        "legendgroup": f"{key}/{label}",
+        "offsetgroup": f"{key}/{label}",
+        "xaxis": f"x{_number(panel)}",
+        "yaxis": f"y{_number(panel)}",
+        "x": [literal(r["group"]) for r in bars],
+        "y": [r["score"] for r in bars],
+        "error_y": error_bars(map(_span, bars), palette.ink),
+        "marker": {
             "color": colour,
+            "opacity": [max(0.3, 1 - 0.35 * r.get("shade", 0)) for r in bars],
             "line": {"color": palette.ink, "width": 0.8},
             "pattern": {
                 "shape": ["/" if r.get("partial") else "" for r in bars],
@@ -87,10 +134,10 @@ def _bar_trace(bars: Sequence[Row], key: str, label: str, palette: Palette, lege
                 "size": 6,
             },
         },
-        customdata=[[str(r.get("key") or ""), r["category"], r["series"]] for r in bars],
-        hovertext=[_hover(r) for r in bars],
-        hovertemplate="%{hovertext}<extra></extra>",
-    )
+        "customdata": [[str(r.get("key") or ""), r["category"], r["series"]] for r in bars],
+        "hovertext": [_hover(r) for r in bars],
+        "hovertemplate": "%{hovertext}<extra></extra>",
+    }
 
 
 def _span(row: Row) -> tuple[float | None, float | None, float | None]:
@@ -113,40 +160,39 @@ def _hover(row: Row) -> str:
     return "<br>".join(lines)
 
 
-def _mark_gaps(
-    figure: go.Figure,
-    rows: Sequence[Row],
-    shown: Sequence[str],
-    series: Sequence[tuple[str, str]],
-    columns: int,
-    palette: Palette,
-) -> None:
-    """Write `not published` where a bar would stand."""
+def _gaps(
+    rows: Sequence[Row], shown: Sequence[str], series: Sequence[tuple[str, str]], palette: Palette
+) -> list[dict[str, Any]]:
+    """`not published` where a bar would stand."""
     groups = list(dict.fromkeys(row["group"] for row in rows))
-    width = (1 - 0.22) / max(1, len(series))
+    width = (1 - GAP) / max(1, len(series))
+    notes = []
     for row in rows:
         if row["score"] is not None or row["category"] not in shown:
             continue
-        index = shown.index(row["category"])
+        number = _number(shown.index(row["category"]))
         slot = series.index((row["series"], row["label"])) - (len(series) - 1) / 2
-        figure.add_annotation(
-            x=groups.index(row["group"]) + slot * width,
-            y=0,
-            text="not published",
-            textangle=-90,
-            yanchor="bottom",
-            showarrow=False,
-            font={"size": 9, "color": palette.muted},
-            row=index // columns + 1,
-            col=index % columns + 1,
+        notes.append(
+            {
+                "x": groups.index(row["group"]) + slot * width,
+                "y": 0,
+                "xref": f"x{number}",
+                "yref": f"y{number}",
+                "text": "not published",
+                "textangle": -90,
+                "yanchor": "bottom",
+                "showarrow": False,
+                "font": {"size": 9, "color": palette.muted},
+            }
         )
+    return notes
 
 
 def task_dots(rows: Sequence[Row], palette: Palette, *, height: int | None = None) -> go.Figure:
     """A category's tasks, one line each, a dot with its interval for each run.
 
-    Each row: `task`, `series`, `label`, `score` or None, `low`, `high`, and optionally `n`, `accuracy`, `baseline` and
-    `key`.
+    Each row: `task`, `series`, `label`, `score` or None, `low`, `high`, and optionally `n`, `accuracy`, `baseline`,
+    `key` and `shade` (0, 1, 2: paler).
     """
     if not rows:
         return empty(palette, "No task results yet")
@@ -164,6 +210,7 @@ def task_dots(rows: Sequence[Row], palette: Palette, *, height: int | None = Non
                 marker={
                     "color": palette.colour(key),
                     "symbol": palette.symbol(key),
+                    "opacity": [max(0.3, 1 - 0.35 * r.get("shade", 0)) for r in dots],
                     "size": 10,
                     "line": {"color": palette.edge, "width": 1},
                 },
@@ -176,7 +223,7 @@ def task_dots(rows: Sequence[Row], palette: Palette, *, height: int | None = Non
     figure.update_yaxes(
         automargin=True, autorange="reversed", categoryorder="array", categoryarray=[literal(t) for t in tasks]
     )
-    figure.update_xaxes(title_text="score above chance (0 = guessing)", tickformat=".2f")
+    figure.update_xaxes(title_text="score above chance", tickformat=".2f")
     return styled(figure, palette, height or 120 + 34 * len(tasks), scattermode="group", margin={"l": 200})
 
 

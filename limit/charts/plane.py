@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from limit.charts.palette import Palette
-from limit.charts.style import empty, error_bars, literal, styled
+from limit.charts.style import axis_look, empty, error_bars, literal, look
 
 Row = dict[str, Any]
 
@@ -37,32 +37,38 @@ def plane(rows: Sequence[Row], palette: Palette, *, height: int = 460, front: bo
     shown = [row for row in rows if row["x"] is not None and row["y"] is not None]
     if not shown:
         return empty(palette, "No model has both a Gauntlet average and a preference rate yet", height)
-    figure = go.Figure()
+    traces: list[dict[str, Any]] = []
     for layer in dict.fromkeys(row.get("layer") or "" for row in shown):
         members = [row for row in shown if (row.get("layer") or "") == layer]
         best = pareto_front(members) if front else []
         if len(best) > 1:
-            figure.add_trace(_front_line([members[i] for i in best], layer, palette))
+            traces.append(_front_line([members[i] for i in best], layer, palette))
         for index, row in enumerate(members):
-            _seeds(figure, row, palette)
-            figure.add_trace(_point(row, palette, _label_side(row, shown), dominated=front and index not in best))
-    figure.add_hline(y=50, line={"color": palette.muted, "width": 1, "dash": "dot"})
-    figure.update_xaxes(
-        title_text="Gauntlet average (score above chance)", tickformat=".3~f", nticks=6, automargin=True
-    )
-    figure.update_yaxes(title_text="preferred over the baseline (%)", automargin=True)
-    return styled(figure, palette, height, showlegend=False, margin={"l": 60, "r": 24, "t": 20, "b": 52})
+            traces += _seeds(row, palette)
+            traces.append(_point(row, palette, _label_side(row, shown), dominated=front and index not in best))
+    even = {"type": "line", "x0": 0, "x1": 1, "xref": "x domain", "y0": 50, "y1": 50, "yref": "y",
+            "line": {"color": palette.muted, "width": 1, "dash": "dot"}}  # fmt: skip
+    title = axis_look(palette)["title"]
+    x = {"title": {**title, "text": "Gauntlet average (score above chance)"}, "tickformat": ".3~f", "nticks": 6}
+    y = {"title": {**title, "text": "preferred over the baseline (%)"}}
+    margin = {"l": 60, "r": 24, "t": 20, "b": 52}
+    layout = look(
+        (), palette, height, showlegend=False, margin=margin, shapes=[even],
+        xaxis={**axis_look(palette), **x, "automargin": True}, yaxis={**axis_look(palette), **y, "automargin": True},
+    )  # fmt: skip
+    return go.Figure(data=traces, layout=layout)
 
 
-def _front_line(rows: Sequence[Row], layer: str, palette: Palette) -> go.Scatter:
-    return go.Scatter(
-        x=[row["x"] for row in rows],
-        y=[row["y"] for row in rows],
-        mode="lines",
-        line={"color": palette.muted, "width": 1.5, "dash": "dash"},
-        name=literal(f"Pareto front {layer}".strip()),
-        hoverinfo="skip",
-    )
+def _front_line(rows: Sequence[Row], layer: str, palette: Palette) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "x": [row["x"] for row in rows],
+        "y": [row["y"] for row in rows],
+        "mode": "lines",
+        "line": {"color": palette.muted, "width": 1.5, "dash": "dash"},
+        "name": literal(f"Pareto front {layer}".strip()),
+        "hoverinfo": "skip",
+    }
 
 
 def _label_side(row: Row, rows: Sequence[Row]) -> str:
@@ -71,48 +77,48 @@ def _label_side(row: Row, rows: Sequence[Row]) -> str:
     return "top right" if row["x"] <= middle else "top left"
 
 
-def _point(row: Row, palette: Palette, side: str, dominated: bool) -> go.Scatter:
-    colour = palette.colour(row["series"])
+def _point(row: Row, palette: Palette, side: str, dominated: bool) -> dict[str, Any]:
     across, up = ((row[axis], row.get(f"{axis}_low"), row.get(f"{axis}_high")) for axis in ("x", "y"))
-    opacity = 0.6 if dominated else 1.0
-    return go.Scatter(
-        x=[row["x"]],
-        y=[row["y"]],
-        mode="markers+text",
-        name=literal(row["label"]),
-        text=[literal(row["label"], 40)],
-        textposition=side,
-        textfont={"size": 12, "color": palette.muted if dominated else palette.ink},
-        error_x=error_bars([across], palette.muted, 1.4, 0),
-        error_y=error_bars([up], palette.muted, 1.4, 0),
-        marker={
+    return {
+        "type": "scatter",
+        "x": [row["x"]],
+        "y": [row["y"]],
+        "mode": "markers+text",
+        "name": literal(row["label"]),
+        "text": [literal(row["label"], 40)],
+        "textposition": side,
+        "textfont": {"size": 12, "color": palette.muted if dominated else palette.ink},
+        "error_x": error_bars([across], palette.muted, 1.4, 0),
+        "error_y": error_bars([up], palette.muted, 1.4, 0),
+        "marker": {
             "size": 15,
             "symbol": palette.symbol(row["series"]),
-            "color": colour,
-            "opacity": opacity,
+            "color": palette.colour(row["series"]),
+            "opacity": 0.6 if dominated else 1.0,
             "line": {"color": palette.edge if palette.mode == "dark" else palette.ink, "width": 1},
         },
-        customdata=[[str(row.get("key") or "")]],
-        hovertext=[_hover(row, dominated)],
-        hovertemplate="%{hovertext}<extra></extra>",
-        cliponaxis=False,
-    )
+        "customdata": [[str(row.get("key") or "")]],
+        "hovertext": [_hover(row, dominated)],
+        "hovertemplate": "%{hovertext}<extra></extra>",
+        "cliponaxis": False,
+    }
 
 
-def _seeds(figure: go.Figure, row: Row, palette: Palette) -> None:
+def _seeds(row: Row, palette: Palette) -> list[dict[str, Any]]:
     """Single seeds as small marks around their mean."""
     points = [s for s in row.get("seeds") or [] if s.get("x") is not None and s.get("y") is not None]
     if len(points) < 2:
-        return
-    figure.add_trace(
-        go.Scatter(
-            x=[point["x"] for point in points],
-            y=[point["y"] for point in points],
-            mode="markers",
-            marker={"size": 5, "color": palette.colour(row["series"]), "opacity": 0.6},
-            hoverinfo="skip",
-        )
-    )
+        return []
+    return [
+        {
+            "type": "scatter",
+            "x": [point["x"] for point in points],
+            "y": [point["y"] for point in points],
+            "mode": "markers",
+            "marker": {"size": 5, "color": palette.colour(row["series"]), "opacity": 0.6},
+            "hoverinfo": "skip",
+        }
+    ]
 
 
 def _hover(row: Row, dominated: bool) -> str:

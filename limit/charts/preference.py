@@ -21,8 +21,9 @@ def preference_bars(rows: Sequence[Row], palette: Palette, *, scale: float = 1.0
     Each row: `label` (above the bar), `candidate_series`, `baseline_series`, `preference_pct` (wins over wins and
     losses, mean over seeds; None is drawn as a gap), `low`, `high` (per cent or None), `wins`, `losses`, `ties`,
     `invalid`, and optionally `seeds` (list of per cent, drawn as ticks), `n_prompts`, `published_pct`, `note`, `key`.
-    The tie segment lies between the two shares, in proportion to all valid verdicts. Labels stand above the bars, so
-    that the figure is readable on a phone; `scale` enlarges bars and text for a room.
+    The tie segment lies between the two shares, in proportion to all valid verdicts; a dotted stroke marks half of the
+    decided ones. Labels stand above the bars, so that the figure is readable on a phone; `scale` enlarges bars and
+    text for a room.
     """
     if not rows:
         return empty(palette, "No judged comparisons yet")
@@ -33,9 +34,10 @@ def preference_bars(rows: Sequence[Row], palette: Palette, *, scale: float = 1.0
         _annotate(figure, row, place, palette)
     figure.add_trace(_texts(rows, [literal(row["label"], 60) for row in rows], 0, palette.ink, 13 * scale))
     figure.add_trace(_texts(rows, [_facts(row) for row in rows], 100, palette.muted, 11 * scale))
-    figure.add_vline(x=50, line={"color": palette.muted, "width": 1, "dash": "dot"})
-    figure.update_xaxes(range=[0, 100], title_text="preferred by the judge (% of decided verdicts)", automargin=True)
-    figure.update_yaxes(range=[len(rows) - 0.5, -0.8], showgrid=False, zeroline=False, visible=False)
+    for place, row in enumerate(rows):
+        figure.add_shape(_half(row, place, palette))
+    figure.update_xaxes(range=[0, 100], title_text="verdicts of the judge (%), ties in grey", automargin=True)
+    figure.update_yaxes(range=[len(rows) - 0.35, -0.8], showgrid=False, zeroline=False, visible=False)
     figure.update_xaxes(zeroline=False)
     row_px = ROW_PX * scale * (2 if scale > 1 and len(rows) < 3 else 1)  # a lone bar fills a screen better
     styled(figure, palette, round(72 + row_px * len(rows)), barmode="stack", showlegend=False)
@@ -43,14 +45,22 @@ def preference_bars(rows: Sequence[Row], palette: Palette, *, scale: float = 1.0
     return figure.update_layout(margin={"l": 8, "r": 20, "t": 8, "b": 48}, font={"size": round(13 * scale)})
 
 
+def _half(row: Row, place: int, palette: Palette) -> dict[str, Any]:
+    """A dotted stroke where half of the decided verdicts end: with ties that is left of the middle of the bar."""
+    x = 50 * (1 - shares(row)[1] / 100)
+    line = {"color": palette.muted, "width": 1, "dash": "dot"}
+    return {"type": "line", "x0": x, "x1": x, "y0": place - BAR / 2 - 0.1, "y1": place + BAR / 2 + 0.1, "line": line}
+
+
 def _texts(rows: Sequence[Row], words: list[str], x: float, colour: str, size: float) -> go.Scatter:
-    """Words above the bars, from the left edge (x = 0) or up to the right one (x = 100)."""
+    """Words above the bars from the left edge (x = 0), or below them up to the right one (x = 100)."""
+    side = -1 if x == 0 else 1
     return go.Scatter(
         x=[x] * len(rows),
-        y=[place - BAR / 2 - 0.06 for place in range(len(rows))],
+        y=[place + side * (BAR / 2 + (0.06 if x == 0 else 0.02)) for place in range(len(rows))],
         mode="text",
         text=words,
-        textposition="top right" if x == 0 else "top left",
+        textposition="top right" if x == 0 else "bottom left",
         textfont={"size": round(size), "color": colour},
         hoverinfo="skip",
         cliponaxis=False,

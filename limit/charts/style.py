@@ -45,31 +45,51 @@ def literal(text: Any, limit: int = 120) -> str:
 
 def styled(figure: go.Figure, palette: Palette, height: int, title: str | None = None, **layout: Any) -> go.Figure:
     """Apply the shared look; the ground stays transparent so that the page's theme shows through."""
-    figure.update_layout(
-        height=height,
-        title={"text": literal(title), "font": {"size": 16}} if title else None,
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": FONT, "color": palette.ink, "size": 13},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 12}},
-        margin={"l": 56, "r": 16, "t": 48 if title else 24, "b": 40},
-        hoverlabel={"align": "left", "font": {"family": FONT}},
-        separators=".\u2009",
-        modebar={"orientation": "v"},
-    )
     names = [trace.name for trace in figure.data if trace.name and trace.showlegend is not False]
+    figure.update_layout(look(names, palette, height, title, **layout))
+    figure.update_xaxes(axis_look(palette))
+    figure.update_yaxes(axis_look(palette))
+    return figure
+
+
+def look(
+    names: Iterable[str], palette: Palette, height: int, title: str | None = None, **layout: Any
+) -> dict[str, Any]:
+    """The shared layout with `layout` over it; `names` are those that the legend shows.
+
+    A figure of many traces is drawn from plain dictionaries in one step, which takes plotly a third of the time.
+    """
     # Plotly measures legend text before the page's font is there and cuts what is then too long.
-    figure.update_layout(legend={"entrywidth": 24 + 7 * max((len(name) for name in names), default=0)})
-    figure.update_layout(**layout)
-    axis = {
+    entry_px = 24 + 7 * max((len(name) for name in names), default=0)
+    shared: dict[str, Any] = {
+        "height": height,
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": FONT, "color": palette.ink, "size": 13},
+        "legend": {
+            "orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 12}, "entrywidth": entry_px,
+        },
+        "margin": {"l": 56, "r": 16, "t": 48 if title else 24, "b": 40},
+        "hoverlabel": {"align": "left", "font": {"family": FONT}},
+        "separators": ".\u2009",
+        "modebar": {"orientation": "v"},
+    }  # fmt: skip
+    if title:
+        shared["title"] = {"text": literal(title), "font": {"size": 16}}
+    for key, value in layout.items():
+        held = shared.get(key)
+        shared[key] = {**held, **value} if isinstance(held, dict) and isinstance(value, dict) else value
+    return shared
+
+
+def axis_look(palette: Palette) -> dict[str, Any]:
+    """What all axes share."""
+    return {
         "gridcolor": palette.grid,
         "zerolinecolor": palette.muted,
         "linecolor": palette.grid,
-        "title_font_size": 13,
+        "title": {"font": {"size": 13}},
     }
-    figure.update_xaxes(**axis)
-    figure.update_yaxes(**axis)
-    return figure
 
 
 def empty(palette: Palette, message: str, height: int = 220) -> go.Figure:

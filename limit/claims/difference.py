@@ -78,7 +78,7 @@ def _score(row: Row, category: str) -> Row:
 
 
 def _own(store: Store, a: Row, b: Row, only: str | None) -> list[Row]:
-    items = paired_scores(store, a["eval_ids"], b["eval_ids"])
+    items = paired_scores(store, a["eval_ids"], b["eval_ids"], only if only in CORE else None)
     names = [c for c in CORE if c in items] + sorted(set(items) - set(CORE))
     lines = []
     if names and only in (None, "average"):
@@ -92,44 +92,47 @@ def _own(store: Store, a: Row, b: Row, only: str | None) -> list[Row]:
     return lines + [_paired(c, "items", *items[c]) for c in names if only in (None, c)]
 
 
-def paired_scores(store: Store, evals_a: Sequence[str], evals_b: Sequence[str]) -> dict[str, tuple[Any, Any]]:
-    """For each category the values of the shared items of both models, scaled so that their mean is the score.
+def paired_scores(
+    store: Store, evals_a: Sequence[str], evals_b: Sequence[str], category: str | None = None
+) -> dict[str, tuple[Any, Any]]:
+    """For each category (or one) the values of the shared items of both models, scaled so that their mean is the score.
 
     An item counts 1 / (tasks * items of its task * (1 - baseline)) of its category, times the number of items; seeds
     are averaged. The difference of the means is then the difference of the category scores over shared items.
     """
-    rows = store.rows(
+    found = store.columns(
         """with scored as (
              select category, task, num_fewshot, coalesce(subcategory, '') as subcategory, idx,
                     avg(correct) filter (where list_contains($a, eval_id)) as a,
                     avg(correct) filter (where list_contains($b, eval_id)) as b
-             from gauntlet_items where list_contains($a, eval_id) or list_contains($b, eval_id) group by all),
+             from gauntlet_items
+             where eval_id in (select unnest($a || $b)) and ($category is null or category = $category) group by all),
            base as (select task, num_fewshot, any_value(baseline) as baseline from gauntlet_tasks
                     where list_contains($a, eval_id) group by all)
-           select category, task || '/' || num_fewshot as task, subcategory, a, b, coalesce(baseline, 0) as baseline
+           select category, a, b, coalesce(baseline, 0) as baseline,
+                  dense_rank() over (order by task, num_fewshot) as task,
+                  dense_rank() over (order by task, num_fewshot, subcategory) as part
            from scored left join base using (task, num_fewshot)
-           where a is not null and b is not null order by category, task, subcategory, idx""",
-        {"a": list(evals_a), "b": list(evals_b)},
+           where a is not null and b is not null order by category, task, part, idx""",
+        {"a": list(evals_a), "b": list(evals_b), "category": category},
     )
-    by_category: dict[str, list[Row]] = {}
-    for row in rows:
-        by_category.setdefault(row["category"], []).append(row)
-    return {category: _category_values(members) for category, members in by_category.items()}
+    names = found["category"].astype(str)
+    out = {}
+    for name in sorted(set(names.tolist())):
+        mine = {key: values[names == name] for key, values in found.items()}
+        weights = _item_weights(mine["task"], mine["part"], mine["baseline"])
+        out[name] = weights * mine["a"], weights * mine["b"]
+    return out
 
 
-def _category_values(rows: list[Row]) -> tuple[Any, Any]:
-    """Values of one category; sub-categories of a task weigh alike, as in the Gauntlet."""
-    tasks: dict[str, dict[str, int]] = {}
-    for row in rows:
-        parts = tasks.setdefault(row["task"], {})
-        parts[row["subcategory"]] = parts.get(row["subcategory"], 0) + 1
-    weights = np.array(
-        [
-            len(rows) / (len(tasks) * len(tasks[r["task"]]) * tasks[r["task"]][r["subcategory"]] * (1 - r["baseline"]))
-            for r in rows
-        ]
-    )
-    return weights * np.array([row["a"] for row in rows]), weights * np.array([row["b"] for row in rows])
+def _item_weights(tasks: Any, parts: Any, baselines: Any) -> Any:
+    """The weight of each item of one category; sub-categories of a task weigh alike, as in the Gauntlet."""
+    _, part_of, part_sizes = np.unique(parts, return_inverse=True, return_counts=True)
+    _, first = np.unique(parts, return_index=True)
+    names, task_of_part = np.unique(tasks[first], return_inverse=True)
+    parts_of_task = np.bincount(task_of_part, minlength=len(names))
+    per_part = len(names) * parts_of_task[task_of_part] * part_sizes
+    return len(tasks) / (per_part[part_of] * (1 - baselines))
 
 
 def _paired(measure: str, unit: str, first: Any, second: Any) -> Row:

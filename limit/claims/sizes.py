@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from limit.store.schema import Row
 
 MARGIN = {"preference": 5.0}  # points; a smaller gap is of no use to anybody
 SCORE_MARGIN = 0.02
+MOST_SIZES = 9  # compared with the full set
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def smallest_sufficient(store: Store, rows: Sequence[Row], measure: str) -> Suff
     )
     if len({row["samples"] for row in known}) < 2:
         return None
-    full = known[-1]
+    full, sizes, known = known[-1], len(known), _spread(known)
 
     def line(row: Row) -> Row:
         if row["key"] not in lines:
@@ -87,7 +89,25 @@ def smallest_sufficient(store: Store, rows: Sequence[Row], measure: str) -> Suff
     margin = MARGIN.get(measure, SCORE_MARGIN)
     enough = _from_here_on(known, lambda row: line(row)["verdict"] != "worse")
     shown = _from_here_on(known, lambda row: (line(row)["low"] or -1e9) > -margin)
-    return Sufficient(full["samples"], enough, shown, _sentence(full, enough, shown, margin, measure))
+    if full["origin"] == "published":
+        return Sufficient(full["samples"], enough, None, _published_sentence(full, enough, measure))
+    words = _sentence(full, enough, shown, margin, measure)
+    if len(known) < sizes:
+        words += f" Of {sizes:,} sizes {len(known)} were compared, evenly on the log axis."
+    return Sufficient(full["samples"], enough, shown, words)
+
+
+def _spread(known: Sequence[Row]) -> list[Row]:
+    """All of a few sizes; of many at most `MOST_SIZES`, evenly on the log axis, the smallest and the full one too.
+
+    Each size that is compared with the full set makes the test of every other one stricter.
+    """
+    if len(known) <= MOST_SIZES:
+        return list(known)
+    first, last = (math.log(row["samples"]) for row in (known[0], known[-1]))
+    wanted = [first + (last - first) * step / (MOST_SIZES - 1) for step in range(MOST_SIZES)]
+    places = {min(range(len(known)), key=lambda i: abs(math.log(known[i]["samples"]) - at)) for at in wanted}
+    return [known[i] for i in sorted(places | {0, len(known) - 1})]
 
 
 def _line(store: Store, row: Row, full: Row, measure: str, sizes: int) -> Row:
@@ -108,6 +128,19 @@ def _from_here_on(known: Sequence[Row], holds: Callable[[Row], bool]) -> int | N
             break
         best = row["samples"]
     return best
+
+
+def _published_sentence(full: Row, enough: int | None, measure: str) -> str:
+    """What published numbers read like; they differ in what they hold, too, and nothing was tested."""
+    limits = "the released verdicts' intervals allow" if measure == "preference" else "the figure can be misread"
+    whole = f"the full {full['samples']:,} samples"
+    if enough is None:
+        words = f"Each smaller set is published below {whole} by more than {limits}."
+    else:
+        words = f"From {enough:,} samples on, no published set lies below {whole} by more than {limits}."
+    if measure == "preference":
+        return words
+    return f"{words} How far scores would move with other items or seeds was not published, so nothing was tested."
 
 
 def _sentence(full: Row, enough: int | None, shown: int | None, margin: float, measure: str) -> str:

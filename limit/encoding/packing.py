@@ -7,8 +7,8 @@ a step runs and nothing else; the bins only decide which of its samples share a 
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Sequence
+import heapq
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -65,22 +65,34 @@ class Row(NamedTuple):
 def best_fit_decreasing(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     """Bins of indices whose lengths sum to at most `capacity`; a longer item gets a bin of its own.
 
-    Each item, longest first, goes where it leaves the least room (ties by age), in O(n log n) look-ups.
+    Each item, longest first, goes where it leaves the least room (ties by age). Bins wait by the room they have left,
+    and one whole number has a bit for every room that some bin has, so finding a bin is a shift and a lowest bit.
     """
     bins: list[list[int]] = []
-    rooms: list[tuple[int, int]] = []  # (room left, bin), sorted
-    for item in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
-        size = lengths[item]
-        slot = bisect.bisect_left(rooms, (size, -1))
-        if slot < len(rooms):
-            room, target = rooms.pop(slot)
+    waiting: dict[int, list[int]] = {}  # room left: heap of bins
+    rooms = 0
+    for item, size in _longest_first(lengths):
+        fitting = rooms >> size
+        if fitting:
+            room = size + (fitting & -fitting).bit_length() - 1
+            target = heapq.heappop(waiting[room])
             bins[target].append(item)
+            if not waiting[room]:
+                rooms ^= 1 << room
         else:
             room, target = capacity, len(bins)
             bins.append([item])
-        if room - size > 0:
-            bisect.insort(rooms, (room - size, target))
+        if room > size:
+            heapq.heappush(waiting.setdefault(room - size, []), target)
+            rooms |= 1 << (room - size)
     return bins
+
+
+def _longest_first(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """(index, length) pairs, longest first, ties in their order."""
+    sizes = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(-sizes, kind="stable")
+    return zip(order.tolist(), sizes[order].tolist(), strict=True)
 
 
 def fill(lengths: Sequence[int], capacity: int) -> float:
@@ -93,7 +105,7 @@ def fill(lengths: Sequence[int], capacity: int) -> float:
 def length_groups(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     """Batches of similar length whose padded size is at most `capacity`, for models that cannot pack."""
     groups: list[list[int]] = []
-    for item in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+    for item, _ in _longest_first(lengths):
         if groups and lengths[groups[-1][0]] * (len(groups[-1]) + 1) <= capacity:
             groups[-1].append(item)
         else:
@@ -105,10 +117,10 @@ def share_out(lengths: Sequence[int], ranks: int) -> list[list[int]]:
     """Deal indices to ranks so that each gets about the same number of tokens."""
     shares: list[list[int]] = [[] for _ in range(ranks)]
     loads = [0] * ranks
-    for item in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+    for item, size in _longest_first(lengths):
         rank = loads.index(min(loads))
         shares[rank].append(item)
-        loads[rank] += lengths[item]
+        loads[rank] += size
     return shares
 
 

@@ -18,6 +18,7 @@ from limit.core import LimitError, read_json
 from limit.settings import SHIPPED
 
 NO_LOSS = -100
+
 TINY_TEMPLATE = SHIPPED / "tiny" / "template.json"
 
 Messages = list[dict[str, str]]
@@ -83,16 +84,32 @@ def _tiny_template() -> Template:
 
 def messages_of(sample: Mapping[str, Any]) -> Messages:
     """The dialogue of a sample row: `meta.messages` where it has several turns, else its prompt and response."""
-    meta = sample.get("meta") or {}
-    if isinstance(meta, str):
-        meta = json.loads(meta)
-    messages = meta.get("messages") if isinstance(meta, Mapping) else None
+    messages = _meta(sample).get("messages")
     if messages:
-        return [{"role": str(m["role"]), "content": str(m["content"])} for m in messages]
+        try:
+            return [{"role": str(m["role"]), "content": str(m["content"] or "")} for m in messages]
+        except (TypeError, KeyError) as error:
+            raise LimitError(
+                f"{_name(sample)} has turns that are not {{role, content}} pairs; correct its source"
+            ) from error
     return [
         {"role": "user", "content": str(sample.get("prompt") or "")},
         {"role": "assistant", "content": str(sample.get("response") or "")},
     ]
+
+
+def _meta(sample: Mapping[str, Any]) -> Mapping[str, Any]:
+    meta = sample.get("meta") or {}
+    try:
+        read = json.loads(meta) if isinstance(meta, str) else meta
+    except ValueError as error:
+        raise LimitError(f"{_name(sample)} has a meta field that is not JSON; correct its source") from error
+    return read if isinstance(read, Mapping) else {}
+
+
+def _name(sample: Mapping[str, Any]) -> str:
+    """The sample for people, by its source and the beginning of its prompt."""
+    return f"a sample of {sample.get('source') or 'this mix'!r} ({str(sample.get('prompt') or '')[:40]!r}...)"
 
 
 def render(messages: Messages, template: str, tokenizer: Any) -> list[Piece]:
@@ -106,11 +123,11 @@ def render(messages: Messages, template: str, tokenizer: Any) -> list[Piece]:
     for message in messages:
         if message["role"] == "system":
             pending += message["content"] + shape.between
-        elif message["role"] == "user":
-            pending += shape.before + message["content"] + shape.after
-        else:
+        elif message["role"] == "assistant":
             pieces += [Piece(pending, False), Piece(message["content"], True), Piece(end, True)]
             pending = shape.between
+        else:  # the user, or a tool: what the model reads and does not write
+            pending += shape.before + message["content"] + shape.after
     return pieces
 
 

@@ -41,6 +41,7 @@ def prepare_model(model: Any, want_packing: bool, pad_id: int) -> TrainingMode:
     model.eval()
     try:
         docs = _probe_documents(inner)
+        _require_causal(inner, docs[0])
         why_not = _try_packing(inner, docs) if want_packing else "the recipe turns packing off"
         if why_not and _difference(inner, docs, padded_row(docs, [0.0] * len(docs), pad_id)) > _tolerance(inner):
             raise LimitError(f"{type(inner).__name__} treats padded samples wrongly; it cannot be finetuned here")
@@ -50,6 +51,21 @@ def prepare_model(model: Any, want_packing: bool, pad_id: int) -> TrainingMode:
         return TrainingMode(not why_not, whole_logits, reason)
     finally:
         model.train(was_training)
+
+
+def _require_causal(inner: Any, doc: Example) -> None:
+    """Raise LimitError for an encoder, whose tokens see the answer that they should learn to predict.
+
+    What a causal model makes of a token is the same to the bit whatever follows; an untrained encoder differs little.
+    """
+    other = doc.ids.copy()
+    other[-1] = (other[-1] + 1) % inner.get_input_embeddings().weight.shape[0]
+    with torch.no_grad():
+        before, after = _hidden(inner, doc.ids)[:-1], _hidden(inner, other)[:-1]
+    if float((before - after).abs().max()) > 1e-5 * float(before.abs().max()):
+        raise LimitError(
+            f"{type(inner).__name__} lets a token see those behind it; only causal language models can be finetuned"
+        )
 
 
 def _try_packing(inner: Any, docs: list[Example]) -> str:

@@ -104,11 +104,15 @@ def _show_progress(status: Json) -> None:
 
 
 def _work(ws: Workspace, options: argparse.Namespace) -> Json:
-    from limit.finetune.train import finetune
-    from limit.jobs.context import open_context
+    from limit.finetune import restarts
 
     if not options.run_id:
         raise LimitError("a finetune worker needs --run")
+    if restarts.is_unasked(ws.run(options.run_id) / "train"):
+        sys.exit(2)  # the attempt before has said why it failed
+    from limit.finetune.train import finetune
+    from limit.jobs.context import open_context
+
     context = open_context(options.job)
     result = finetune(ws, options.run_id, context, options.log_to)
     context.result(result)

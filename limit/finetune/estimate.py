@@ -106,11 +106,13 @@ def estimate_finetune(
     samples = max(1, rows - min(recipe.held_out_per_part, rows // 20))
     per_epoch = steps_per_epoch(samples, recipe)
     steps = total_steps(per_epoch, recipe)
-    tokens = round(_tokens_per_sample(chars, rows, recipe) * min(steps * recipe.global_batch_size, samples * steps))
+    known = _calibration(ws, spec, device)
+    computed = _tokens_per_sample(chars, rows, recipe) * known.tokens
+    tokens = round(min(computed, recipe.max_seq_len) * min(steps * recipe.global_batch_size, samples * steps))
     recompute = wants_recompute(size, recipe, device, count)
     parts = memory_parts(size, recipe, device, count, recompute)
+    parts["other_gb"] = max(0.1, parts["other_gb"] + known.memory_gb)
     seconds = tokens * _flops(size, recipe, tokens / max(1, steps * recipe.global_batch_size)) / _rate(device, count)
-    known = _calibration(ws, spec, device)
     memory = sum(parts.values())
     fits, why = _verdict(memory, device, recipe)
     return Estimate(
@@ -323,9 +325,12 @@ def finished_runs(ws: Workspace) -> Iterator[tuple[RunSpec, Json]]:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What finished runs say: a factor on the computed time per token, seconds of start and evaluation, in words."""
+    """What finished runs say: factors on the computed time per token and on the tokens, GB to add, seconds of start
+    and evaluation, and all that in words."""
 
     factor: float
+    tokens: float
+    memory_gb: float
     overhead_s: float
     basis: str
 
@@ -333,23 +338,66 @@ class Calibration:
 def _calibration(ws: Workspace, spec: RunSpec, device: Device) -> Calibration:
     """From finished runs on the same kind of device by the same method; those near in model size weigh most.
 
-    The computed figure itself counts half a run, so that a far smaller model cannot stretch a large one's time.
+    The computed figure itself counts the more, the farther the nearest run is in size, so that a far smaller model
+    cannot stretch a large one's time.
     """
     size = model_size(resolve_model(ws, spec.model))
-    weights, logs, overheads = [COMPUTED_WEIGHT], [0.0], []
-    for past, summary in finished_runs(ws):
-        if _same_kind(past, spec, summary, device):
-            with contextlib.suppress(LimitError):
-                then = model_size(resolve_model(ws, past.model))
-                weights.append(math.exp(-abs(math.log(then.parameters / size.parameters))))
-                logs.append(math.log(_slowness(then, past, summary, device)))
-                overheads.append(max(0.0, summary["seconds"] - summary["tokens"] / summary["tokens_per_s"]))
-    if not overheads:
+    past = list(_data_points(ws, spec, size, device))
+    if not past:
         kind = f"{EXPECTED_MFU:.0%} of the GPU's peak" if device.gpu else "a typical core"
-        return Calibration(1.0, START_S, f"computed from model size and {kind}; no run has finished here yet")
-    factor = math.exp(sum(w * value for w, value in zip(weights, logs, strict=True)) / sum(weights))
-    runs = f"{len(overheads)} finished run{'s' * (len(overheads) > 1)}"
-    return Calibration(factor, statistics.median(overheads), f"calibrated by {runs} of this machine")
+        return Calibration(1.0, 1.0, 0.0, START_S, f"computed from model size and {kind}; no run has finished here yet")
+    computed = COMPUTED_WEIGHT * (1 - max(point.weight for point in past))
+    total = computed + sum(point.weight for point in past)
+    factor = math.exp(sum(point.weight * math.log(point.slowness) for point in past) / total)
+    memory = sum(point.weight * point.memory_gb for point in past) / total
+    same_model = [point.tokens for point in past if point.model == spec.model and point.tokens]
+    runs = f"{len(past)} finished run{'s' * (len(past) > 1)}"
+    overhead = statistics.median(point.overhead_s for point in past)
+    tokens = statistics.median(same_model) if same_model else 1.0
+    return Calibration(factor, tokens, memory, overhead, f"calibrated by {runs} of this machine")
+
+
+@dataclass(frozen=True)
+class DataPoint:
+    """A finished run beside what this module would have said: `weight` by nearness in model size, 1 for the same."""
+
+    model: str
+    weight: float
+    slowness: float
+    tokens: float
+    memory_gb: float
+    overhead_s: float
+
+
+def _data_points(ws: Workspace, spec: RunSpec, size: ModelSize, device: Device) -> Iterator[DataPoint]:
+    for past, summary in finished_runs(ws):
+        if past.recipe is None or not _same_kind(past, spec, summary, device):
+            continue
+        with contextlib.suppress(LimitError, KeyError, ZeroDivisionError, ValueError):
+            then, ranks = model_size(resolve_model(ws, past.model)), int(summary.get("processes") or 1)
+            rate = summary.get("steps_tokens", 0) / (summary.get("steps_s") or 1) or summary["tokens_per_s"]
+            busy = summary.get("steps_s") or summary["tokens"] / rate
+            recompute = wants_recompute(then, past.recipe, device, ranks)
+            computed = sum(memory_parts(then, past.recipe, device, ranks, recompute).values())
+            yield DataPoint(
+                past.model,
+                math.exp(-abs(math.log(then.parameters / size.parameters))),
+                _slowness(then, past.recipe, summary, device, rate),
+                _token_ratio(ws, past, summary),
+                float(summary.get("memory_gb") or computed) - computed,
+                max(0.0, summary["seconds"] - busy),
+            )
+
+
+def _token_ratio(ws: Workspace, past: RunSpec, summary: Json) -> float:
+    """Tokens of a run over those counted at `CHARS_PER_TOKEN`, 0 when its mix is gone."""
+    try:
+        rows, chars = _mix_size(ws, past.mix_id or "")
+    except LimitError:
+        return 0.0
+    recipe = past.recipe or Recipe()
+    seen = min(summary["steps"] * recipe.global_batch_size, summary["epochs"] * summary["samples"])
+    return float(summary["tokens"]) / seen / _tokens_per_sample(chars, rows, recipe)
 
 
 def _same_kind(past: RunSpec, spec: RunSpec, summary: Json, device: Device) -> bool:
@@ -359,9 +407,8 @@ def _same_kind(past: RunSpec, spec: RunSpec, summary: Json, device: Device) -> b
     return past.recipe.method == spec.recipe.method
 
 
-def _slowness(size: ModelSize, past: RunSpec, summary: Json, device: Device) -> float:
-    """Seconds per token that a finished run took, over those that this module computes."""
-    recipe = past.recipe or Recipe()
+def _slowness(size: ModelSize, recipe: Recipe, summary: Json, device: Device, rate: float) -> float:
+    """Seconds per token that a finished run took at `rate` tokens per second, over those that this module computes."""
     context = summary["tokens"] / max(1, summary["steps"] * recipe.global_batch_size)
     computed = _flops(size, recipe, context) / _rate(device, int(summary.get("processes") or 1))
-    return 1 / (float(summary["tokens_per_s"]) * computed)
+    return 1 / (rate * computed)

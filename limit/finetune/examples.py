@@ -29,6 +29,15 @@ class Examples(NamedTuple):
     truncated: int
     without_loss: int
 
+    def lost(self, max_seq_len: int) -> str:
+        """What `max_seq_len` cost, in words; empty when it cost nothing."""
+        if not self.truncated and not self.without_loss:
+            return ""
+        return (
+            f"{self.truncated:,} samples are longer than max_seq_len={max_seq_len:,} and cut; "
+            f"{self.without_loss:,} have no response left and are not trained on"
+        )
+
 
 def load_examples(mix_folder: Path, tokenizer: Any, recipe: Recipe) -> Examples:
     """Read and encode a mix. Raises LimitError when it is missing or nothing in it carries loss."""
@@ -52,6 +61,8 @@ def load_examples(mix_folder: Path, tokenizer: Any, recipe: Recipe) -> Examples:
                 kept.append(row)
             else:
                 train.append(example)
+    if not rows:
+        raise LimitError(f"mix {mix_folder.name} holds no sample; build it again with `limit mix build`")
     if not train:
         raise LimitError(
             f"no sample of mix {mix_folder.name} keeps a response within {recipe.max_seq_len} tokens; raise max_seq_len"

@@ -23,7 +23,7 @@ def save_weights(trainer: Any, target: Path) -> None:
     import torch
 
     model = trainer.accelerator.unwrap_model(trainer.model)
-    state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.sharded else model.state_dict()
+    state = _gathered(trainer, model) if trainer.sharded else model.state_dict()
     if not trainer.args.should_save:
         return
     if trainer.args.bf16:
@@ -34,6 +34,12 @@ def save_weights(trainer: Any, target: Path) -> None:
     model.save_pretrained(target, safe_serialization=True, **options)
     trainer.processing_class.save_pretrained(target)
     _drop_pickles(target)
+
+
+def _gathered(trainer: Any, model: Any) -> Json:
+    """The whole weights of a sharded model, on the first process; copies of tied weights are left out."""
+    state: Json = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    return {name: tensor for name, tensor in state.items() if name not in model.all_tied_weights_keys}
 
 
 def _converted(state: Json, dtype: Any) -> Json:

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from limit.core import LimitError
 from limit.encoding.template import encode_prompt, messages_of
 from limit.finetune.examples import Examples
 from limit.finetune.loss import causal_lm
+from limit.finetune.ranks import first_rank
 from limit.finetune.trainer import Finetuner
 from limit.jobs.context import JobContext
 
@@ -78,11 +78,8 @@ class Follow(TrainerCallback):
 
     def _agree(self, mine: bool) -> bool:
         """What the first process says, on all processes."""
-        if self.trainer.args.world_size == 1:
-            return mine
-        flag = torch.tensor(int(mine), device=self.trainer.args.device)
-        dist.broadcast(flag, src=0)
-        return bool(flag)
+        args = self.trainer.args
+        return mine if args.world_size == 1 else first_rank(mine, args.device)
 
     def _look(self, step: int) -> None:
         """Held-out loss of each source, and what the model says to three prompts. Draws no random numbers."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from limit import jobs
 from limit.access import require
 from limit.core import Json, LimitError
+from limit.finetune import restarts
 from limit.models import require_at_hand, resolve_model
 from limit.runs import ensure_run, load_run
 from limit.settings import Workspace
@@ -40,6 +41,7 @@ def launch_finetune(
         subject={"run_id": run_id, "mix_id": spec.mix_id},
         gpus=gpus,
         after=tuple(after),
+        environment=restarts.ENVIRONMENT if gpus and gpus > 1 and spec.recipe.method == "full" else {},
         request_id=f"finetune-{run_id}",
     )
     job_id = jobs.start(ws, request)

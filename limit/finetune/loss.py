@@ -110,6 +110,7 @@ def install_loss(model: Any, whole_logits: bool = False) -> None:
     """
     inner = causal_lm(model)
     original = inner.forward
+    _let_head_count_loss(inner.get_output_embeddings())
 
     @functools.wraps(original)
     def forward(self: Any, *args: Any, row: Row | None = None, **kwargs: Any) -> Any:
@@ -119,9 +120,23 @@ def install_loss(model: Any, whole_logits: bool = False) -> None:
             if whole_logits:
                 return _whole_logits_loss(original, row)
             states = self.get_decoder()(**model_inputs(row), use_cache=False).last_hidden_state
-        return head_loss(states.flatten(0, 1)[row.where], self.get_output_embeddings(), row.targets, row.weights)
+        return self.get_output_embeddings()(states.flatten(0, 1)[row.where], loss_of=(row.targets, row.weights))
 
     inner.forward = types.MethodType(forward, inner)
+
+
+def _let_head_count_loss(head: Any) -> None:
+    """Let `head(states, loss_of=(targets, weights))` return the loss.
+
+    FSDP gathers a module's weights around its forward pass, so the loss has to be one of the head's.
+    """
+    original = head.forward
+
+    @functools.wraps(original)
+    def forward(self: Any, states: torch.Tensor, loss_of: tuple[torch.Tensor, torch.Tensor] | None = None) -> Any:
+        return original(states) if loss_of is None else head_loss(states, self, *loss_of)
+
+    head.forward = types.MethodType(forward, head)
 
 
 def model_inputs(row: Row) -> dict[str, Any]:

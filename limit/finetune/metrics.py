@@ -62,14 +62,16 @@ class Journal:
 
 
 class Speed:
-    """Tokens per second over the last steps, and the time left."""
+    """Tokens per second over the last steps, the time left, and what all steps took together."""
 
     def __init__(self, window: int = 20) -> None:
         self._steps: deque[tuple[int, float]] = deque(maxlen=window)
         self._first: float | None = None
         self._done = 0
+        self.tokens, self.seconds = 0, 0.0  # of all steps that this process made
 
     def step(self, tokens: int, seconds: float) -> None:
+        self.tokens, self.seconds = self.tokens + tokens, self.seconds + seconds
         self._first = self._first or time.monotonic() - seconds
         self._done += 1
         self._steps.append((tokens, seconds))

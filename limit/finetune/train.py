@@ -13,7 +13,7 @@ import transformers
 from transformers import PrinterCallback, TrainingArguments, set_seed
 
 from limit.core import Json, LimitError, read_json, read_jsonl, utc_now, write_json
-from limit.finetune import checkpoints
+from limit.finetune import checkpoints, restarts
 from limit.finetune.architecture import prepare_model
 from limit.finetune.card import write_card
 from limit.finetune.estimate import devices, has_bitsandbytes, model_size, wants_recompute
@@ -23,6 +23,7 @@ from limit.finetune.follow import Follow
 from limit.finetune.loss import causal_lm
 from limit.finetune.metrics import Journal, flops_per_token, peak_flops
 from limit.finetune.optimizers import group_weight_decay, optimizer_class
+from limit.finetune.ranks import parting
 from limit.finetune.trainer import Finetuner
 from limit.jobs.context import JobContext
 from limit.models import ModelRef, load_model, load_tokenizer, resolve_model, torch_dtype
@@ -48,14 +49,21 @@ def finetune(ws: Workspace, run_id: str, context: JobContext, loggers: Sequence[
     summary = folder / "train" / "summary.json"
     if (folder / "model").is_dir() and summary.exists():
         return read_json(summary)
+    with parting():
+        return _train(ws, folder, spec, spec.recipe, context, loggers)
+
+
+def _train(
+    ws: Workspace, folder: Path, spec: RunSpec, recipe: Recipe, context: JobContext, loggers: Sequence[str]
+) -> Json:
     started = time.monotonic()
     set_seed(spec.seed)
     ref = _reference(ws, spec)
     tokenizer = load_tokenizer(ref)
-    examples = load_examples(ws.mix(spec.mix_id), tokenizer, spec.recipe)
-    trainer, follow = _build(ws, folder, spec, spec.recipe, ref, tokenizer, examples, context, loggers)
-    _run(trainer, folder / "train")
-    result = _summary(trainer, follow, run_id, folder, examples, time.monotonic() - started)
+    examples = load_examples(ws.mix(spec.mix_id or ""), tokenizer, recipe)
+    trainer, follow = _build(ws, folder, spec, recipe, ref, tokenizer, examples, context, loggers)
+    _run(trainer, examples, folder / "train")
+    result = _summary(trainer, follow, folder.name, folder, examples, time.monotonic() - started)
     _finish(ws, trainer, result, folder)
     return result
 
@@ -86,7 +94,9 @@ def _build(
     arguments = training_arguments(folder / "train", recipe, spec.seed, loggers)
     device = arguments.device
     first = arguments.process_index == 0
-    model = trainable_model(ref, recipe, str(device))
+    # Weights that will be sharded stay in host memory until each GPU takes its part.
+    model = trainable_model(ref, recipe, "cpu" if arguments.fsdp else str(device))
+    require_context(model, examples)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     mode = prepare_model(model, recipe.packing, pad_id)
     journal = Journal(folder / "train" / "metrics.jsonl", write=first)
@@ -125,10 +135,8 @@ def training_arguments(output: Path, recipe: Recipe, seed: int, loggers: Sequenc
     world = int(os.environ.get("WORLD_SIZE", "1"))
     # Adapters are small and their base has another number format, so they are replicated. So is everything on CPUs:
     # accelerate shards on accelerators only.
-    sharded: Json = {}
-    if world > 1 and recipe.method == "full":
-        sharded = {"fsdp": "full_shard auto_wrap", "fsdp_config": {"version": 2}}
-    return TrainingArguments(
+    sharded: Json = {"fsdp": True, "fsdp_config": {"version": 2}} if world > 1 and recipe.method == "full" else {}
+    arguments = TrainingArguments(
         output_dir=str(output),
         per_device_train_batch_size=recipe.global_batch_size,
         num_train_epochs=recipe.epochs,
@@ -150,6 +158,16 @@ def training_arguments(output: Path, recipe: Recipe, seed: int, loggers: Sequenc
         ddp_find_unused_parameters=False,
         **sharded,
     )
+    if sharded and arguments.bf16:
+        arguments.fsdp_plugin_args["mixed_precision_policy"] = _sharded_precision()
+    return arguments
+
+
+def _sharded_precision() -> Any:
+    """Compute in bf16; gradients are added up, and the loss and its weights kept, in fp32 (accelerate takes bf16)."""
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    return MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
 
 
 def trainable_model(ref: ModelRef, recipe: Recipe, device: str) -> Any:
@@ -167,6 +185,23 @@ def trainable_model(ref: ModelRef, recipe: Recipe, device: str) -> Any:
         if recipe.method != "full":
             model.enable_input_require_grads()
     return model
+
+
+def require_context(model: Any, examples: Examples) -> None:
+    """Raise LimitError for samples that a model of limited positions or vocabulary cannot read."""
+    config = causal_lm(model).config.get_text_config()
+    everything = [*examples.train, *(example for kept in examples.held_out.values() for example in kept)]
+    positions, longest = getattr(config, "max_position_embeddings", None), max(e.length for e in everything)
+    if isinstance(positions, int) and 0 < positions < longest:
+        raise LimitError(
+            f"the longest sample has {longest:,} tokens and the model was made for {positions:,}; "
+            f"set max_seq_len={positions}"
+        )
+    rows, largest = causal_lm(model).get_input_embeddings().weight.shape[0], max(int(e.ids.max()) for e in everything)
+    if largest >= rows:
+        raise LimitError(
+            f"the tokenizer makes token {largest:,} and the model knows {rows:,}; use the tokenizer that belongs to it"
+        )
 
 
 def _recompute(ref: ModelRef, recipe: Recipe) -> bool:
@@ -238,7 +273,7 @@ def _work(model: Any, examples: Examples, device: torch.device, world: int) -> t
     return flops, None if peak is None else peak * world
 
 
-def _run(trainer: Finetuner, train: Path) -> None:
+def _run(trainer: Finetuner, examples: Examples, train: Path) -> None:
     """Train from the newest checkpoint that is whole, or from the start."""
     points = checkpoints.resume_points(train)
     checkpoints.prune(train, trainer.recipe.keep_checkpoints)
@@ -246,8 +281,12 @@ def _run(trainer: Finetuner, train: Path) -> None:
     if points:
         trainer.restore_progress(points[0])
         step = int(points[0].name.rpartition("-")[2])
+    trainer.row_tokens = min(trainer.row_tokens, restarts.asked_rows(train) or trainer.row_tokens)
     trainer.journal.rewind(step if points else -1)
     trainer.journal.note(step, f"resumed from step {step}" if points else trainer.mode.reason)
+    lost = "" if points else examples.lost(trainer.recipe.max_seq_len)
+    if lost:
+        trainer.journal.note(step, lost)
     try:
         trainer.train(resume_from_checkpoint=str(points[0]) if points else None)
     except OSError as error:
@@ -273,6 +312,8 @@ def _summary(trainer: Finetuner, follow: Follow, run_id: str, folder: Path, exam
         "loss_weighting": trainer.recipe.loss_weighting,
         "mode": trainer.mode.reason,
         "tokens_per_s": rows[-1]["tokens_per_s"] if rows else None,
+        "steps_s": round(trainer.speed.seconds, 3),
+        "steps_tokens": trainer.speed.tokens,
         "memory_gb": max((row["memory_gb"] for row in rows), default=None),
         "row_tokens": trainer.row_tokens,
         "device": str(trainer.args.device),
@@ -290,6 +331,7 @@ def _finish(ws: Workspace, trainer: Finetuner, summary: Json, folder: Path) -> N
         write_json(folder / "train" / "summary.json", summary)
     if finished and first:
         checkpoints.prune(folder / "train", keep=0)
+        restarts.forget(folder / "train")
 
 
 def _keep(trainer: Finetuner, target: Path, ws: Workspace, run_id: str) -> None:

@@ -30,6 +30,7 @@ from limit.encoding.packing import (
     sample_weights,
     share_out,
 )
+from limit.finetune import ranks, restarts
 from limit.finetune.architecture import TrainingMode, to_device
 from limit.finetune.checkpoints import STATE, is_disk_full, prune, staged_folder, write_state
 from limit.finetune.metrics import Journal, Speed, memory_gb, train_row
@@ -108,16 +109,12 @@ class Finetuner(Trainer):
         """Gradients of one optimizer step; returns its loss. Raises LimitError when it is not finite or cannot fit."""
         started = time.monotonic()
         model.train()
-        while True:
-            try:
-                loss = self._accumulate(model, inputs)
-                break
-            except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
-                    raise
-                shortage = str(error).splitlines()[0][:200]
-            # Outside the handler, so that the failed pass's tensors are free before the next.
-            self._halve(model, inputs, shortage)
+        loss, shortage = self._attempt(model, inputs)
+        while self._on_any(bool(shortage)):
+            self._halve(model, inputs, shortage or "on another process")
+            loss, shortage = self._attempt(model, inputs)
+        if self.args.world_size > 1:
+            self._join(model, loss)
         if not torch.isfinite(loss):
             raise LimitError(_not_finite("loss", float(loss), self.state.global_step + 1))
         tokens = sum(example.length for example in inputs)
@@ -125,20 +122,46 @@ class Finetuner(Trainer):
         self.speed.step(tokens, time.monotonic() - started)
         return loss
 
+    def _attempt(self, model: Any, examples: list[Example]) -> tuple[torch.Tensor, str]:
+        """Loss of this process's rows, and what the device said when they did not fit (empty when they did)."""
+        try:
+            return self._accumulate(model, examples), ""
+        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            # The failed pass's tensors hang on the traceback; the text alone lets them go.
+            return torch.zeros(()), str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
     def _accumulate(self, model: Any, examples: list[Example]) -> torch.Tensor:
-        world = self.args.world_size
+        """Run this process's rows forward and backward; replicated processes exchange nothing meanwhile."""
         rows = self._rows(examples)
-        rows += [self._empty_row(examples)] * (self._most_rows(len(rows)) - len(rows))
+        if self.sharded:
+            rows += [self._empty_row(examples)] * (ranks.largest(len(rows), self.args.device) - len(rows))
+        elif not rows:
+            rows = [self._empty_row(examples)]
+        scale = self.args.world_size if self.sharded else 1  # FSDP averages gradients, and we want the sum
         total = torch.zeros((), device=self.args.device)
         for number, row in enumerate(rows, start=1):
-            with contextlib.nullcontext() if number == len(rows) else self.accelerator.no_sync(model=model):
+            apart = not self.sharded or number < len(rows)
+            with self.accelerator.no_sync(model=model) if apart else contextlib.nullcontext():
                 with self.compute_loss_context_manager():
-                    loss = model(row=to_device(row, self.args.device))
-                self.accelerator.backward(loss * world)  # data-parallel wrappers average, and we want the sum
-            total += loss.detach()
-        if world > 1:
-            dist.all_reduce(total)
+                    loss = self._own(model)(row=to_device(row, self.args.device))
+                self.accelerator.backward(loss * scale)
+            total += loss.detach().float()
         return total
+
+    def _own(self, model: Any) -> Any:
+        """What to call: the sharded model, or the replica itself, whose wrapper would wait for others in a pass."""
+        return model if self.sharded else self.accelerator.unwrap_model(model)
+
+    def _join(self, model: Any, loss: torch.Tensor) -> None:
+        """Sum the loss, in place, and the gradients of replicas; FSDP has summed its own."""
+        dist.all_reduce(loss)
+        if not self.sharded:
+            ranks.sum_gradients(model.parameters())
+
+    def _on_any(self, mine: bool) -> bool:
+        return ranks.any_rank(mine, self.args.device) if self.args.world_size > 1 and not self.sharded else mine
 
     def _rows(self, examples: Sequence[Example]) -> list[Row]:
         """This process's rows of a step, weighted over the whole step."""
@@ -160,30 +183,32 @@ class Finetuner(Trainer):
         shortest = min(examples, key=lambda example: example.length)
         return self.rows_of([shortest], [0.0])[0]
 
-    def _most_rows(self, mine: int) -> int:
-        if self.args.world_size == 1:
-            return mine
-        count = torch.tensor(mine, device=self.args.device)
-        dist.all_reduce(count, op=dist.ReduceOp.MAX)
-        return int(count)
-
     def _halve(self, model: Any, examples: Sequence[Example], shortage: str) -> None:
         model.zero_grad(set_to_none=True)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         longest = max(example.length for example in examples)
-        advice = "lower max_seq_len, switch activation_checkpointing on, or take the recipe lora or qlora"
-        if self.args.world_size > 1:
-            raise LimitError(
-                f"out of memory with micro_batch_size {self.recipe.micro_batch_size} ({shortage}); {advice}"
-            )
         if self.row_tokens <= longest:
-            raise LimitError(f"out of memory: one sample of {longest:,} tokens does not fit ({shortage}); {advice}")
+            raise LimitError(
+                f"out of memory: one sample of {longest:,} tokens does not fit ({shortage}); lower max_seq_len, "
+                "switch activation_checkpointing on, or take the recipe lora or qlora"
+            )
         self.row_tokens = max(self.row_tokens // 2, longest)
+        if self.sharded:
+            self._start_again(shortage)
         self.journal.note(
             self.state.global_step + 1,
             f"memory ran out; the micro-batch is now at most {self.row_tokens:,} tokens, "
             f"the global batch stays {self.recipe.global_batch_size}",
+        )
+
+    def _start_again(self, shortage: str) -> None:
+        """Sharded processes cannot repeat a step: end, and let all go on from the last checkpoint."""
+        restarts.ask_restart(Path(str(self.args.output_dir)), self.row_tokens)
+        goes_on = "all processes start again" if restarts.can_restart() else "resume the run to go on"
+        raise LimitError(
+            f"out of memory at step {self.state.global_step + 1} ({shortage}); the micro-batch is now at most "
+            f"{self.row_tokens:,} tokens: {goes_on} from the last checkpoint"
         )
 
     def _clip_grad_norm(self, model: Any) -> Any:
@@ -212,7 +237,7 @@ class Finetuner(Trainer):
     @torch.no_grad()
     def source_loss(self, examples: Sequence[Example]) -> tuple[float, int]:
         """Mean loss per token over held-out examples, and how many tokens that is."""
-        model, tokens = self.model_wrapped, sum(example.loss_tokens for example in examples)
+        model, tokens = self._own(self.model_wrapped), sum(example.loss_tokens for example in examples)
         model.eval()
         total = 0.0
         for row in self.rows_of(examples, [1.0 / tokens] * len(examples)):

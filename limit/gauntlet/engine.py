@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from limit.core import Json, LimitError
-from limit.gauntlet.generate import Batch, Generator
+from limit.gauntlet.generate import Answer, Batch, Generator, Interrupted, cache_positions
 from limit.gauntlet.packs import Budget, Pack, plan
 from limit.gauntlet.prompts import Item
 from limit.gauntlet.score import CPU_BUDGET, GPU_BUDGET, Score, Scorer
@@ -36,6 +36,7 @@ class Engine:
     def __init__(self, model: Any, tokenizer: Any, spec: GauntletSpec, *, add_space: bool) -> None:
         first = Scorer(model, _budget(model, spec), longest=spec.max_seq_len)
         self.tokenizer, self.add_space = tokenizer, add_space
+        self._generators: dict[int, tuple[str, Generator]] = {}
         self.scorers = [first, *(Scorer(m, first.budget, spec.max_seq_len) for m in _replicas(model))]
         self.dtype = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}[str(model.dtype).rpartition(".")[2]]
 
@@ -43,35 +44,36 @@ class Engine:
     def plan(self) -> Json:
         """What decides how requests are packed; a journal of another plan cannot be gone on with."""
         scorer = self.scorers[0]
-        return {"budget": vars(scorer.budget), "sharing": vars(scorer.sharing)}
+        sharing = vars(scorer.sharing)
+        return {"budget": vars(scorer.budget), "sharing": sharing, "cache": cache_positions(scorer.model)}
 
     def check_length(self, items: Sequence[Item]) -> None:
         """Raise LimitError when a model with a table of positions would be asked for more of them than it has."""
         room = _position_limit(self.scorers[0].model.config.get_text_config())
-        longest = max(
-            len(item.requests[0].context) + item.max_new_tokens + max(len(r.continuation) for r in item.requests)
-            for item in items
+        sizes = ((item, len(r.context) + len(r.continuation)) for item in items for r in item.requests)
+        longest = max(size + item.max_new_tokens for item, size in sizes)
+        if room is None or longest <= room:
+            return
+        answer = max(item.max_new_tokens for item in items)
+        raise LimitError(
+            f"a prompt of {longest} tokens with its answer does not fit the model's {room} positions; "
+            + (f"answers alone take {answer}: leave the task out with --tasks" if answer >= room else "")
+            + (f"evaluate with --max-seq-len {room}" if answer < room else "")
         )
-        if room is not None and longest > room:
-            raise LimitError(
-                f"a prompt of {longest} tokens does not fit the model's {room} positions; "
-                f"evaluate with --max-seq-len {room}"
-            )
 
     def packs(self, task: Task, items: Sequence[Item]) -> list[Work]:
         """The plan of a chunk of items, in a fixed order."""
         scorer = self.scorers[0]
+        seen: set[tuple[int, ...]] = set()
         if task.type == "generation_task_with_answers":
             batches = self._generator(scorer, task).plan(items)
-            return [Work(task, items, batch, 0, frozenset(batch.members)) for batch in batches]
+            return [Work(task, items, b, _first_time(b.prefix, seen), frozenset(b.members)) for b in batches]
         shares = scorer.sharing
         packs = plan(items, scorer.budget, trees=shares.trees, prefixes=shares.prefixes, stages=shares.stages)
-        seen: set[tuple[int, ...]] = set()
         left = {i: len(item.requests) for i, item in enumerate(items)}
         works = []
         for pack in packs:
-            extra = 0 if pack.prefix in seen else len(pack.prefix)
-            seen.add(pack.prefix)
+            extra = _first_time(pack.prefix, seen)
             for tree in pack.trees:
                 for path in tree.paths:
                     left[path.item] -= 1
@@ -82,20 +84,19 @@ class Engine:
         """Yield each numbered piece of work with {tokens, seconds, scores or answers}; ends early when stopping."""
         if len(self.scorers) == 1:
             for number, work in works:
-                if stopping():
+                values = self._timed(self.scorers[0], work, stopping)
+                if values is None:
                     return
-                yield number, work, self._timed(self.scorers[0], work)
+                yield number, work, values
             return
         free: queue.SimpleQueue[Scorer] = queue.SimpleQueue()
         for scorer in self.scorers:
             free.put(scorer)
 
         def on_free_device(work: Work) -> Json | None:
-            if stopping():
-                return None
             scorer = free.get()
             try:
-                return self._timed(scorer, work)
+                return self._timed(scorer, work, stopping)
             finally:
                 free.put(scorer)
 
@@ -106,31 +107,46 @@ class Engine:
                 if values is not None:
                     yield *waiting[future], values
 
-    def _timed(self, scorer: Scorer, work: Work) -> Json:
+    def _timed(self, scorer: Scorer, work: Work, stopping: Callable[[], bool]) -> Json | None:
+        """What a piece of work brought; None when stopping."""
+        if stopping():
+            return None
         started = time.perf_counter()
         if isinstance(work.pack, Batch):
-            values = self._answer(scorer, work, work.pack)
+            try:
+                values = self._answer(scorer, work, work.pack, stopping)
+            except Interrupted:
+                return None
         else:
             scores = _run_or_halve(scorer, work.pack)
             rows = [[s.item, s.choice, s.sum_logprob, s.greedy, s.lead] for s in scores]
             values = {"tokens": work.pack.tokens + work.prefix_tokens, "scores": rows}
         return {**values, "seconds": time.perf_counter() - started}
 
-    def _answer(self, scorer: Scorer, work: Work, batch: Batch) -> Json:
+    def _answer(self, scorer: Scorer, work: Work, batch: Batch, stopping: Callable[[], bool]) -> Json:
         generator = self._generator(scorer, work.task)
-        answers = generator.run(work.items, batch)
-        return {"tokens": generator.tokens_computed, "answers": [[a.item, a.text] for a in answers]}
+        before = generator.tokens_computed
+        answers = _answer_or_halve(generator, work.items, batch, stopping)
+        tokens = generator.tokens_computed - before + work.prefix_tokens
+        return {"tokens": tokens, "answers": [[a.item, a.text] for a in answers]}
 
     def _generator(self, scorer: Scorer, task: Task) -> Generator:
+        """The scorer's generator for a task; it is kept as long as the task, with the keys and values of its prefix."""
         if self.tokenizer.eos_token_id is None:
             raise LimitError(f"task {task.name!r} needs a tokenizer with an end-of-text token; this one has none")
-        return Generator(
-            scorer.model,
-            self.tokenizer,
-            task.early_stopping_criteria,
-            share=scorer.sharing.prefixes,
-            pad_space=self.add_space,
-        )
+        known, generator = self._generators.get(id(scorer), ("", None))
+        if generator is None or known != task.key:
+            share, stops = scorer.sharing.prefixes, task.early_stopping_criteria
+            generator = Generator(scorer.model, self.tokenizer, stops, share=share, pad_space=self.add_space)
+            self._generators[id(scorer)] = task.key, generator
+        return generator
+
+
+def _first_time(prefix: tuple[int, ...], seen: set[tuple[int, ...]]) -> int:
+    """Tokens of a prefix that no work before it has; it is among the seen ones then."""
+    tokens = 0 if prefix in seen else len(prefix)
+    seen.add(prefix)
+    return tokens
 
 
 def _budget(model: Any, spec: GauntletSpec) -> Budget:
@@ -165,6 +181,25 @@ def _run_or_halve(scorer: Scorer, pack: Pack) -> list[Score]:
     half = len(pack.trees) // 2
     parts = (pack.trees[:half], pack.trees[half:])
     return [score for trees in parts for score in _run_or_halve(scorer, replace(pack, trees=trees))]
+
+
+def _answer_or_halve(
+    generator: Generator, items: Sequence[Item], batch: Batch, stopping: Callable[[], bool]
+) -> list[Answer]:
+    """Answer a batch; where memory does not suffice, its halves one after the other."""
+    import torch
+
+    try:
+        return generator.run(items, batch, stopping)
+    except torch.OutOfMemoryError as error:
+        if len(batch.members) == 1:
+            raise LimitError(
+                "the GPU's memory does not suffice for one answer; use a smaller --max-seq-len, bf16, or a larger GPU"
+            ) from error
+    torch.cuda.empty_cache()
+    half = len(batch.members) // 2
+    parts = (batch.members[:half], batch.members[half:])
+    return [a for part in parts for a in _answer_or_halve(generator, items, replace(batch, members=part), stopping)]
 
 
 def _position_limit(config: Any) -> int | None:

@@ -72,10 +72,9 @@ def make_plan(spec: GauntletSpec, folder: Path) -> Plan:
     absent = tuple(task for task in chosen if task not in runnable)
     if not runnable:
         names = ", ".join(dict.fromkeys(task.name for task in absent))
-        raise LimitError(
-            f"{folder} holds no file of {names}; name a folder with --data or run `limit gauntlet fetch` "
-            f"(code tasks are never run)"
-        )
+        if all(task.type == "code_evaluation" for task in absent):
+            raise LimitError(f"{names}: code tasks are never run, since they execute what a model wrote; choose others")
+        raise LimitError(f"{folder} holds no file of {names}; name a folder with --data or run `limit gauntlet fetch`")
     files = dict.fromkeys(task.file for task in runnable if task.file)
     return Plan(gauntlet, runnable, absent, {file: file_sha256(folder / file) for file in files})
 
@@ -195,6 +194,7 @@ class _Evaluation:
         for number, items in enumerate(chunks):
             self.engine.check_length(items)
             if task.type == "generation_task_with_answers":
+                self._note_whole_prompts(task, number, items[0].max_new_tokens)
                 texts = self._collect(task, number, items, "answers")
                 item_rows = [generated_item(labels, item, texts[i][0]) for i, item in enumerate(items)]
                 rows: list[Json] = []
@@ -206,6 +206,16 @@ class _Evaluation:
             tables.add(item_rows, rows)
             gathered.add(item_rows, rows)
         return {**gathered.facts(), "tokens_computed": self.tokens - before, "complete": self._complete(task)}
+
+    def _note_whole_prompts(self, task: Task, chunk: int, answer: int) -> None:
+        """Say where the length limit cannot be kept: as upstream, prompts stay whole when answers alone fill it."""
+        limit = self.spec.max_seq_len
+        if chunk == 0 and answer >= limit:
+            self.context.event(
+                "note",
+                text=f"{task.key}: answers may take {answer:,} tokens, all of max_seq_len {limit:,}, so its prompts "
+                f"are not cut and go beyond it",
+            )
 
     def _collect(self, task: Task, chunk: int, items: list[Item], what: str) -> list[list[Any]]:
         """For each item of a chunk what its packs brought, from the journal or from the model now."""

@@ -164,7 +164,7 @@ def _tree(index: int, item: Item, skip: int) -> Tree | None:
         return None
     inputs = [ids[skip:] for ids in _inputs(item)]
     distinct = list(dict.fromkeys(inputs))
-    trunk = _common(distinct)
+    trunk = common_start(distinct)
     if not trunk and skip == 0:
         return None
     branches = [ids[len(trunk) :] for ids in distinct if len(ids) > len(trunk)]
@@ -176,7 +176,8 @@ def _tree(index: int, item: Item, skip: int) -> Tree | None:
     return Tree(trunk, tuple(branches), paths)
 
 
-def _common(sequences: Sequence[Ids]) -> Ids:
+def common_start(sequences: Sequence[Ids]) -> Ids:
+    """The ids that all of at least one sequence begin with."""
     first, last = min(sequences), max(sequences)
     length = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
     return first[:length]

@@ -27,8 +27,10 @@ def load_records(task: Task, folder: Path) -> dict[str, list[Json]]:
     groups: dict[str, list[Json]] = {}
     for number, record in _lines(path):
         problem = CHECKS[task.type](record)
-        if problem is None and task.has_categories and not isinstance(record.get("category"), str):
-            problem = "`category` must be text, because the task has sub-categories"
+        if problem is None and task.has_categories and not str(record.get("category") or "").strip():
+            problem = "`category` is missing, but the task has sub-categories"
+        if problem is None and task.has_categories and not isinstance(record["category"], str):
+            problem = f"`category` is {record['category']!r}, expected text"
         if problem:
             raise LimitError(f"{path}, line {number}: {problem}")
         stripped = {key: value.strip() if isinstance(value, str) else value for key, value in record.items()}
@@ -62,7 +64,7 @@ def _lines(path: Path) -> list[tuple[int, Json]]:
             continue
         try:
             record = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number that has no end
             raise LimitError(f"{path}, line {number}: broken JSON ({error})") from error
         if not isinstance(record, dict):
             raise LimitError(f"{path}, line {number}: a {type(record).__name__}, expected a JSON object")
@@ -83,7 +85,11 @@ def _needs_gold(record: Json, key: str) -> str | None:
     options: Any = record.get(key)
     if not isinstance(options, list) or not options or not all(isinstance(option, str) for option in options):
         return f"`{key}` must be a list of texts"
-    gold = record.get("gold")
+    if len(options) == 1:
+        return f"`{key}` has one entry, which would always be right; give two at least"
+    if "gold" not in record:
+        return "`gold` is missing; it is the index of the right one"
+    gold = record["gold"]
     if not isinstance(gold, int) or isinstance(gold, bool) or not 0 <= gold < len(options):
         return f"`gold` is {gold!r}; it must be the index of one of the {len(options)} {key}"
     return None
@@ -113,7 +119,8 @@ def _check_generation(record: Json) -> str | None:
         return "`aliases` must be a list of texts"
     if not isinstance(record.get("chain_of_thought", ""), str):
         return "`chain_of_thought` must be text"
-    return _needs_text(record, "context", "answer")
+    blank = None if str(record.get("answer", "x")).strip() else "`answer` is empty, so that every text would be right"
+    return _needs_text(record, "context", "answer") or blank
 
 
 def _check_code(record: Json) -> str | None:

@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
-
 from limit.core import Json, LimitError
+from limit.gauntlet.definitions import merged_tasks, read_definitions
 from limit.settings import SHIPPED, Workspace
 
 TaskType = Literal["multiple_choice", "schema", "language_modeling", "generation_task_with_answers", "code_evaluation"]
@@ -111,47 +110,14 @@ def load_version(name: str, folder: Path) -> Version:
     Raises LimitError on an unknown version and on definitions that cannot be used.
     """
     base = MINI if name == "mini" else DEFINITIONS
-    tasks, gauntlet = _definitions(base)
+    tasks, gauntlet = read_definitions(base)
     if folder != base and folder.is_dir():
-        own_tasks, own_gauntlet = _definitions(folder)
-        tasks = _merged_tasks(tasks, own_tasks)
+        own_tasks, own_gauntlet = read_definitions(folder)
+        tasks = merged_tasks(tasks, own_tasks)
         gauntlet = {**gauntlet, **own_gauntlet, "versions": {**gauntlet["versions"], **own_gauntlet["versions"]}}
     if name not in gauntlet["versions"]:
         raise LimitError(f"there is no gauntlet version {name!r}; choose one of {', '.join(gauntlet['versions'])}")
     return _version(name, folder, tasks, gauntlet)
-
-
-def _definitions(folder: Path) -> tuple[Json, Json]:
-    tasks = _read_yaml(folder / "tasks.yaml")
-    gauntlet = _read_yaml(folder / "gauntlet.yaml")
-    entries = tasks.get("tasks") or {}
-    versions = gauntlet.get("versions") or {}
-    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-        raise LimitError(f"{folder / 'tasks.yaml'}: `tasks` must map each task's name to its settings")
-    if not isinstance(versions, dict) or not all(isinstance(version, dict) for version in versions.values()):
-        raise LimitError(f"{folder / 'gauntlet.yaml'}: `versions` must map each version's name to its categories")
-    defaults = tasks.get("defaults") or {}
-    return {name: {**defaults, **entry} for name, entry in entries.items()}, {**gauntlet, "versions": versions}
-
-
-def _read_yaml(path: Path) -> Json:
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise LimitError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
-    if value is not None and not isinstance(value, dict):
-        raise LimitError(f"{path} holds a YAML {type(value).__name__}, expected a mapping")
-    return value or {}
-
-
-def _merged_tasks(base: Json, own: Json) -> Json:
-    """Own settings over shipped ones; a null in the folder's file leaves the shipped value."""
-    merged = dict(base)
-    for name, entry in own.items():
-        merged[name] = {**base.get(name, {}), **{key: value for key, value in entry.items() if value is not None}}
-    return merged
 
 
 def _version(name: str, folder: Path, tasks: Json, gauntlet: Json) -> Version:
@@ -159,9 +125,6 @@ def _version(name: str, folder: Path, tasks: Json, gauntlet: Json) -> Version:
     rules = gauntlet.get("aggregation") or {}
     categories = {label: _entries(label, entries) for label, entries in (raw.get("categories") or {}).items()}
     averages = {label: tuple(members) for label, members in (raw.get("averages") or {}).items()}
-    for label in averages:
-        if label in categories:
-            raise LimitError(f"gauntlet {name}: {label!r} names both a category and an average; rename one")
     counted = {entry.key: entry for entries in categories.values() for entry in entries}
     shared = frozenset(categories)
     found = tuple(t for label, entry in tasks.items() for t in _tasks(label, entry, name, counted, shared))
@@ -169,6 +132,9 @@ def _version(name: str, folder: Path, tasks: Json, gauntlet: Json) -> Version:
         if task.counted and task.key not in counted:
             own = Entry(task.name, task.num_fewshot, task.random_baseline)
             categories[task.category] = (*categories.get(task.category, ()), own)
+    for label in averages:
+        if label in categories:
+            raise LimitError(f"gauntlet {name}: {label!r} names both a category and an average; rename one")
     version = Version(
         name=name,
         folder=folder,
@@ -227,9 +193,6 @@ def _task(name: str, settings: Json, num_fewshot: Any) -> Task:
     if not isinstance(baseline, (int, float)) or isinstance(baseline, bool) or not 0 <= baseline < 1:
         raise LimitError(f"task {name!r} has random_baseline {baseline!r}; give a number from 0 to below 1")
     texts = ("prompt_string", "example_delimiter", "continuation_delimiter", "prelimiter", "cot_delimiter")
-    for key in texts:
-        if not isinstance(settings.get(key, ""), str):
-            raise LimitError(f"task {name!r} has {key} {settings[key]!r}; give text")
     prelimiter = settings.get("prelimiter") or settings.get("question_prelimiter") or ""
     return Task(
         name=name,
@@ -240,11 +203,11 @@ def _task(name: str, settings: Json, num_fewshot: Any) -> Task:
         file=_inside(name, settings.get("file")),
         records_in_source=settings.get("records_in_source"),
         bytes_in_source=settings.get("bytes_in_source"),
-        fewshot_random_seed=int(settings.get("fewshot_random_seed", 1234)),
-        has_categories=bool(settings.get("has_categories", False)),
-        do_normalization=bool(settings.get("do_normalization", True)),
-        early_stopping_criteria=tuple(map(str, settings.get("early_stopping_criteria") or ())),
-        **{**{key: settings[key] for key in texts if key in settings}, "prelimiter": prelimiter},
+        fewshot_random_seed=settings.get("fewshot_random_seed", 1234),
+        has_categories=settings.get("has_categories", False),
+        do_normalization=settings.get("do_normalization", True),
+        early_stopping_criteria=tuple(settings.get("early_stopping_criteria") or ()),
+        **{**{key: settings[key] for key in texts if settings.get(key) is not None}, "prelimiter": prelimiter},
     )
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import urllib.error
-import urllib.request
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -78,6 +76,9 @@ def problem_of(cluster: Cluster) -> str | None:
     """Why jobs could not go to a cluster at this moment, in one sentence; None when it answers."""
     if find_spec("ray") is None:
         return "the package ray is not installed here; run pip install 'ray[default]'"
+    import urllib.error
+    import urllib.request
+
     request = urllib.request.Request(f"{cluster.address.rstrip('/')}/api/version", headers={"User-Agent": "limit"})
     try:
         with urllib.request.urlopen(request, timeout=ANSWER_S):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from limit.cli import Verbs, command
-from limit.core import Json
+from limit.core import Json, LimitError
 from limit.formats import duration
 from limit.jobs import (
     ENDED,
@@ -26,7 +26,7 @@ from limit.jobs import (
     tail,
 )
 from limit.jobs.cluster import choose_cluster, cluster_of, problem_of
-from limit.settings import workspace
+from limit.settings import Workspace, workspace
 
 FOLLOW_S = 0.5
 
@@ -74,12 +74,20 @@ def _add(
 def run_list(options: argparse.Namespace) -> list[Json]:
     """All jobs, the active ones first; jobs whose supervisor is gone are settled on the way."""
     ws = workspace()
-    schedule(ws)
+    _keep_going(ws)
     return [
         job
         for job in list_jobs(ws)
         if options.state in (None, job["status"]["state"]) and options.kind in (None, job["kind"])
     ]
+
+
+def _keep_going(ws: Workspace) -> None:
+    """Who only looks is not kept from it by a workspace that cannot be written."""
+    try:
+        schedule(ws)
+    except LimitError as error:
+        print(f"the queue does not go on: {error}", file=sys.stderr)
 
 
 def list_text(jobs: list[Json]) -> str:
@@ -104,7 +112,7 @@ def _line(job: Json) -> str:
 def run_show(options: argparse.Namespace) -> Json:
     """The fields of status.json and job.json in one object."""
     ws = workspace()
-    schedule(ws)
+    _keep_going(ws)
     job = show(ws, options.id)
     return {**{key: value for key, value in job.items() if key != "status"}, **job["status"]}
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import urllib.error
-import urllib.request
 
 from limit.core import Json
 
@@ -19,12 +17,14 @@ def notify(job: Json, status: Json) -> str | None:
         return None
     if not url.startswith(("http://", "https://")):
         return "not sent: LIMIT_WEBHOOK_URL is no http or https address"
+    import urllib.request  # every supervisor loads this module, few have somebody to tell
+
     body = json.dumps(message(job, status)).encode()
     request = urllib.request.Request(url, body, {"Content-Type": "application/json", "User-Agent": "limit"})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S):
             return "sent"
-    except (OSError, ValueError, urllib.error.URLError) as error:
+    except (OSError, ValueError) as error:
         return f"not sent: {error}"
 
 

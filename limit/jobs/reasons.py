@@ -73,14 +73,15 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Reason], ...] = tuple(
         (
             r"Temporary failure in name resolution|Name or service not known|Failed to establish a new connection|"
             r"ConnectionError|Network is unreachable|We couldn't connect to|LocalEntryNotFoundError|"
-            r"OfflineModeIsEnabled|ConnectTimeout|Max retries exceeded",
+            r"OfflineModeIsEnabled|ConnectTimeout|Max retries exceeded|cannot be reached",
             "no-network",
             "no network, or the server does not answer",
             "check the connection, or point to a local folder, then resume",
         ),
         (
             r"RepositoryNotFoundError|is not a local folder and is not a valid model identifier|"
-            r"Incorrect path_or_model_id|does not appear to have a file named|is not a valid model identifier",
+            r"Incorrect path_or_model_id|does not appear to have a file named|is not a valid model identifier|"
+            r"there is no model folder|neither a folder nor in the hub cache",
             "missing-model",
             "the model is not there",
             "check the model's name or folder, then start again",

@@ -28,6 +28,7 @@ from limit.settings import Workspace
 
 POLL_S = 0.2
 SCHEDULE_EVERY_S = 2.0
+PATIENCE_S = 30.0
 
 
 def status(ws: Workspace, job_id: str) -> Json:
@@ -116,15 +117,23 @@ def result(ws: Workspace, job_id: str) -> Json | None:
 def wait(ws: Workspace, job_id: str, on_status: Callable[[Json], None] | None = None) -> Json:
     """Block until the job has ended and return its status; the queue is kept going meanwhile.
 
-    `on_status` sees every change. A keyboard interrupt leaves the job running. Raises LimitError for an unknown job.
+    `on_status` sees every change. A keyboard interrupt leaves the job running. Raises LimitError for an unknown job,
+    and for one that waits in a queue which has not gone on for `PATIENCE_S`; the trouble of another job is not its own.
     """
     folder = require_job(ws, job_id)
     looked, last = float("-inf"), None
+    went_on = time.monotonic()
     while True:
-        if time.monotonic() - looked >= SCHEDULE_EVERY_S:
-            queue.schedule(ws)
-            looked = time.monotonic()
         now = stored_status(folder)
+        if time.monotonic() - looked >= SCHEDULE_EVERY_S:
+            try:
+                queue.schedule(ws)
+                went_on = time.monotonic()
+            except LimitError:
+                if now["state"] == QUEUED and time.monotonic() - went_on > PATIENCE_S:
+                    raise
+            looked = time.monotonic()
+            now = stored_status(folder)
         if on_status is not None and now != last:
             on_status(now)
         last = now

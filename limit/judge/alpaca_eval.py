@@ -1,12 +1,10 @@
-"""AlpacaEval files out, and model outputs in: annotations.json and model_outputs.json."""
+"""AlpacaEval's annotations.json out: the rows of a comparison as that package reads them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from limit.core import Json, LimitError
-from limit.judge.annotations import parse_array, read_bytes
+from limit.core import Json
 from limit.judge.judgments import Comparison, load_comparison, read_judgments
 from limit.judge.summary import resolve_orders
 from limit.settings import Workspace
@@ -47,28 +45,3 @@ def _preference(row: Json) -> float | None:
     if row.get("verdict") is None:
         return None
     return 1.5 if row["verdict"] == "tie" else float(row["verdict"])
-
-
-def export_outputs(rows: Sequence[Json], generator: str, dataset: str) -> list[Json]:
-    """AlpacaEval model_outputs.json rows of one response set (rows as `read_responses` gives them)."""
-    return [
-        {"instruction": row["prompt"], "output": row["text"], "generator": generator, "dataset": dataset}
-        for row in rows
-    ]
-
-
-def read_outputs(path: Path) -> tuple[str, dict[str, str]]:
-    """Generator and {instruction: output} of a model_outputs.json. Raises LimitError naming the file and row."""
-    rows = parse_array(path, read_bytes(path))
-    outputs: dict[str, str] = {}
-    for index, row in enumerate(rows):
-        wrong = not isinstance(row, dict) or not all(
-            isinstance(row.get(name), str) for name in ("instruction", "output")
-        )
-        if wrong:
-            raise LimitError(f"{path} row {index + 1} needs 'instruction' and 'output' as text")
-        outputs.setdefault(row["instruction"], row["output"])
-    generators = {str(row.get("generator") or path.stem) for row in rows}
-    if len(generators) > 1:
-        raise LimitError(f"{path} mixes the outputs of {len(generators)} generators; give one file for each")
-    return generators.pop(), outputs

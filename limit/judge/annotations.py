@@ -1,18 +1,19 @@
 """AlpacaEval annotation files in, with every quirk of LIMIT's 36 files.
 
 Baseline, candidate, prompt set and seed come from the paper's file names, `[instructv3_]A_vs_B_seedN.json`, or from
-options. The seeds of one pair make one comparison. An import of several files is all or nothing, and importing a file
+options; rows whose generators say that their sides stand the other way round are turned. The seeds of one pair make
+one comparison. An import of several files is all or nothing, and importing a file
 again changes nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from limit.core import Json, LimitError, content_id, explained, sync_folder, utc
 from limit.judge.judgments import (
     JOURNAL,
     Comparison,
+    flipped,
     journal_text,
     judgement_key,
     judgment_row,
@@ -30,6 +32,7 @@ from limit.judge.judgments import (
     read_judgments,
 )
 from limit.responses.identity import prompt_id
+from limit.responses.outputs import json_type, parse_array, read_bytes
 from limit.settings import Workspace
 
 PAPER_NAME = re.compile(r"(?P<v3>instructv3_)?(?P<a>.+?)_vs_(?P<b>.+?)(_seed(?P<seed>\d+))?\.json")
@@ -38,7 +41,6 @@ TEXT_FIELDS = ("instruction", "output_1", "output_2")
 PRICE_FIELDS = ("price_per_example", "preference_price_per_example")
 TIME_FIELDS = ("time_per_example", "preference_time_per_example")
 RAW_FIELDS = ("raw_completion", "preference_raw_completion")
-MAX_BYTES = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class ParsedFile:
     comparison: Comparison
     seed: int
     rows: list[Json]
+    turned: int = 0
 
 
 def import_files(
@@ -63,6 +66,7 @@ def import_files(
 ) -> Json:
     """Read AlpacaEval annotation files into comparisons; returns {comparisons, rows, invalid} over these files.
 
+    `turned` is added when rows had baseline and candidate the other way round than the comparison has them.
     Options win over what a file says of itself. Raises LimitError naming the file (and row) when one cannot be
     used; then nothing is written for any of them.
     """
@@ -72,10 +76,12 @@ def import_files(
     with locked(ws.comparisons / ".import.lock", "another import is running in this workspace; try again when it ends"):
         _write_all(ws, parsed)
     rows = [row for file in parsed for row in file.rows]
+    turned = sum(file.turned for file in parsed)
     return {
         "comparisons": sorted({file.comparison.comparison_id for file in parsed}),
         "rows": len(rows),
         "invalid": sum(row["status"] == "invalid" for row in rows),
+        **({"turned": turned} if turned else {}),
     }
 
 
@@ -100,53 +106,20 @@ def parse_file(
         candidate or (named["b"] if named else None),
         prompt_set or (("instruct-v3" if named["v3"] else "lima") if named else None),
     )
-    judgments = _to_judgments(rows, comparison, seed)
-    return ParsedFile(path, hashlib.sha256(data).hexdigest(), comparison, seed, judgments)
-
-
-def read_bytes(path: Path) -> bytes:
-    """A file's contents. Raises LimitError when it is missing, a folder, unreadable or beyond 2 GB."""
-    if path.is_dir():
-        raise LimitError(f"{path} is a folder; name the annotation files inside it")
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise LimitError(f"{path} is larger than 2 GB; split it by seed or model")
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise LimitError(f"{path} does not exist") from None
-    except OSError as error:
-        raise LimitError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def parse_array(path: Path, data: bytes) -> list[Json]:
-    """The rows of a JSON array, cleaned of what cannot be stored. Raises LimitError naming file and place."""
-    try:
-        value = json.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise LimitError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8 JSON") from None
-    except json.JSONDecodeError as error:
-        raise LimitError(
-            f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}; an AlpacaEval "
-            "annotations.json is one array of objects"
-        ) from None
-    except (RecursionError, ValueError) as error:
-        raise LimitError(f"{path} cannot be read as JSON: {error}") from None
-    if not isinstance(value, list):
-        raise LimitError(f"{path} holds a JSON {_json_type(value)}, expected an array of annotation rows")
-    if not value:
-        raise LimitError(f"{path} holds no rows; an annotations.json has one object for each judged pair")
-    return [_storable(row) for row in value]
+    turned = [_is_turned(row, comparison) for row in rows]
+    judgments = _to_judgments(rows, turned, comparison, seed)
+    return ParsedFile(path, hashlib.sha256(data).hexdigest(), comparison, seed, judgments, sum(turned))
 
 
 def _check_row(path: Path, index: int, row: Any) -> None:
     where = f"{path} row {index + 1}"
     if not isinstance(row, dict):
-        raise LimitError(f"{where} is a JSON {_json_type(row)}, expected an object")
+        raise LimitError(f"{where} is a JSON {json_type(row)}, expected an object")
     for name in TEXT_FIELDS:
         if name not in row:
             raise LimitError(f"{where} has no {name!r}; each row needs instruction, output_1, output_2 and preference")
         if not isinstance(row[name], str):
-            raise LimitError(f"{where} has a {_json_type(row[name])} as {name!r}, expected text")
+            raise LimitError(f"{where} has a {json_type(row[name])} as {name!r}, expected text")
     if not row["instruction"].strip():
         raise LimitError(f"{where} has an empty 'instruction'; each row needs its prompt")
     if "preference" not in row:
@@ -179,8 +152,10 @@ def read_preference(value: Any) -> tuple[str | None, float | None]:
 def _comparison_of(
     path: Path, rows: list[Json], baseline: str | None, candidate: str | None, prompt_set: str | None
 ) -> Comparison:
-    baseline = baseline or _only(path, rows, "generator_1", "--baseline")
-    candidate = candidate or _only(path, rows, "generator_2", "--candidate")
+    if baseline is None or candidate is None:
+        baseline, candidate = _named(path, rows, baseline, candidate)
+    if baseline == candidate:
+        raise LimitError(f"{path} names both sides {baseline!r}; tell them apart with --baseline and --candidate")
     if prompt_set is None:
         datasets = {row["dataset"] for row in rows if isinstance(row.get("dataset"), str)}
         prompt_set = datasets.pop() if len(datasets) == 1 else "unnamed"
@@ -196,6 +171,36 @@ def _comparison_of(
     )
 
 
+def _named(path: Path, rows: list[Json], baseline: str | None, candidate: str | None) -> tuple[str, str]:
+    """Baseline and candidate by the rows' generators, where a file name or option leaves one open.
+
+    Both orders of one pair may stand in a file: the commoner one counts. Raises LimitError when rows name others.
+    """
+    orders = Counter(found for row in rows if None not in (found := _generators(row)))
+    if len({frozenset(order) for order in orders}) == 1:
+        first, second = (str(name) for name in orders.most_common(1)[0][0])
+        if baseline == second or candidate == first:
+            first, second = second, first
+        return baseline or first, candidate or second
+    return baseline or _only(path, rows, "generator_1", "--baseline"), candidate or _only(
+        path, rows, "generator_2", "--candidate"
+    )
+
+
+def _generators(row: Json) -> tuple[str | None, str | None]:
+    names = [row.get(f"generator_{side}") for side in (1, 2)]
+    one, two = (name if isinstance(name, str) and name.strip() else None for name in names)
+    return one, two
+
+
+def _is_turned(row: Json, comparison: Comparison) -> bool:
+    """Whether a row's generators say that its output_1 is the candidate's and its output_2 the baseline's."""
+    return comparison.baseline != comparison.candidate and _generators(row) == (
+        comparison.candidate,
+        comparison.baseline,
+    )
+
+
 def _only(path: Path, rows: list[Json], field: str, flag: str) -> str:
     names = {row[field] for row in rows if isinstance(row.get(field), str) and row[field].strip()}
     if len(names) != 1:
@@ -204,15 +209,23 @@ def _only(path: Path, rows: list[Json], field: str, flag: str) -> str:
     return names.pop()
 
 
-def _to_judgments(rows: list[Json], comparison: Comparison, seed: int) -> list[Json]:
+def _to_judgments(rows: list[Json], turned: list[bool], comparison: Comparison, seed: int) -> list[Json]:
     judgments: dict[str, Json] = {}
     copies: dict[tuple[str, str, str], int] = {}
-    for row in rows:
-        texts = (row["instruction"], row["output_1"], row["output_2"])
+    for row, other_way in zip(rows, turned, strict=True):
+        outputs = (row["output_2"], row["output_1"]) if other_way else (row["output_1"], row["output_2"])
+        texts = (row["instruction"], *outputs)
         copy = copies[texts] = copies.get(texts, -1) + 1
-        key = judgement_key(comparison.judge, texts[0], texts[1:], copy, seed)
-        judgments[key] = _to_judgment(row, key, comparison.comparison_id, seed, copy)
+        key = judgement_key(comparison.judge, texts[0], outputs, copy, seed)
+        judgment = _to_judgment(row, key, comparison.comparison_id, seed, copy)
+        judgments[key] = _turn(judgment, row) if other_way else judgment
     return list(judgments.values())
+
+
+def _turn(judgment: Json, row: Json) -> Json:
+    """A judgment seen from the other side; the row's own outputs are kept, so that it can be written as it was."""
+    source = {**judgment["source_row"], "output_1": row["output_1"], "output_2": row["output_2"]}
+    return {**flipped(judgment), "source_row": source}
 
 
 def _to_judgment(row: Json, key: str, comparison_id: str, seed: int, copy: int) -> Json:
@@ -246,22 +259,6 @@ def _first(row: Json, names: Sequence[str]) -> Any:
 def _number(value: Any) -> float | None:
     usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if usable else None
-
-
-def _storable(value: Any) -> Any:
-    """NaN and infinity become null and lone surrogates question marks: neither can be written as JSON in UTF-8."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {_storable(key): _storable(item) for key, item in value.items()}
-    return [_storable(item) for item in value] if isinstance(value, list) else value
-
-
-def _json_type(value: Any) -> str:
-    names = {dict: "object", list: "array", str: "string", bool: "true/false", int: "number", float: "number"}
-    return "null" if value is None else names.get(type(value), type(value).__name__)
 
 
 def _write_all(ws: Workspace, parsed: Sequence[ParsedFile]) -> None:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from limit.cli import Verbs, command
 from limit.core import Json, LimitError
-from limit.formats import count, percent_interval
+from limit.judge.wording import (
+    agree_text,
+    check_text,
+    export_text,
+    import_text,
+    judge_text,
+    samples_text,
+    show_text,
+    summary_text,
+)
 from limit.settings import Workspace, workspace
 
 if TYPE_CHECKING:
@@ -26,6 +35,11 @@ def add_parser(verbs: Verbs) -> None:
     agree = command(commands, "agree", run_agree, "agreement of two judges on the pairs both judged", text=agree_text)
     agree.add_argument("first", metavar="A", help="comparison id")
     agree.add_argument("second", metavar="B", help="comparison id")
+    show = command(commands, "show", run_show, "all that qualifies one comparison's rate", text=show_text)
+    show.add_argument("comparison", metavar="ID", help="comparison id")
+    export = command(commands, "export", run_export, "write AlpacaEval's annotations.json", text=export_text)
+    export.add_argument("comparison", metavar="ID", help="comparison id")
+    export.add_argument("--out", required=True, metavar="FILE", help="file to write")
     command(commands, "summary", run_summary, "wins, losses, ties and preference of each comparison", text=summary_text)
 
 
@@ -49,6 +63,7 @@ def _add_run(commands: Verbs) -> None:
     parser.add_argument("--prompts", required=True, metavar="SET", help="prompt set that both have answered")
     parser.add_argument("--baseline-set", metavar="ID", help="response set of the baseline (default: its newest)")
     parser.add_argument("--candidate-set", metavar="ID", help="response set of the candidate (default: its newest)")
+    parser.add_argument("--estimate", action="store_true", help="say what it would take, and ask nothing")
     _add_judge(parser)
 
 
@@ -98,6 +113,8 @@ def run_judge(options: argparse.Namespace) -> Any:
     judge = parse_judge(options.judge, options.settings)
     if options.job:
         return _work(ws, options, judge)
+    if options.estimate:
+        return _estimate(ws, options, judge)
     from limit.judge.requests import launch_judge
     from limit.responses.launch import wait_for_result
 
@@ -113,6 +130,16 @@ def run_judge(options: argparse.Namespace) -> Any:
         candidate_set=options.candidate_set,
     )
     return wait_for_result(ws, started) if options.wait else started
+
+
+def _estimate(ws: Workspace, options: argparse.Namespace, judge: JudgeSpec) -> Json:
+    from limit.judge.estimate import estimate
+    from limit.judge.requests import build_request
+    from limit.judge.worker import pair_answers
+
+    sets = (options.baseline_set, options.candidate_set)
+    request = build_request(ws, options.baseline, options.candidate, options.prompts, judge, *sets)
+    return {"comparison": request.comparison_id(), **estimate(ws, judge, pair_answers(ws, request)[0])}
 
 
 def _work(ws: Workspace, options: argparse.Namespace, judge: JudgeSpec) -> Json:
@@ -193,26 +220,38 @@ def run_samples(options: argparse.Namespace) -> Any:
     return wait_for_result(ws, started) if options.wait else started
 
 
-def samples_text(value: Json) -> str:
-    """One sentence."""
-    if "graded" not in value:
-        return f"job {value['job_id']} ({value['state']}) grades samples of {value['source']}"
-    mean = "n/a" if value["mean"] is None else f"{value['mean']:.1f}"
-    return (
-        f"{count(value['graded'])} samples of {value['source']} graded, mean {mean}; {count(value['flagged'])} flagged"
-    )
+def run_show(options: argparse.Namespace) -> Json:
+    """The whole report of one comparison, with its judge's agreement with others."""
+    from dataclasses import asdict
+
+    from limit.judge.categories import by_category, prompt_categories
+    from limit.judge.judgments import load_comparison, read_judgments
+    from limit.judge.quality import check_judge, is_checked, report
+
+    ws = workspace().make()
+    comparison, rows = load_comparison(ws, options.comparison), read_judgments(ws, options.comparison)
+    facts, checks = report(comparison, rows), check_judge(ws, comparison, rows)
+    return {
+        **facts,
+        "length_control": asdict(facts["length_control"]),
+        "categories": by_category(comparison, rows, prompt_categories(rows)),
+        "checks": checks,
+        "is_checked": is_checked(comparison, checks),
+    }
 
 
-def check_text(value: Json) -> str:
-    """One or two sentences."""
-    return agree_text(value["agreement"]) if "agreement" in value else judge_text(value)
+def run_export(options: argparse.Namespace) -> Json:
+    """Write the annotations; returns {path, rows}."""
+    import json
+    from pathlib import Path
 
+    from limit.core import write_atomic
+    from limit.judge.alpaca_eval import export_annotations
 
-def judge_text(value: Json) -> str:
-    """One sentence."""
-    if "preference_pct" in value:
-        return _summary_line(value)
-    return f"job {value['job_id']} ({value['state']}) judges comparison {value['comparison']}"
+    rows = export_annotations(workspace().make(), options.comparison)
+    path = Path(options.out).expanduser().absolute()
+    write_atomic(path, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+    return {"path": str(path), "rows": len(rows)}
 
 
 def run_import(options: argparse.Namespace) -> Json:
@@ -229,14 +268,6 @@ def run_import(options: argparse.Namespace) -> Json:
     )
 
 
-def import_text(value: Json) -> str:
-    """One sentence."""
-    return (
-        f"{count(value['rows'])} judgments, {count(value['invalid'])} without a verdict, "
-        f"in comparisons {', '.join(value['comparisons'])}"
-    )
-
-
 def run_summary(options: argparse.Namespace) -> list[Json]:
     """Summaries of all comparisons."""
     from limit.judge.summary import summarise_all
@@ -244,31 +275,8 @@ def run_summary(options: argparse.Namespace) -> list[Json]:
     return summarise_all(workspace().make())
 
 
-def summary_text(value: list[Json]) -> str:
-    """One line per comparison."""
-    return "\n".join(_summary_line(row) for row in value) or "no comparisons yet; `limit judge import` reads some"
-
-
-def _summary_line(row: dict[str, Any]) -> str:
-    rate = percent_interval(row["preference_pct"], row["ci_low"], row["ci_high"])
-    return (
-        f"{row['comparison']}  {row['candidate']} against {row['baseline']} on {row['prompt_set']}: {rate}  "
-        f"{count(row['wins'])} won, {count(row['losses'])} lost, {count(row['ties'])} tied, "
-        f"{count(row['invalid'])} invalid, {count(row['n_prompts'])} prompts, judge {row['judge']}"
-    )
-
-
 def run_agree(options: argparse.Namespace) -> Json:
     """Agreement of two comparisons."""
     from limit.judge.quality import agree
 
     return agree(workspace().make(), options.first, options.second)
-
-
-def agree_text(value: Json) -> str:
-    """One sentence."""
-    if not value["n"]:
-        return "the two comparisons share no judged pair"
-    kappa = f"kappa {value['kappa']:.2f}" if value["kappa"] is not None else str(value["why"])
-    rate = percent_interval(value["agree_pct"], value["ci_low"], value["ci_high"])
-    return f"{' and '.join(value['judges'])} agree on {rate} of {count(value['n'])} pairs; {kappa}"

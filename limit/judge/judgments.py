@@ -80,6 +80,20 @@ def judgment_row(**values: Any) -> Json:
     return {**row, "created": utc_now(), **values}
 
 
+def flipped(row: Json) -> Json:
+    """A judgment as the comparison with baseline and candidate exchanged sees it."""
+    score, first, other = row.get("score"), row.get("first_response"), {"1": "2", "2": "1"}
+    return {
+        **row,
+        "verdict": other.get(str(row.get("verdict")), row.get("verdict")),
+        "score": None if score is None else 1 - score,
+        "text_1": row["text_2"],
+        "text_2": row["text_1"],
+        "first_response": None if first is None else 3 - first,
+        "order": {"ab": "ba", "ba": "ab"}.get(row.get("order") or ""),
+    }
+
+
 @dataclass(frozen=True)
 class Comparison:
     """A candidate against a baseline on one prompt set by one judge; stored as comparison.json."""

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from limit.core import Json
+from limit.core import Json, read_jsonl
 from limit.judge.agreement import agreement, leanings, verdicts_by_pair
-from limit.judge.judgments import Comparison, list_comparisons, load_comparison, read_judgments
+from limit.judge.judgments import JOURNAL, Comparison, list_comparisons, load_comparison, read_judgments, unique_rows
 from limit.judge.length import LengthControl, by_length_ratio, length_controlled
 from limit.judge.ranking import sign_tests
-from limit.judge.summary import resolve_orders, summarise
+from limit.judge.summary import nested_interval, resolve_orders, summarise, tally
 from limit.settings import Workspace
-from limit.statistics import seed_interval
+from limit.statistics import bootstrap_mean, seed_interval
 
 MIN_SHARED = 30
+PairKey = tuple[Any, Any, Any]
 
 
 def report(comparison: Comparison, rows: Sequence[Json]) -> Json:
-    """The summary with bounds for missing verdicts, the seed interval, sign test, length control and leanings."""
+    """The summary with all that qualifies it.
+
+    Added are bounds for missing verdicts and their statuses; `score_pct` with `score_low`, `score_high` and
+    `standard_error` (ties half, soft verdicts as they are, mean over prompts: AlpacaEval's win rate); the interval over
+    seeds alone (t) and over seeds and prompts (nested bootstrap); sign test, length control, leanings, median lengths.
+    """
     summary = summarise(comparison, rows)
     resolved = resolve_orders(rows)
-    spread = seed_interval([pct for pct in summary["per_seed_pct"] if pct is not None])
     scored = [row for row in resolved if row.get("verdict") is not None]
     shares = [_share(row) for row in scored]
     lengths = [(len(row.get("text_1") or ""), len(row.get("text_2") or "")) for row in scored]
@@ -30,14 +39,48 @@ def report(comparison: Comparison, rows: Sequence[Json]) -> Json:
     return {
         **summary,
         **bounds(summary),
-        "seed_low": None if math.isnan(spread.low) else spread.low,
-        "seed_high": None if math.isnan(spread.high) else spread.high,
+        **mean_score(scored, shares),
+        **_over_seeds(summary, resolved),
+        "missing": dict(Counter(str(row.get("status")) for row in resolved if row.get("verdict") is None)),
         "length_control": control,
         "length_thirds": by_length_ratio(shares, one, two),
         "sign_test": sign_tests([rows])[0],
         "leanings": leanings(rows),
         "median_chars": (_median(one), _median(two)),
     }
+
+
+def mean_score(scored: Sequence[Json], shares: Sequence[float]) -> Json:
+    """{score_pct, score_low, score_high, standard_error} in per cent: the candidate's mean score over prompts."""
+    by_prompt: dict[str, list[float]] = {}
+    for row, share in zip(scored, shares, strict=True):
+        by_prompt.setdefault(row["prompt_id"], []).append(share)
+    means = [100 * sum(values) / len(values) for values in by_prompt.values()]
+    spread = bootstrap_mean(means)
+    n = len(means)
+    mean = sum(means) / n if n else None
+    error = math.sqrt(sum((value - (mean or 0)) ** 2 for value in means) / (n - 1) / n) if n > 1 else None
+    return {
+        "score_pct": mean,
+        "score_low": _known(spread.low),
+        "score_high": _known(spread.high),
+        "standard_error": error,
+    }
+
+
+def _over_seeds(summary: Json, resolved: Sequence[Json]) -> Json:
+    alone = seed_interval([pct for pct in summary["per_seed_pct"] if pct is not None])
+    both = nested_interval(*tally(resolved))
+    return {
+        "seed_low": _known(alone.low),
+        "seed_high": _known(alone.high),
+        "nested_low": _known(100 * both.low),
+        "nested_high": _known(100 * both.high),
+    }
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 _NONE = LengthControl(None, reason="no verdicts")
@@ -75,11 +118,35 @@ def check_judge(ws: Workspace, comparison: Comparison, rows: Sequence[Json]) -> 
     for other in list_comparisons(ws):
         if other.comparison_id == comparison.comparison_id or other.judge == comparison.judge:
             continue
-        entry = agreement(mine, verdicts_by_pair(read_judgments(ws, other.comparison_id)))
+        entry = agreement(mine, _verdicts(ws, other.comparison_id))
         if entry["n"]:
             names = {"comparison": other.comparison_id, "judge": other.judge, "kind": other.kind}
             found.append({**names, **entry})
     return sorted(found, key=lambda entry: -entry["n"])
+
+
+def unchecked_judges(ws: Workspace, comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Those judged comparisons that share fewer than 30 pairs with people or imported verdicts."""
+    trusted = [_verdicts(ws, c.comparison_id).keys() for c in list_comparisons(ws) if c.kind != "judged"]
+    judged = [comparison for comparison in comparisons if comparison.kind == "judged"]
+    return [
+        c for c in judged if all(len(_verdicts(ws, c.comparison_id).keys() & keys) < MIN_SHARED for keys in trusted)
+    ]
+
+
+def _verdicts(ws: Workspace, comparison_id: str) -> Mapping[PairKey, str]:
+    path = ws.comparison(comparison_id) / JOURNAL
+    if not path.is_file():
+        return {}
+    facts = path.stat()
+    return _read_verdicts(path, facts.st_mtime_ns, facts.st_size)
+
+
+@functools.lru_cache(maxsize=64)
+def _read_verdicts(path: Path, changed_ns: int, size: int) -> Mapping[PairKey, str]:
+    """Verdicts by pair of one journal, read again only when the file changed."""
+    del changed_ns, size  # part of the cache key only
+    return verdicts_by_pair(list(unique_rows(read_jsonl(path))))
 
 
 def is_checked(comparison: Comparison, checks: Sequence[Json]) -> bool:

@@ -11,7 +11,7 @@ import itertools
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
@@ -345,18 +345,3 @@ def _candidate_share(opinion: Opinion, first: int) -> float | None:
         return None
     p_second = 1 - opinion.p_first - opinion.p_tie
     return (opinion.p_first if first == 2 else p_second) + opinion.p_tie / 2
-
-
-def flipped(row: Json) -> Json:
-    """A judgment as the comparison with baseline and candidate exchanged sees it."""
-    swap: Callable[[object], object] = lambda value: {"1": "2", "2": "1"}.get(value, value)  # type: ignore[call-overload] # noqa: E731
-    score, first = row.get("score"), row.get("first_response")
-    return {
-        **row,
-        "verdict": swap(row.get("verdict")),
-        "score": None if score is None else 1 - score,
-        "text_1": row["text_2"],
-        "text_2": row["text_1"],
-        "first_response": None if first is None else 3 - first,
-        "order": {"ab": "ba", "ba": "ab"}.get(row.get("order") or ""),
-    }

@@ -139,6 +139,29 @@ def preference_interval(
     return Interval(float(low), float(high))
 
 
+def nested_interval(wins: Counts, losses: Counts, draws: int = 2000, seed: int = 17, level: float = 0.95) -> Interval:
+    """Percentile interval of `preference_rate` over seeds and prompts: each draw takes seeds, then prompts.
+
+    The seeds answered the same prompts, so a draw's prompts are shared by its seeds and come with all their rows;
+    prompts drawn anew for every seed would count one prompt as several. NaN below two seeds with a decided row.
+    """
+    decided = (wins + losses).any(axis=1)
+    wins, losses = wins[decided], losses[decided]
+    k, n = wins.shape
+    if k < 2:
+        return Interval(math.nan, math.nan)
+    rng = np.random.default_rng(seed)
+    rates = []
+    for weights in _draw_prompts(n, draws, seed):
+        won, lost = weights @ wins.T, weights @ losses.T
+        with np.errstate(invalid="ignore"):
+            shares = np.take_along_axis(won / (won + lost), rng.integers(0, k, size=won.shape), axis=1)
+        known = ~np.isnan(shares)
+        rates.append(np.where(known, shares, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1))
+    low, high = np.quantile(np.concatenate(rates), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
+
 def _draw_prompts(n: int, draws: int, seed: int) -> Iterator[Counts]:
     """How often each of n prompts is drawn, an array [draws, n] in blocks of bounded size."""
     rng = np.random.default_rng(seed)

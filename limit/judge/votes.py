@@ -28,8 +28,10 @@ from limit.judge.judgments import (
     score_of,
     unique_rows,
 )
+from limit.judge.pairing import pair_runs
 from limit.judge.runner import Pair, is_identical, pair_rank, pairs_of
 from limit.judge.summary import summarise
+from limit.runs import load_run
 from limit.settings import Workspace
 
 Choice = Literal["left", "right", "tie", "skip"]
@@ -91,6 +93,24 @@ def ballot_of_pairs(source: Comparison, pairs: Sequence[Pair], limit: int | None
         origin={"of": source.comparison_id},
     )
     return Ballot(comparison, tuple(ranked[:limit]))
+
+
+def ballot_of_runs(
+    ws: Workspace, baseline_run: str, candidate_run: str, prompts: str, limit: int | None = None
+) -> Ballot:
+    """A ballot of two runs' newest answers to the same prompts, judged by nobody yet. Raises LimitError."""
+    pairs, _ = pair_runs(ws, baseline_run, candidate_run, prompts)
+    source = Comparison(
+        comparison_id="",
+        kind="votes",
+        baseline=str(load_run(ws, baseline_run)["name"]),
+        candidate=str(load_run(ws, candidate_run)["name"]),
+        prompt_set=prompts,
+        judge=JUDGE,
+        baseline_run=baseline_run,
+        candidate_run=candidate_run,
+    )
+    return ballot_of_pairs(source, pairs, limit)
 
 
 def votes_path(ws: Workspace, prompt_set: str) -> Path:

@@ -13,19 +13,19 @@ from limit.judge.grading import Grader, GradingBackend
 from limit.judge.judgments import (
     Comparison,
     Journal,
+    flipped,
     list_comparisons,
     load_comparison,
     locked,
     read_judgments,
     save_comparison,
 )
+from limit.judge.pairing import pair_runs
 from limit.judge.prices import check_budget, price_of
 from limit.judge.prompts import cut_middle
 from limit.judge.requests import JudgeRequest, request_comparison
-from limit.judge.runner import Item, Pair, Retry, Runner, flipped, is_identical, plan_items, question_calls
+from limit.judge.runner import Item, Pair, Retry, Runner, is_identical, plan_items, question_calls
 from limit.judge.summary import summarise
-from limit.responses.response_sets import find_responses, read_responses
-from limit.runs import load_run
 from limit.settings import Workspace
 from limit.specs.judge import JudgeSpec
 
@@ -40,27 +40,18 @@ def judge_request(
     """Judge two runs' answers; returns the summary with cost and counts. Raises LimitError."""
     comparison = request_comparison(ws, request)
     pairs, sets = pair_answers(ws, request)
+    unpaired = sets.pop("unpaired")
+    if unpaired:
+        context.event("note", text=f"{unpaired:,} prompts were answered by one run only and are left out")
     comparison = replace(comparison, origin={**comparison.origin, "response_sets": sets})
-    return judge_pairs(ws, comparison, pairs, request.judge, context, budget_usd, budget_tokens)
+    result = judge_pairs(ws, comparison, pairs, request.judge, context, budget_usd, budget_tokens)
+    return {**result, "unpaired": unpaired}
 
 
 def pair_answers(ws: Workspace, request: JudgeRequest) -> tuple[list[Pair], Json]:
-    """Pairs of answers to the prompts that both runs answered, and the ids of the two response sets.
-
-    Raises LimitError when a run has no answers or they have no prompt in common.
-    """
-    baseline = find_responses(ws, request.baseline_run, request.prompts, request.baseline_set)
-    candidate = find_responses(ws, request.candidate_run, request.prompts, request.candidate_set)
-    seed = int(load_run(ws, request.candidate_run).get("seed") or 0)
-    theirs = {row["prompt_id"]: row for row in read_responses(baseline["path"])}
-    pairs = [
-        Pair(row["prompt_id"], row["prompt"], theirs[row["prompt_id"]]["text"], row["text"], seed)
-        for row in read_responses(candidate["path"])
-        if row["prompt_id"] in theirs
-    ]
-    if not pairs:
-        raise LimitError(f"the answers of both runs to {request.prompts!r} share no prompt; answer the same prompts")
-    return pairs, {"baseline": baseline["set_id"], "candidate": candidate["set_id"]}
+    """What `pair_runs` finds for a request. Raises LimitError."""
+    runs = (request.baseline_run, request.candidate_run, request.prompts)
+    return pair_runs(ws, *runs, request.baseline_set, request.candidate_set)
 
 
 def judge_pairs(

@@ -49,6 +49,7 @@ def _add_build(commands: Verbs) -> None:
     parser.add_argument("--total", type=int, help="rows of the whole mix, for parts given as shares")
     parser.add_argument("--exclude", action="append", default=[], metavar="SAMPLE_ID", help="never draw this sample")
     parser.add_argument("--exclude-marked", action="store_true", help="never draw samples marked 'exclude' by people")
+    parser.add_argument("--exclude-flagged", action="store_true", help="never draw samples that bear a flag either")
     parser.add_argument("--drop-duplicates", action="store_true", help="exclude exact and near duplicates, then redraw")
     parser.add_argument("--name", help="name for people")
     parser.add_argument(
@@ -99,8 +100,8 @@ def _spec(ws: Workspace, options: argparse.Namespace) -> Any:
         parts = tuple(MixPart.parse(text) for text in options.part)
         spec = MixSpec(parts=parts, seed=17 if options.seed is None else options.seed, total=options.total)
     exclude = [*options.exclude]
-    if options.exclude_marked:
-        exclude += excluded_ids(ws, [part.source for part in spec.parts])
+    if options.exclude_marked or options.exclude_flagged:
+        exclude += excluded_ids(ws, [part.source for part in spec.parts], options.exclude_flagged)
     return spec.replace(exclude=exclude) if exclude else spec
 
 
@@ -152,10 +153,14 @@ def run_export(options: argparse.Namespace) -> Json:
 
 def built_text(value: Json) -> str:
     """One sentence."""
+    from limit.mixes.listing import shares_short_of
+    from limit.specs import MixSpec
+
     terms = {True: "non-commercial", False: "commercial use allowed", None: "licence unknown"}[value["non_commercial"]]
+    short = shares_short_of(MixSpec.from_dict(value["spec"]), value["rows"])
     return (
-        f"mix {value['mix_id']}: {value['rows']:,} samples, {value['tokens']:,} tokens ({value['tokens_from']}), "
-        f"{terms}; in {value['path']}"
+        f"mix {value['mix_id']}: {value['rows']:,} samples{f' ({short})' if short else ''}, {value['tokens']:,} tokens "
+        f"({value['tokens_from']}), {terms}; in {value['path']}"
     )
 
 

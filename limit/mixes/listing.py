@@ -10,6 +10,8 @@ from limit.settings import Workspace
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from limit.specs import MixSpec
+
 
 def list_mixes(ws: Workspace) -> list[Json]:
     """All mixes, the newest first, each as `load_mix` gives it."""
@@ -38,6 +40,13 @@ def mix_samples(ws: Workspace, mix_id: str, columns: list[str] | None = None) ->
 
     load_mix(ws, mix_id)
     return pq.read_table(ws.mix(mix_id) / "samples.parquet", columns=columns)
+
+
+def shares_short_of(spec: MixSpec, rows: int) -> str | None:
+    """What to say when parts given as shares leave a mix well short of, or beyond, the rows asked for."""
+    if spec.total is None or abs(rows - spec.total) <= len(spec.parts):
+        return None
+    return f"the parts come to {rows / spec.total:.1%} of the {spec.total:,} asked for; change a share to fill them"
 
 
 def diff(ws: Workspace, a: str, b: str) -> Json:

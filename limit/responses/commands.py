@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from limit.cli import Verbs, command
-from limit.core import Json
+from limit.core import Json, LimitError
 from limit.settings import Workspace, workspace
 from limit.specs.judge import RespondSpec
 
@@ -19,6 +20,8 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help=_settings_help()
     )
+    parser.add_argument("--import", dest="given", metavar="FILE", help="take the answers of a model_outputs.json")
+    parser.add_argument("--export", metavar="FILE", help="write the newest answers as a model_outputs.json")
     parser.add_argument("--wait", action="store_true", help="return only when the answers are there")
     parser.add_argument("--job", metavar="DIR", help=argparse.SUPPRESS)
 
@@ -31,6 +34,10 @@ def _settings_help() -> str:
 def run_respond(options: argparse.Namespace) -> Any:
     """Enqueue the answers, or make them in this process when started as a job's worker."""
     ws = workspace().make()
+    if options.given and options.export:
+        raise LimitError("--import and --export cannot be given together; choose one")
+    if options.given or options.export:
+        return _exchange(ws, options)
     spec = RespondSpec(prompts=options.prompts).with_settings(options.settings)
     if options.job:
         return _work(ws, options, spec)
@@ -38,6 +45,14 @@ def run_respond(options: argparse.Namespace) -> Any:
 
     started = launch_respond(ws, options.run_id, spec)
     return wait_for_result(ws, started) if options.wait else started
+
+
+def _exchange(ws: Workspace, options: argparse.Namespace) -> Json:
+    from limit.responses.outputs import import_outputs, write_outputs
+
+    if options.given:
+        return import_outputs(ws, options.run_id, options.prompts, Path(options.given).expanduser())
+    return write_outputs(ws, options.run_id, options.prompts, Path(options.export))
 
 
 def _work(ws: Workspace, options: argparse.Namespace, spec: RespondSpec) -> Json:
@@ -53,5 +68,7 @@ def _work(ws: Workspace, options: argparse.Namespace, spec: RespondSpec) -> Json
 def respond_text(value: Json) -> str:
     """One sentence."""
     if "path" in value:
-        return f"{value['n']:,} answers in {value['path']}"
+        left = f"; {value['unanswered']:,} prompts have none" if value.get("unanswered") else ""
+        other = f"; {value['unknown']:,} answers to other prompts are left out" if value.get("unknown") else ""
+        return f"{value['n']:,} answers in {value['path']}{left}{other}"
     return f"job {value['job_id']} ({value['state']}) answers {value['prompt_set']} with run {value['run_id']}"

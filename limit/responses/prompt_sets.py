@@ -23,6 +23,8 @@ from limit.settings import Workspace, safe_name
 PREAMBLE = "Below is an instruction that describes a task. Write a response that appropriately completes the request."
 _BLOCK = re.compile(r"\s*###\s*Instruction:?[ \t]*\n(?P<text>.*?)\s*(?:###\s*Response:?\s*)?", re.DOTALL)
 PROMPT_FIELDS = ("instruction", "prompt", "question", "text")
+CATEGORY_FIELDS = ("category", "topic", "dataset", "subset")
+MAX_CATEGORY_CHARS = 80
 # Names under which the paper's own prompt files are known to its published counts.
 PAPER_STEMS = {"lima_test_prompts": "lima", "instructv3_test_prompts": "instruct-v3"}
 MAX_PROMPT_CHARS = 1_000_000
@@ -33,6 +35,7 @@ TURN_MARK = "\n\n[second turn]\n\n"
 _SCHEMA = pa.schema(
     [("prompt_id", pa.string()), ("position", pa.int64()), ("text", pa.string()), ("multiplicity", pa.int64())]
 )
+_TOPIC = pa.field("category", pa.string())  # in the files of sets whose prompts have topics
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Prompt:
     position: int
     text: str
     multiplicity: int
+    category: str | None = None
 
     def turns(self) -> list[str]:
         """The one or two questions of this prompt."""
@@ -57,7 +61,9 @@ def ensure_prompt_set(ws: Workspace, name_or_path: str, name: str | None = None)
     path = Path(name_or_path).expanduser()
     if path.is_file():
         stem = PAPER_STEMS.get(path.stem, re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-.") or "prompts")
-        return save_prompt_set(ws, name or stem, read_prompts(path), origin=path.name)
+        entries = read_entries(path)
+        texts, topics = [entry[0] for entry in entries], [entry[1] for entry in entries]
+        return save_prompt_set(ws, name or stem, texts, origin=path.name, categories=topics)
     if path.suffix or "/" in name_or_path:
         raise LimitError(f"there is no prompt file {name_or_path!r}; give a .txt, .json or .jsonl file")
     if not (ws.prompts / safe_name(name_or_path, "prompt set") / "prompt_set.json").is_file():
@@ -66,20 +72,24 @@ def ensure_prompt_set(ws: Workspace, name_or_path: str, name: str | None = None)
     return name_or_path
 
 
-def save_prompt_set(ws: Workspace, name: str, texts: Sequence[str], origin: str = "") -> str:
+def save_prompt_set(
+    ws: Workspace, name: str, texts: Sequence[str], origin: str = "", categories: Sequence[str | None] = ()
+) -> str:
     """Store prompts under `name` and return it; saving the same prompts again changes nothing.
 
+    `categories` are the topics of the texts, where they have any; they are no part of the set's identity.
     Raises LimitError when other prompts have that name already or a prompt is empty.
     """
     folder = ws.prompts / safe_name(name, "prompt set")
-    prompts = distinct(texts)
+    prompts = distinct(texts, categories)
     set_id = content_id([[prompt.prompt_id, prompt.multiplicity] for prompt in prompts])
     label = folder / "prompt_set.json"
     if label.is_file():
         if read_json(label).get("prompt_set_id") == set_id:
             return name
         raise LimitError(f"prompt set {name!r} exists with other prompts; give the file another name")
-    table = pa.Table.from_pylist([prompt.__dict__ for prompt in prompts], schema=_SCHEMA)
+    schema = _SCHEMA.append(_TOPIC) if any(prompt.category for prompt in prompts) else _SCHEMA
+    table = pa.Table.from_pylist([prompt.__dict__ for prompt in prompts], schema=schema)
     with atomic_path(folder / "prompts.parquet") as temporary:
         pq.write_table(table, temporary, compression="zstd")
     facts = {"prompt_set": name, "prompt_set_id": set_id, "origin": origin, "prompts": len(texts)}
@@ -91,7 +101,9 @@ def load_prompts(ws: Workspace, name: str) -> list[Prompt]:
     """The distinct prompts of a set in file order. Raises LimitError when there is no such set."""
     path = ws.prompts / ensure_prompt_set(ws, name) / "prompts.parquet"
     with explained(path):
-        rows = pq.read_table(path, columns=_SCHEMA.names).to_pylist()
+        file = pq.ParquetFile(path)
+        names = [name for name in (*_SCHEMA.names, _TOPIC.name) if name in file.schema_arrow.names]
+        rows = file.read(columns=names).to_pylist()
     return [Prompt(**row) for row in sorted(rows, key=lambda row: row["position"])]
 
 
@@ -105,8 +117,8 @@ def list_prompt_sets(ws: Workspace) -> list[Json]:
     return [read_json(path) for path in sorted(ws.prompts.glob("*/prompt_set.json"))]
 
 
-def distinct(texts: Sequence[str]) -> list[Prompt]:
-    """Prompts with copies counted; the first spelling and position stand. Raises LimitError on an empty prompt."""
+def distinct(texts: Sequence[str], categories: Sequence[str | None] = ()) -> list[Prompt]:
+    """Prompts with copies counted; the first spelling, position and topic stand. Raises LimitError on an empty one."""
     if not texts:
         raise LimitError("the prompt set is empty; give at least one prompt")
     rows: dict[str, list[Any]] = {}
@@ -115,12 +127,26 @@ def distinct(texts: Sequence[str]) -> list[Prompt]:
             raise LimitError(f"prompt {position + 1} is empty; remove it or write it out")
         if len(text) > MAX_PROMPT_CHARS:
             raise LimitError(f"prompt {position + 1} has {len(text):,} characters; at most {MAX_PROMPT_CHARS:,} work")
-        rows.setdefault(prompt_id(text), [position, text, 0])[2] += 1
-    return [Prompt(id_, position, text, copies) for id_, (position, text, copies) in rows.items()]
+        topic = categories[position] if position < len(categories) else None
+        rows.setdefault(prompt_id(text), [position, text, 0, topic])[2] += 1
+    return [Prompt(id_, *facts) for id_, facts in rows.items()]
 
 
 def read_prompts(path: Path) -> list[str]:
     """The prompts of a .txt, .json or .jsonl file, in order. Raises LimitError naming the file and the place."""
+    return [text for text, _ in read_entries(path)]
+
+
+def category_of(item: Any) -> str | None:
+    """The topic that an object of a file gives its prompt: its `category`, else AlpacaEval's `dataset`, on one line."""
+    if not isinstance(item, dict):
+        return None
+    named = next((item[name] for name in CATEGORY_FIELDS if isinstance(item.get(name), str) and item[name].strip()), "")
+    return " ".join(named.split())[:MAX_CATEGORY_CHARS] or None
+
+
+def read_entries(path: Path) -> list[tuple[str, str | None]]:
+    """Each prompt of a file with its topic, None where it has none. Raises LimitError as `read_prompts` does."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -134,14 +160,14 @@ def read_prompts(path: Path) -> list[str]:
     return prompts
 
 
-def _read_text(path: Path, text: str) -> list[str]:
+def _read_text(path: Path, text: str) -> list[tuple[str, str | None]]:
     """Blocks behind the preamble, or without any preamble one prompt a line."""
     if PREAMBLE not in text:
-        return [line.strip() for line in text.splitlines() if line.strip()]
+        return [(line.strip(), None) for line in text.splitlines() if line.strip()]
     head, *blocks = text.split(PREAMBLE)
     if head.strip():
         raise LimitError(f"{path} has text before its first {PREAMBLE[:30]!r}; remove {head.strip()[:40]!r}")
-    return [_from_block(path, number, block) for number, block in enumerate(blocks, 1)]
+    return [(_from_block(path, number, block), None) for number, block in enumerate(blocks, 1)]
 
 
 def _from_block(path: Path, number: int, block: str) -> str:
@@ -151,18 +177,18 @@ def _from_block(path: Path, number: int, block: str) -> str:
     return found["text"].rstrip()
 
 
-def _read_array(path: Path, text: str) -> list[str]:
+def _read_array(path: Path, text: str) -> list[tuple[str, str | None]]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise LimitError(f"{path} is not JSON: {error}") from None
     if not isinstance(value, list):
         raise LimitError(f"{path} holds no JSON array; give an array of prompts or of objects with 'instruction'")
-    return [_prompt_of(f"{path} row {number}", item) for number, item in enumerate(value, 1)]
+    return [(_prompt_of(f"{path} row {number}", item), category_of(item)) for number, item in enumerate(value, 1)]
 
 
-def _read_lines(path: Path, text: str) -> list[str]:
-    prompts = []
+def _read_lines(path: Path, text: str) -> list[tuple[str, str | None]]:
+    prompts: list[tuple[str, str | None]] = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -170,7 +196,7 @@ def _read_lines(path: Path, text: str) -> list[str]:
             item = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise LimitError(f"{path} line {number} is not JSON: {error}") from None
-        prompts.append(_prompt_of(f"{path} line {number}", item))
+        prompts.append((_prompt_of(f"{path} line {number}", item), category_of(item)))
     return prompts
 
 

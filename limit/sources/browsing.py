@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from limit.core import Json, LimitError
 from limit.settings import Workspace
@@ -17,7 +18,9 @@ from limit.sources.listing import sample_files, source_info
 from limit.sources.rows import read_rows
 
 PAGE = 25
-EDGES = 40  # bars of a length histogram
+COUNTS_KEPT = 64  # filters whose number of samples is remembered
+_COUNTED: dict[tuple[str, str, str, str], int] = {}
+Rows = npt.NDArray[np.int64]
 
 
 def browse(ws: Workspace, source: str, page: int = 1, size: int = PAGE, where: Filter | None = None) -> Json:
@@ -28,14 +31,17 @@ def browse(ws: Workspace, source: str, page: int = 1, size: int = PAGE, where: F
         total = int(info["rows"])
         page, pages = _clamp(page, size, total)
         numbers = np.arange((page - 1) * size, min(page * size, total))
+    elif chosen.is_subset_alone:
+        total = int(info["subsets"].get(chosen.subset, 0))
+        page, pages = _clamp(page, size, total)
+        numbers = _rows_of_subset(info, str(chosen.subset), (page - 1) * size, size)
     else:
         resolved = resolve_filter(ws, source, chosen)
         condition, values = resolved.sql()
-        total = _total(info, chosen, condition, values)
+        total = _count(info, condition, values)
         page, pages = _clamp(page, size, total)
         of_page = f"{resolved.order} limit {size} offset {(page - 1) * size}"
-        wanted = f"select row from samples where {condition} {of_page}"
-        numbers = np.array([row for (row,) in _query(info, wanted, values)], np.int64)
+        numbers = _numbers(_query(info, f"select row from samples where {condition} {of_page}", values))
     return {"rows": read_rows(info, numbers).to_pylist(), "total": total, "page": page, "pages": pages}
 
 
@@ -99,11 +105,36 @@ def lengths(ws: Workspace, source: str, subset: str | None = None) -> Json:
     }
 
 
-def _total(info: Json, where: Filter, condition: str, values: list[Any]) -> int:
-    """How many samples fit; for a subset alone the source's own facts tell."""
-    if where.is_subset_alone:
-        return int(info["subsets"].get(where.subset, 0))
-    return int(_query(info, f"select count(*) from samples where {condition}", values)[0][0])
+def _numbers(found: list[tuple[Any, ...]]) -> Rows:
+    return np.array([row for (row,) in found], np.int64)
+
+
+def _rows_of_subset(info: Json, subset: str, offset: int, size: int) -> Rows:
+    """The rows of one page of a subset; files that lie before or behind the page are not opened."""
+    found: list[Rows] = []
+    for place, facts in enumerate(info["files"]):
+        held = facts.get("subsets", {}).get(subset, 0) if "subsets" in facts else facts["rows"]
+        if "subsets" in facts and offset >= held:
+            offset -= held
+            continue
+        sql = f"select row from samples where subset = ? limit {size} offset {offset}"
+        files = slice(place, place + 1 if "subsets" in facts else None)
+        rows = _numbers(_query(info, sql, [subset], files))
+        found.append(rows)
+        size, offset = size - len(rows), 0
+        if size <= 0 or "subsets" not in facts:
+            break
+    return np.concatenate(found) if found else np.empty(0, np.int64)
+
+
+def _count(info: Json, condition: str, values: list[Any]) -> int:
+    """How many samples fit; remembered while pages of the same filter are turned."""
+    key = (info["path"], info["content_sha256"], condition, repr(values))
+    if key not in _COUNTED:
+        while len(_COUNTED) >= COUNTS_KEPT:
+            _COUNTED.pop(next(iter(_COUNTED)), None)
+        _COUNTED[key] = int(_query(info, f"select count(*) from samples where {condition}", values)[0][0])
+    return _COUNTED[key]
 
 
 def _clamp(page: int, size: int, total: int) -> tuple[int, int]:
@@ -111,11 +142,11 @@ def _clamp(page: int, size: int, total: int) -> tuple[int, int]:
     return min(max(1, page), pages), pages
 
 
-def _query(info: Json, sql: str, values: list[Any]) -> list[tuple[Any, ...]]:
-    """Run SQL in which `samples` is the source; one short-lived in-memory connection."""
+def _query(info: Json, sql: str, values: list[Any], which: slice = slice(None)) -> list[tuple[Any, ...]]:
+    """Run SQL in which `samples` is the source, or `which` of its files; one short-lived in-memory connection."""
     import duckdb
 
-    files = [str(file) for file in sample_files(info)]
+    files = [str(file) for file in sample_files(info)[which]]
     with duckdb.connect(":memory:", config={"memory_limit": "1GB", "threads": 2}) as connection:
         relation = connection.read_parquet(files)
         relation.create_view("samples")

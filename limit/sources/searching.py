@@ -1,6 +1,8 @@
 """Find samples by words, exact text or regular expression.
 
-Words use a full-text index (SQLite FTS5, contentless, built once by a job) where there is one. Everything else is a
+Words use a full-text index (SQLite FTS5, built once by a job) where there is one: contentless, without positions, and
+in shards of half a million rows, because looking up the beginning of a word costs as much as all rows that hold such
+words, and the first shards already fill a page. Everything else is a
 scan that is bounded in time, says how far it came, and goes on from there. Regular expressions run in RE2, whose time
 grows with the text alone, so no pattern can hang the page.
 """
@@ -32,7 +34,12 @@ Mode = Literal["words", "exact", "regex"]
 MODES: tuple[Mode, ...] = ("words", "exact", "regex")
 FILTERED_AT_ONCE = 100  # hits of the index that are looked up for a filter
 INDEX_FROM_ROWS = 200_000  # a smaller source is scanned as fast
-_WORD = re.compile(r"\w+", re.UNICODE)
+SHARD_ROWS = 1 << 19  # rows of the index in one table
+_WORD = re.compile(r"[^\W_]+")  # as FTS5's unicode61 cuts words: letters and digits
+_CREATE = (
+    "create virtual table shard_{} using fts5(text, content='', columnsize=0, detail=none,"
+    " tokenize='unicode61 remove_diacritics 2')"
+)
 
 
 @dataclass(frozen=True)
@@ -81,8 +88,10 @@ def count_words(ws: Workspace, source: str, query: str) -> int | None:
     if not info["indexed"] or not words:
         return None
     with _open_index(Path(info["path"]) / INDEX_NAME) as index:
-        found = index.execute("select count(*) from samples where samples match ?", [_match(words)]).fetchone()
-    return int(found[0])
+        return sum(
+            int(index.execute(f"select count(*) from shard_{n} where shard_{n} match ?", [_match(words)]).fetchone()[0])
+            for n in range(_shards(info))
+        )
 
 
 def build_index(ws: Workspace, source: str, context: JobContext) -> Json:
@@ -93,44 +102,70 @@ def build_index(ws: Workspace, source: str, context: JobContext) -> Json:
     with atomic_path(target) as temporary:
         temporary.unlink()
         with contextlib.closing(sqlite3.connect(temporary)) as index:
-            index.executescript(
-                "pragma journal_mode=off; pragma synchronous=off; pragma cache_size=-65536;"
-                "create virtual table samples using fts5(prompt, response, content='', columnsize=0,"
-                " tokenize='unicode61 remove_diacritics 2');"
-            )
+            index.executescript("pragma journal_mode=off; pragma synchronous=off; pragma cache_size=-65536;")
+            made = -1
             for first, table in _text_groups(info, 0):
-                rows = zip(
-                    range(first, first + len(table)),
-                    *(table[c].to_pylist() for c in ("prompt", "response")),
-                    strict=True,
-                )
-                index.executemany("insert into samples(rowid, prompt, response) values (?, ?, ?)", rows)
+                for number, rows in _by_shard(first, table):
+                    if number > made:
+                        _finish(index, made)
+                        index.execute(_CREATE.format(number))
+                        made = number
+                    index.executemany(f"insert into shard_{number}(rowid, text) values (?, ?)", rows)
                 done += len(table)
                 context.progress(done, info["rows"])
                 if context.stop_requested():
                     raise LimitError(f"the index of {source!r} was stopped at row {done:,}; start it again when needed")
-            index.execute("insert into samples(samples) values ('optimize')")
+            _finish(index, made)
             index.commit()
     return {"source": source, "rows": done, "bytes": target.stat().st_size, "path": str(target)}
 
 
+def _shards(info: Json) -> int:
+    return -(-int(info["rows"]) // SHARD_ROWS)
+
+
+def _by_shard(first: int, table: pa.Table) -> Iterator[tuple[int, Iterator[tuple[int, str]]]]:
+    """(row, text) pairs of a row group, cut where a shard ends."""
+    start = 0
+    while start < len(table):
+        shard = (first + start) // SHARD_ROWS
+        end = min(len(table), (shard + 1) * SHARD_ROWS - first)
+        piece = table.slice(start, end - start)
+        texts = zip(piece["prompt"].to_pylist(), piece["response"].to_pylist(), strict=True)
+        numbered = zip(range(first + start, first + end), texts, strict=True)
+        yield shard, ((row, f"{prompt}\n{response}") for row, (prompt, response) in numbered)
+        start = end
+
+
+def _finish(index: sqlite3.Connection, shard: int) -> None:
+    """Merge what was written of a shard, so that a word is found in one place."""
+    if shard >= 0:
+        index.execute(f"insert into shard_{shard}(shard_{shard}) values ('optimize')")
+
+
 def _indexed(info: Json, words: list[str], limit: int, start_row: int, chosen: Resolved | None, halt: Halt) -> Json:
-    sql = "select rowid from samples where samples match ? and rowid >= ? order by rowid limit ?"
     numbers: list[int] = []
-    next_row: int | None = start_row
+    next_row, total = start_row, int(info["rows"])
     with _open_index(Path(info["path"]) / INDEX_NAME) as index:
-        while next_row is not None and len(numbers) <= limit:
-            most = limit + 1 if chosen is None else FILTERED_AT_ONCE
+        while next_row < total and len(numbers) <= limit:
+            shard = next_row // SHARD_ROWS
+            most = limit + 1 - len(numbers) if chosen is None else FILTERED_AT_ONCE
+            sql = f"select rowid from shard_{shard} where shard_{shard} match ? and rowid >= ? order by rowid limit ?"
             hits = [row for (row,) in index.execute(sql, [_match(words), next_row, most])]
             numbers += hits if chosen is None else _that_fit(info, hits, chosen)
-            next_row = hits[-1] + 1 if len(hits) == most else None
+            next_row = hits[-1] + 1 if len(hits) == most else (shard + 1) * SHARD_ROWS
             if halt.now():
                 break
     if len(numbers) > limit:
         next_row = numbers[limit]
-    rows = read_rows(info, np.array(numbers[:limit], np.int64)).to_pylist()
-    scanned = info["rows"] if next_row is None or chosen is None else next_row
-    return {"rows": rows, "next_row": next_row, "complete": next_row is None, "scanned": scanned, "used_index": True}
+    ended = next_row >= total
+    return {
+        "rows": read_rows(info, np.array(numbers[:limit], np.int64)).to_pylist(),
+        "next_row": None if ended else next_row,
+        "complete": ended,
+        "scanned": min(next_row, total),
+        "used_index": True,
+    }
 
 
 def _that_fit(info: Json, numbers: list[int], chosen: Resolved) -> list[int]:
@@ -158,7 +193,7 @@ def _open_index(path: Path) -> Iterator[sqlite3.Connection]:
 def _matcher(query: str, words: list[str], mode: Mode) -> Callable[[pa.Table], Any]:
     """A function from a table of texts to a mask of its matching rows."""
     if mode == "words" and words:
-        patterns = [rf"(?i)(?:^|\W){re.escape(word)}" for word in words[:32]]
+        patterns = [rf"(?i)(?:^|[^\pL\pN]){re.escape(word)}" for word in words[:32]]
     elif mode == "regex":
         patterns = [query]
     else:

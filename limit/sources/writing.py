@@ -43,6 +43,7 @@ class SampleWriter:
         self._seen = DuplicateCounter()
         self._digests = array("Q")
         self._files: list[tuple[Path, int]] = []
+        self._file_subsets: list[Counter[str]] = []
         self._open: pq.ParquetWriter | None = None
 
     def __enter__(self) -> Self:
@@ -61,8 +62,11 @@ class SampleWriter:
             self._flush()
 
     def files(self) -> list[Json]:
-        """Name, rows and sha256 of each file, after the block has ended."""
-        return [{"name": path.name, "rows": rows, "sha256": file_sha256(path)} for path, rows in self._files]
+        """Name, rows, rows by subset and sha256 of each file, after the block has ended."""
+        return [
+            {"name": path.name, "rows": rows, "subsets": dict(sorted(subsets.items())), "sha256": file_sha256(path)}
+            for (path, rows), subsets in zip(self._files, self._file_subsets, strict=True)
+        ]
 
     def content_sha256(self) -> str:
         """Order-independent hash of everything added."""
@@ -84,6 +88,7 @@ class SampleWriter:
             self._digests.append(int.from_bytes(digest, "little"))
         with explained(self.folder):
             self._write(as_batch(self.source, self.rows, batch, ids))
+        self._file_subsets[-1].update(item.subset for item in batch)
 
     def _write(self, batch: object) -> None:
         if self._open is None or self._files[-1][1] >= FILE_ROWS:
@@ -93,6 +98,7 @@ class SampleWriter:
                 path, SCHEMA, compression="zstd", use_dictionary=DICTIONARY_COLUMNS, write_statistics=STATISTICS_COLUMNS
             )
             self._files.append((path, 0))
+            self._file_subsets.append(Counter())
         self._open.write_batch(batch, row_group_size=ROW_GROUP)
         path, rows = self._files[-1]
         self._files[-1] = (path, rows + batch.num_rows)  # type: ignore[attr-defined]

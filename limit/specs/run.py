@@ -21,18 +21,23 @@ class Recipe(Spec):
     epsilon: float = option("term that keeps the update finite", default=1e-8, gt=0, advanced=True)
     weight_decay: float = option("decay of weights per step", default=0.0, ge=0, advanced=True)
     schedule: Literal["linear", "cosine", "constant"] = option("learning rate after the warm-up", default="linear")
-    warmup_steps: int = option("steps of linear warm-up", default=50, ge=0)
-    epochs: float = option("passes over the mix", default=3.0, gt=0)
-    max_steps: int | None = option("stop after this many steps, whatever the epochs", default=None, ge=1, advanced=True)
-    stop_after_epoch: int | None = option(
-        "end here although the schedule runs on to `epochs` (the paper judged epoch 4 or 6 of 10)", default=None, ge=1
+    warmup_steps: int = option("steps of linear warm-up", default=50, ge=0, le=100_000_000)
+    epochs: float = option("passes over the mix", default=3.0, gt=0, le=10_000)
+    max_steps: int | None = option(
+        "stop after this many steps, whatever the epochs", default=None, ge=1, le=100_000_000, advanced=True
     )
-    global_batch_size: int = option("samples in one optimizer step", default=48, ge=1)
+    stop_after_epoch: int | None = option(
+        "end here although the schedule runs on to `epochs` (the paper judged epoch 4 or 6 of 10)",
+        default=None,
+        ge=1,
+        le=10_000,
+    )
+    global_batch_size: int = option("samples in one optimizer step", default=48, ge=1, le=1_000_000)
     drop_last: bool = option("leave out the last, smaller batch of an epoch", default=False, advanced=True)
     micro_batch_size: int = option(
-        "samples on one device at a time; halved by itself when memory runs out", default=4, ge=1
+        "samples on one device at a time; halved by itself when memory runs out", default=4, ge=1, le=1_000_000
     )
-    max_seq_len: int = option("tokens of a sample beyond which it is cut", default=2048, ge=8)
+    max_seq_len: int = option("tokens of a sample beyond which it is cut", default=2048, ge=8, le=10_000_000)
     precision: Literal["auto", "fp32", "bf16"] = option("number format of weights in the forward pass", default="auto")
     grad_clip_norm: float = option("largest gradient norm; 0 leaves gradients alone", default=1.0, ge=0)
     packing: bool = option("pack several samples in one row, each attending only to itself", default=True)
@@ -43,14 +48,23 @@ class Recipe(Spec):
         "recompute activations to save memory", default="auto"
     )
     template: Template = option("prompt template around each sample", default="alpaca")
-    lora_rank: int = option("rank of the low-rank update", default=16, ge=1, advanced=True)
-    lora_alpha: int = option("scale of the low-rank update", default=32, ge=1, advanced=True)
+    lora_rank: int = option("rank of the low-rank update", default=16, ge=1, le=100_000, advanced=True)
+    lora_alpha: int = option("scale of the low-rank update", default=32, ge=1, le=10_000_000, advanced=True)
     lora_dropout: float = option("dropout inside the low-rank update", default=0.05, ge=0, le=1, advanced=True)
     save_every_epochs: float | None = option(
         "write a checkpoint this often; empty: as needed to resume", default=None, gt=0
     )
-    keep_checkpoints: int = option("how many resume checkpoints stay on disk", default=2, ge=1, advanced=True)
-    held_out_per_part: int = option("samples of each part kept out of training to watch its loss", default=32, ge=0)
+    keep_checkpoints: int = option(
+        "how many resume checkpoints stay on disk", default=2, ge=1, le=10_000, advanced=True
+    )
+    held_out_per_part: int = option(
+        "samples of each part kept out of training to watch its loss", default=32, ge=0, le=1_000_000
+    )
+
+    def check(self) -> None:
+        for name in ("beta1", "beta2", "lora_dropout"):
+            if getattr(self, name) >= 1:
+                raise LimitError(f"Recipe.{name} is {getattr(self, name)}; it must be less than 1")
 
 
 class RunSpec(Spec):

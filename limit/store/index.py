@@ -81,6 +81,13 @@ class Store:
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
 
+    def columns(self, sql: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run one query and return its columns as numpy arrays, for what is computed over many rows."""
+        with contextlib.closing(self._connection.cursor()) as cursor:
+            cursor.execute(sql, parameters)
+            found: dict[str, Any] = cursor.fetchnumpy()
+            return found
+
     def path_of(self, file: str) -> Path:
         """Where the file of an indexed row lies."""
         origin, colon, name = file.partition(":")

@@ -11,10 +11,10 @@ from limit import charts
 from limit.formats import accuracy, accuracy_interval, count
 from limit.gauntlet.results import protocol_differences, read_eval
 from limit.store import Store
-from limit.store.queries_gauntlet import best_evals, evals, gauntlet_rows, protocol_text, task_rows
-from limit.store.queries_published import paper_gauntlet
+from limit.store.queries_gauntlet import best_evals, evals, protocol_text, task_rows
 from limit.store.queries_runs import runs
 from limit.store.schema import Row
+from limit.ui.gauntlet_bars import AVERAGE, bar_rows, dot_rows
 from limit.ui.gauntlet_items import eval_folder, show_items
 from limit.ui.gauntlet_launch import show_launch
 from limit.ui.overview import palette_for
@@ -28,12 +28,12 @@ RULE_WORDS = {
     "acc": "summed log-probability, as lm-evaluation-harness's acc",
     "acc_norm": "summed log-probability per character, as its acc_norm",
 }
-AVERAGE = charts.PANELS[0]
-# Six panels need room: on a phone they scroll inside their own box. Streamlit measures the chart's parent.
+PHONE_PANEL_PX = 235
+# Six panels need room: a phone gets them one below the other, as a figure of its own.
 STYLE = """
 <style>
-.st-key-panels { overflow-x: auto; }
-.st-key-panels > div, .st-key-panels [data-testid="stPlotlyChart"] { min-width: 780px; }
+@media (max-width: 640px) { .st-key-panels { display: none; } }
+@media (min-width: 641px) { .st-key-panels_phone { display: none; } }
 </style>
 """
 
@@ -46,10 +46,10 @@ def show() -> None:
         heads = {row["eval_id"]: row for row in evals(store)}
         version, rule, with_paper = _choices(heads)
         chosen = _evaluations(store, {key: row for key, row in heads.items() if row["version"] == version})
-        rows = _rows(store, chosen, rule, with_paper)
+        rows = bar_rows(store, chosen, RULES[rule], with_paper)
         _bars(store, rows, [heads[key] for key in chosen], rule, with_paper)
         if chosen:
-            _tasks(store, chosen, heads, rule)
+            _tasks(store, chosen, heads, rule, rows)
         elif not heads:
             next_step("No evaluations of your own yet; the bars are the paper's.", "pages/launch.py", "Launch one")
         show_launch(store)
@@ -101,46 +101,15 @@ def _evaluations(store: Store, heads: dict[str, Row]) -> list[str]:
     return picked
 
 
-def _rows(store: Store, chosen: Sequence[str], rule: str, with_paper: bool) -> list[Row]:
-    """Rows of the panels: the paper's first, then one's own."""
-    column = RULES[rule]
-    own = gauntlet_rows(store, chosen) if column is None else _rule_rows(store, chosen, column)
-    paper = [{**row, "label": f"{row['label']} (paper)" if own else row["label"]} for row in paper_gauntlet(store)]
-    return [*(paper if with_paper else []), *own]
-
-
-def _rule_rows(store: Store, chosen: Sequence[str], column: str) -> list[Row]:
-    """Category means by another rule than the Gauntlet's; tasks that have no such rule keep their own accuracy."""
-    frame = pd.DataFrame(task_rows(store, chosen))
-    if frame.empty:
-        return []
-    value = frame[column].astype(float).fillna(frame["accuracy"].astype(float))
-    frame["value"] = (value - frame["baseline"]) / (1 - frame["baseline"])
-    heads = {(row["eval_id"], row["category"]): row for row in gauntlet_rows(store, chosen)}
-    means = frame.groupby(["eval_id", "category"])["value"].mean().to_dict()
-    found = []
-    for (eval_id, category), head in heads.items():
-        if category == AVERAGE:
-            parts = [means[eval_id, panel] for panel in charts.PANELS[1:] if (eval_id, panel) in means]
-            score = sum(parts) / len(parts) if parts else None
-        else:
-            score = means.get((eval_id, category))
-        found.append({**head, "score": score, "low": None, "high": None})
-    return found
-
-
 def _bars(store: Store, rows: list[Row], heads: Sequence[Row], rule: str, with_paper: bool) -> None:
     own = [row for row in rows if row.get("eval_id")]
     shown = [row for row in rows if row["score"] is not None or not row.get("eval_id")]
     st.html(STYLE)
-    event = chart(
-        charts.gauntlet_panels(shown, palette_for(store)),
-        charts.panels_alt(shown),
-        key="panels",
-        on_select="rerun",
-        selection_mode="points",
-    )
-    _follow(event)
+    palette, alt = palette_for(store), charts.panels_alt(shown)
+    panels = len({row["category"] for row in shown} & set(charts.PANELS)) or 1
+    phone = charts.gauntlet_panels(shown, palette, columns=1, height=PHONE_PANEL_PX * panels + 60)
+    for key, figure in (("panels", charts.gauntlet_panels(shown, palette)), ("panels_phone", phone)):
+        _follow(chart(figure, alt, key=key, on_select="rerun", selection_mode="points"))
     note_line(
         protocol="; ".join(dict.fromkeys(protocol_text(head) for head in heads)) or None,
         rule=f"{rule}, {RULE_WORDS[rule]}" if own else None,
@@ -205,9 +174,9 @@ def _table(rows: Sequence[Row]) -> None:
     st.download_button("CSV", table.to_csv(index=False), "gauntlet.csv", "text/csv", icon=":material/download:")
 
 
-def _tasks(store: Store, chosen: Sequence[str], heads: dict[str, Row], rule: str) -> None:
+def _tasks(store: Store, chosen: Sequence[str], heads: dict[str, Row], rule: str, bars: Sequence[Row]) -> None:
     """One category's tasks as dots, then one task's items."""
-    everything = task_rows(store, chosen)
+    everything = dot_rows(task_rows(store, chosen), bars)
     categories = list(dict.fromkeys(row["category"] for row in everything))
     if not categories:
         return
@@ -224,6 +193,7 @@ def _tasks(store: Store, chosen: Sequence[str], heads: dict[str, Row], rule: str
     note_line(
         n=f"{count(sum(row['n'] or 0 for row in rows))} answers",
         interval="95 % bootstrap over items" if not column else None,
+        zero="what guessing gives",
         near_ties=f"{sum(row['near_ties'] or 0 for row in rows):,}",
         nan=f"{sum(row['nan'] or 0 for row in rows):,}",
     )

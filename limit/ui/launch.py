@@ -57,8 +57,8 @@ def show() -> None:
 
 
 def _show_form(ws: Workspace, mixes: dict[str, Any]) -> None:
-    left, right = st.columns([3, 2], gap="large")
     clone = _clone(ws)
+    left, right = st.columns([3, 2], gap="large")
     with left:
         model = _choose_model(ws, clone)
         chosen = _choose_mixes(mixes, clone)

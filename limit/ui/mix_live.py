@@ -11,6 +11,7 @@ from limit.core import Json
 from limit.mixes.alignment import align
 from limit.mixes.contents import Measure, describe_spec
 from limit.mixes.draw import draw_parts
+from limit.mixes.listing import shares_short_of
 from limit.mixes.style import style_of
 from limit.settings import Workspace
 from limit.sources.listing import source_info
@@ -54,6 +55,8 @@ def live_panel(ws: Workspace, spec: MixSpec) -> Json:
     )
     for column, (name, value, help) in zip(st.columns(len(figures)), figures, strict=True):
         column.metric(name, value, help=help)
+    if short := shares_short_of(spec, found["rows"]):
+        st.caption(plain(f"{short[0].upper()}{short[1:]}."))
     _composition(found)
     return found
 

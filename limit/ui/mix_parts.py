@@ -133,18 +133,22 @@ def _filters(part: Json, key: str) -> None:
 
 
 def _exclusions(ws: Workspace, held: Json) -> None:
-    """Samples that people excluded on the Samples page, and what was excluded by checks."""
-    marked = excluded_ids(ws, [part["source"] for part in held["parts"]])
-    others = [sample_id for sample_id in held["exclude"] if sample_id not in marked]
-    if marked:
-        use = st.toggle(
-            f"Leave out {len(marked):,} samples marked 'exclude'",
-            bool(set(marked) & set(held["exclude"])),
-            key=f"marked-{held['version']}",
-        )
-        held["exclude"] = sorted([*others, *marked]) if use else others
+    """Samples that people or judges marked, and what was left out by checks."""
+    names = [part["source"] for part in held["parts"]]
+    excluded = set(excluded_ids(ws, names))
+    flagged = set(excluded_ids(ws, names, flagged_too=True)) - excluded
+    others = set(held["exclude"]) - excluded - flagged
+    chosen = set(others)
+    for words, ids in (("marked 'exclude'", excluded), ("that are flagged", flagged)):
+        if ids and st.toggle(
+            f"Leave out {len(ids):,} samples {words}",
+            bool(ids & set(held["exclude"])),
+            key=f"{words}-{held['version']}",
+        ):
+            chosen |= ids
+    held["exclude"] = sorted(chosen)
     if others:
         st.caption(f"{len(others):,} samples left out by checks")
         if st.button("Take them back"):
-            held["exclude"] = [sample_id for sample_id in held["exclude"] if sample_id in marked]
+            held["exclude"] = sorted(chosen - others)
             st.rerun()

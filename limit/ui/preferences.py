@@ -10,16 +10,17 @@ import streamlit as st
 from limit import charts
 from limit.core import read_jsonl
 from limit.formats import count, percent, percent_interval
-from limit.judge.judgments import unique_rows
+from limit.judge.judgments import Comparison, unique_rows
+from limit.judge.quality import unchecked_judges
 from limit.store import Store
 from limit.store.queries_preferences import comparisons
 from limit.store.queries_published import paper_preferences
 from limit.store.schema import Row
 from limit.ui.overview import palette_for
-from limit.ui.preferences_detail import show_comparison
+from limit.ui.preferences_detail import comparison_of, show_comparison
 from limit.ui.preferences_forms import show_forms
 from limit.ui.preferences_ranking import show_ranking
-from limit.ui.shell import chart, errors_in_words, note_line, open_store, page_head, plain
+from limit.ui.shell import chart, errors_in_words, note_line, open_store, open_workspace, page_head, plain
 
 PAPER, OWN = "The paper", "Your comparisons"
 ORDERS = {
@@ -67,6 +68,7 @@ def _paper(store: Store) -> None:
         n=f"{count(sum(row['rows'] for row in rows))} verdicts on {name}, three seeds a pair (ticks)",
         rule="wins over wins and losses in each seed, invalid left out, mean over seeds",
         whisker="95 % bootstrap over prompts",
+        dotted="half of the decided verdicts",
         judge=rows[0]["judge"],
         source=rows[0]["source"],
     )
@@ -126,13 +128,33 @@ def _own(store: Store, rows: Sequence[Row]) -> None:
         rule="wins over wins and losses in each seed, ties and invalid left out, mean over seeds",
         order=order_words(rows),
         whisker="95 % bootstrap over distinct prompts",
-        dotted="50 %: no preference",
+        dotted="half of the decided verdicts: no preference",
     )
+    _name_unchecked(store, rows)
     show_ranking(rows, lambda row: _rows_of(store, row["comparison_id"]))
     by_id = {row["comparison_id"]: row for row in rows}
     names = {id_: f"{row['label']} · {row['prompt_set']} · {row['judge']}" for id_, row in by_id.items()}
     id_ = _choose(names)
     show_comparison(store, by_id[id_], _rows_of(store, id_), palette_for(store))
+
+
+def _name_unchecked(store: Store, rows: Sequence[Row]) -> None:
+    """Which bars are a judge's scores rather than a preference that readers have confirmed."""
+    judged = [row for row in rows if row["kind"] == "judged"]
+    found = _unchecked(tuple(row["comparison_id"] for row in judged), store.version, [comparison_of(r) for r in judged])
+    if found:
+        names = ", ".join(sorted({row["judge"] or "unknown judge" for row in judged if row["comparison_id"] in found}))
+        bars = "this bar shows" if len(found) == 1 else f"{count(len(found))} bars show"
+        st.caption(
+            plain(f"Not checked on verdicts of people or GPT-4: {names}; {bars} a judge's scores, not a preference."),
+            text_alignment="left",
+        )
+
+
+@st.cache_data(max_entries=8, show_spinner="Looking which judges were checked")
+def _unchecked(ids: tuple[str, ...], version: int, _comparisons: list[Comparison]) -> set[str]:
+    del ids, version  # part of the cache key only
+    return {comparison.comparison_id for comparison in unchecked_judges(open_workspace(), _comparisons)}
 
 
 def order_words(rows: Sequence[Row]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import TypedDict
 
 import streamlit as st
 
@@ -12,9 +13,11 @@ from limit.access import may
 from limit.core import Json
 from limit.formats import count
 from limit.judge.annotations import import_files
-from limit.judge.checks import launch_check
+from limit.judge.checks import launch_check, sample_pairs
+from limit.judge.estimate import estimate, estimate_words
 from limit.judge.judgments import list_comparisons
-from limit.judge.requests import launch_judge
+from limit.judge.requests import build_request, launch_judge
+from limit.judge.worker import pair_answers
 from limit.responses.prompt_sets import list_prompt_sets
 from limit.responses.response_sets import list_response_sets
 from limit.runs import list_runs
@@ -22,6 +25,14 @@ from limit.settings import safe_name
 from limit.specs.judge import JudgeSpec
 from limit.store import Store
 from limit.ui.shell import errors_in_words, open_workspace, plain
+
+
+class Limits(TypedDict):
+    """What judging may use; None sets no limit."""
+
+    budget_usd: float | None
+    budget_tokens: int | None
+
 
 JUDGES = {
     "Rubric (a program, for the embedded study)": "rubric",
@@ -89,10 +100,14 @@ def _judge_form() -> None:
     baseline = left.selectbox("Baseline", runs, format_func=lambda run_id: names.get(run_id, run_id))
     others = [run_id for run_id in runs if run_id != baseline]
     candidate = right.selectbox("Candidate", others, format_func=lambda run_id: names.get(run_id, run_id))
-    judge, budget = _choose_judge("run")
-    if st.button("Judge", type="primary"):
+    judge, limits = _choose_judge("run")
+    if judge["model"] or judge["backend"] == "rubric":
         spec = _judge_of(judge)
-        _started(launch_judge(ws, baseline, candidate, prompts, spec, budget_usd=budget or None))
+        pairs, found = pair_answers(ws, build_request(ws, baseline, candidate, prompts, spec))
+        left_out = f"; {count(found['unpaired'])} prompts with one answer are left out" if found["unpaired"] else ""
+        st.caption(plain(f"{estimate_words(estimate(ws, spec, pairs))}{left_out}"))
+    if st.button("Judge", type="primary"):
+        _started(launch_judge(ws, baseline, candidate, prompts, _judge_of(judge), **limits))
 
 
 def _check_form() -> None:
@@ -103,24 +118,38 @@ def _check_form() -> None:
         return
     source = st.selectbox("Verdicts to compare with", list(known), format_func=lambda id_: known[id_])
     many = st.number_input("Pairs, drawn by hash", 10, 2000, 100, step=10)
-    judge, budget = _choose_judge("check")
+    judge, limits = _choose_judge("check")
+    if judge["model"] or judge["backend"] == "rubric":
+        spec = _judge_of(judge)
+        st.caption(plain(estimate_words(estimate(ws, spec, sample_pairs(ws, source, int(many))))))
     if st.button("Check", type="primary"):
-        _started(launch_check(ws, source, _judge_of(judge), int(many), budget_usd=budget or None))
+        _started(launch_check(ws, source, _judge_of(judge), int(many), **limits))
 
 
-def _choose_judge(form: str) -> tuple[dict[str, str], float]:
-    """What was chosen of a judge's settings, and the budget; `form` keeps the widgets of two forms apart."""
+def _choose_judge(form: str) -> tuple[dict[str, str], Limits]:
+    """What was chosen of a judge's settings, and what it may use; `form` keeps the widgets of two forms apart."""
     backend = JUDGES[st.selectbox("Judge", list(JUDGES), key=f"{form}-judge")]
-    model, url, key_env, budget = "", "", "OPENAI_API_KEY", 0.0
+    model, url, key_env = "", "", "OPENAI_API_KEY"
+    limits: Limits = {"budget_usd": None, "budget_tokens": None}
     if backend != "rubric":
         left, right = st.columns(2)
         example = "gpt-4o-mini" if backend == "openai" else "folder, run or hub id"
-        model = left.text_input("Model", placeholder=example, key=f"{form}-model")
+        model = left.text_input("Model", placeholder=example, key=f"{form}-model").strip()
     if backend == "openai":
-        url = right.text_input("Address", placeholder="https://api.openai.com/v1", key=f"{form}-url")
+        url = right.text_input("Address", placeholder="https://api.openai.com/v1", key=f"{form}-url").strip()
         key_env = left.text_input("Variable or secret that holds the key", value="OPENAI_API_KEY", key=f"{form}-key")
-        budget = right.number_input("Budget in USD", min_value=0.0, value=0.0, step=0.5, key=f"{form}-budget")
-    return {"backend": backend, "model": model, "base_url": url, "key_env": key_env}, budget
+        usd = right.number_input("Budget in USD", 0.0, value=None, step=0.5, key=f"{form}-budget", placeholder="none")
+        tokens = right.number_input(
+            "Budget in tokens",
+            min_value=0,
+            value=None,
+            step=10_000,
+            key=f"{form}-tokens",
+            placeholder="none",
+            help="Instead of USD, where nobody knows the judge's price.",
+        )
+        limits = {"budget_usd": usd, "budget_tokens": None if tokens is None else int(tokens)}
+    return {"backend": backend, "model": model, "base_url": url, "key_env": key_env.strip()}, limits
 
 
 def _judge_of(settings: dict[str, str]) -> JudgeSpec:

@@ -22,9 +22,9 @@ NAMES = {
 }
 
 
-def show_readings(row: Row, comparison: Comparison, rows: list[Row], palette: charts.Palette) -> None:
+def show_readings(row: Row, comparison: Comparison, rows: list[Row], mark: str, palette: charts.Palette) -> None:
     """A bar per reading, what each counts, and whether they agree."""
-    found = _readings(row["comparison_id"], len(rows), comparison, rows)
+    found = _readings(row["comparison_id"], mark, comparison, rows)
     bars = [_bar(row, reading) for reading in found]
     chart(charts.preference_bars(bars, palette), charts.preference_alt(bars), key="rubric-readings")
     st.markdown(plain(agreement(found)))
@@ -38,7 +38,8 @@ def show_readings(row: Row, comparison: Comparison, rows: list[Row], palette: ch
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _readings(comparison_id: str, n: int, _comparison: Comparison, _rows: list[Row]) -> list[Json]:
+def _readings(comparison_id: str, mark: str, _comparison: Comparison, _rows: list[Row]) -> list[Json]:
+    del comparison_id, mark  # part of the cache key only
     return readings(_comparison, _rows)
 
 

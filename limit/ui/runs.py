@@ -22,7 +22,7 @@ from limit.ui.runs_live import (
     signature,
     train_folder,
 )
-from limit.ui.runs_mix import mix_bars
+from limit.ui.runs_mix import CELL_WIDTH, mix_bars
 from limit.ui.runs_spark import spark
 from limit.ui.runs_where import show_where
 from limit.ui.shell import errors_in_words, next_step, open_workspace
@@ -112,17 +112,17 @@ def _show_history(ws: Workspace, ended: list[Json]) -> None:
         hide_index=True,
         column_order=(
             "Name",
-            "Kind",
             *(["Mix"] if any(bars) else []),
             "State",
-            "Reason",
-            "What to do",
             "Progress",
             "Loss",
+            "Reason",
+            "What to do",
             "GPU",
             "Started",
             "Took",
             "Ended",
+            "Kind",
             "By",
             "Id",
         ),
@@ -133,8 +133,9 @@ def _show_history(ws: Workspace, ended: list[Json]) -> None:
         placeholder="",
         alt="Jobs that have ended, newest first: name, state with its reason, what to do, duration and time of end",
         column_config={
-            "Name": st.column_config.TextColumn(width="large"),
-            "Mix": st.column_config.ImageColumn(width=150, help="Rows by source; open the run for their names"),
+            "Name": st.column_config.TextColumn(width=370),
+            "Mix": st.column_config.ImageColumn(width=CELL_WIDTH, help="Rows by source; open the run for their names"),
+            "Reason": st.column_config.TextColumn(width="medium"),
             "What to do": st.column_config.TextColumn(width="medium"),
             "Loss": st.column_config.LineChartColumn(width="small"),
             "Progress": st.column_config.ProgressColumn(width="small", format="percent", help="Steps made of all"),

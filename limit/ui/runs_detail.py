@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -15,12 +14,14 @@ from limit.charts.palette import Palette
 from limit.core import Json, LimitError, read_json, read_jsonl
 from limit.formats import count, duration, size, tokens
 from limit.settings import Workspace
-from limit.ui.runs_live import device_words, job_link, keep_going, progress, state_words, train_folder
+from limit.ui.runs_live import device_words, figures, job_link, keep_going, progress, state_words, train_folder
 from limit.ui.runs_mix import show_mix_bar
+from limit.ui.runs_spark import is_number
 from limit.ui.shell import chart, errors_in_words, is_dark, note_line, plain, show_text
 
 TICK_S = 2.0
 LOG_LINES = 200
+LAST_LINES = 30
 BADGES = {"finished": "green", "failed": "red", "lost": "orange", "stopped": "gray", "queued": "gray"}
 
 
@@ -49,10 +50,10 @@ def draw_head(ws: Workspace, job_id: str) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.badge(plain(state_words(now)), color=BADGES.get(now["state"], "blue"))  # type: ignore[arg-type]
             st.caption(plain(" · ".join(_facts(job))))
-        _show_reason(now)
+        _show_reason(ws, job)
         if now["state"] in jobs.ACTIVE:
             progress(now)
-        _show_figures(now)
+        _show_figures(now, figures(ws, job))
         show_buttons(ws, job)
 
 
@@ -65,34 +66,35 @@ def _facts(job: Json) -> list[str]:
     return [*words, f"by {job['created_by']}"] if job.get("created_by") else words
 
 
-def _show_reason(now: Json) -> None:
-    """Why it ended badly and what to change; why a stop takes a moment."""
+def _show_reason(ws: Workspace, job: Json) -> None:
+    """Why it ended badly, what to change and how the log ends; why a stop takes a moment."""
+    now = job["status"]
     if now["state"] in ("failed", "lost"):
-        advice = f"\n\n{plain(now['what_to_do'])}" if now["what_to_do"] else ""
-        st.error(f"**{plain(now['reason'] or 'no reason is known')}**{advice}", icon=":material/error:")
+        reason = str(now["reason"] or "no reason is known")
+        advice = f"\n\n{plain(now['what_to_do'])}" if now["what_to_do"] and ";" not in reason else ""
+        st.error(f"**{plain(reason)}**{advice}", icon=":material/error:")
+        with st.expander(f"The last {LAST_LINES} lines of its log"):
+            show_text(
+                "\n".join(line[:2000] for line in jobs.tail(ws, job["job_id"], LAST_LINES)) or "it is empty", 40_000
+            )
     elif now["state"] == "stopped" and now["reason"]:
         st.info(plain(now["reason"]), icon=":material/stop_circle:")
     elif now["stalled"]:
         st.warning("It is alive but has said nothing for minutes. Look at the log; stop it if it hangs.")
 
 
-def _show_figures(now: Json) -> None:
-    shown = now["progress"] if isinstance(now["progress"], dict) else {}
-    figures = [
+def _show_figures(now: Json, shown: Json) -> None:
+    offered = [
         ("loss", shown.get("loss"), lambda v: f"{v:.3f}"),
         ("tokens/s", shown.get("tokens_per_s"), tokens),
         ("memory", shown.get("memory_gb"), lambda v: f"{v:.1f} GB"),
         ("left", now["eta_s"] if now["state"] in jobs.ACTIVE else None, duration),
     ]
-    known = [(name, value, form) for name, value, form in figures if _is_number(value)]
+    known = [(name, value, form) for name, value, form in offered if is_number(value)]
     if known:
         with st.container(horizontal=True):
             for name, value, form in known:
                 st.metric(name, form(value), width="content")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def show_buttons(ws: Workspace, job: Json) -> None:
@@ -171,7 +173,7 @@ def loss_rows(rows: list[Json], label: str, series: str) -> list[Json]:
         {"step": row["step"], "loss": row["loss"], "label": label, "series": series,
          "source": str(row.get("source")) if row["kind"] == "eval" else None}
         for row in rows
-        if row.get("kind") in ("train", "eval") and _is_number(row.get("step")) and _is_number(row.get("loss"))
+        if row.get("kind") in ("train", "eval") and is_number(row.get("step")) and is_number(row.get("loss"))
     ]  # fmt: skip
 
 

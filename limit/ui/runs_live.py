@@ -11,16 +11,16 @@ import streamlit as st
 
 from limit import jobs
 from limit.access import may
+from limit.charts.palette import Palette
 from limit.core import Json, LimitError
 from limit.formats import count, duration
 from limit.settings import Workspace
 from limit.ui.runs_mix import show_mix_bar
-from limit.ui.runs_spark import spark
-from limit.ui.shell import errors_in_words, plain, show_error
+from limit.ui.runs_spark import is_number, latest, spark, spark_html
+from limit.ui.shell import errors_in_words, is_dark, plain, show_error
 
 TICK_S = 2.0
 QUEUE_SHOWN = 8
-CARD_LOSS = 96  # pixels
 MOVES: dict[jobs.Place, str] = {
     "top": ":material/vertical_align_top:",
     "up": ":material/arrow_upward:",
@@ -68,7 +68,7 @@ def draw_active(ws: Workspace, active: list[Json]) -> None:
             left, right = st.columns([3, 2], vertical_alignment="center")
             with left:
                 job_link(job, "active")
-                st.caption(plain(" · ".join(facts(job))))
+                st.caption(plain(" · ".join(facts(job, figures(ws, job)))))
                 show_mix_bar(ws, job)
             with right:
                 progress(job["status"])
@@ -89,7 +89,9 @@ def train_folder(ws: Workspace, job: Json) -> Path | None:
 def _show_loss(ws: Workspace, job: Json) -> None:
     line = spark(train_folder(ws, job))
     if line:
-        st.metric("loss", f"{line[-1]:.3f}", chart_data=line, chart_type="line", height=CARD_LOSS)
+        palette = Palette.dark() if is_dark() else Palette.light()
+        st.html(spark_html(line, palette.colour("lima")))
+        st.caption(f"loss {line[0]:.3f} to {line[-1]:.3f}")
 
 
 def job_link(job: Json, place: str) -> None:
@@ -104,15 +106,21 @@ def open_job(job_id: str) -> None:
     st.rerun()
 
 
-def facts(job: Json) -> list[str]:
+def figures(ws: Workspace, job: Json) -> Json:
+    """What the job says of itself: its latest training row, and what came with its progress."""
+    said = job["status"]["progress"]
+    return {**latest(train_folder(ws, job)), **(said if isinstance(said, dict) else {})}
+
+
+def facts(job: Json, shown: Json) -> list[str]:
     """State and figures of an active job in words."""
     now = job["status"]
     words = [state_words(now)]
-    shown = now["progress"] if isinstance(now["progress"], dict) else {}
     for name, unit in (("loss", "loss {:.3f}"), ("tokens_per_s", "{:,.0f} tokens/s"), ("memory_gb", "{:.1f} GB")):
-        value = shown.get(name)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            words.append(unit.format(value))
+        if is_number(shown.get(name)):
+            words.append(unit.format(shown[name]))
+    if isinstance(shown.get("task"), str):
+        words.append(f"task {shown['task'][:60]}")
     where = device_words(now) or now.get("host")
     words += [str(where)] if where else []
     if isinstance(now["started"], str):

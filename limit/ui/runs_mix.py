@@ -16,7 +16,9 @@ from limit.settings import Workspace
 from limit.store.series import source_series
 from limit.ui.shell import is_dark, plain, printable
 
-BAR_WIDTH, BAR_HEIGHT = 140, 16
+CELL_WIDTH = 150  # pixels of the column
+BAR_WIDTH, BAR_HEIGHT, BAR_TOP = 132, 13, 7
+PICTURE_HEIGHT = 27  # a cell shows a picture this high and cuts off what is then too wide
 DRAWN = 8  # sources with a piece of their own; the rest of a long mix is too thin to be seen
 
 
@@ -86,13 +88,14 @@ def mix_bars(ws: Workspace, jobs: list[Json]) -> list[str | None]:
 def svg_url(parts: list[Json], palette: Palette) -> str:
     """The bar as an SVG picture of the largest sources; it holds numbers and colours only, never a name."""
     total, x, pieces = sum(part["rows"] for part in parts), 0.0, []
+    place = f'y="{BAR_TOP}" height="{BAR_HEIGHT}"'
     for part in sorted(parts, key=_rows, reverse=True)[:DRAWN]:
         width = BAR_WIDTH * part["rows"] / total
         colour = palette.colour(part["series"])
-        pieces.append(f'<rect x="{x:.1f}" width="{width:.1f}" height="{BAR_HEIGHT}" fill="{colour}"/>')
+        pieces.append(f'<rect x="{x:.1f}" {place} width="{width:.1f}" fill="{colour}"/>')
         x += width
-    size = f'width="{BAR_WIDTH}" height="{BAR_HEIGHT}"'
-    frame = f'<rect {size} fill="none" stroke="{palette.edge}"/>'
+    frame = f'<rect {place} width="{BAR_WIDTH}" fill="none" stroke="{palette.edge}"/>'
+    size = f'width="{BAR_WIDTH}" height="{PICTURE_HEIGHT}"'
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{"".join(pieces)}{frame}</svg>'
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 

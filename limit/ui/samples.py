@@ -7,21 +7,18 @@ import streamlit as st
 from limit import formats
 from limit.core import Json
 from limit.settings import Workspace
-from limit.sources.browsing import PAGE, browse, lengths, sample
+from limit.sources.browsing import PAGE, browse, sample
 from limit.sources.filters import Filter
 from limit.sources.listing import list_sources
 from limit.sources.searching import INDEX_FROM_ROWS, MODES, search
-from limit.sources.topics import load_topics, topic_rows
 from limit.ui.samples_add import add_form
-from limit.ui.samples_charts import length_figure
 from limit.ui.samples_compare import compare_view, topics_view
 from limit.ui.samples_detail import sample_panel
-from limit.ui.samples_words import first_line, licence_words, linked_choice, palette
+from limit.ui.samples_filters import LIFTED, filters
+from limit.ui.samples_words import first_line, linked_choice
 from limit.ui.shell import (
-    chart,
     errors_in_words,
     next_step,
-    note_line,
     open_workspace,
     page_head,
     plain,
@@ -29,7 +26,6 @@ from limit.ui.shell import (
 )
 
 VIEWS = ("Browse", "Compare sources", "Topics", "Add or fetch")
-EVERYTHING = "all subsets"
 
 
 def show() -> None:
@@ -69,7 +65,8 @@ def _pick_source(sources: list[Json]) -> Json:
         list(by_name),
         "source",
         lambda key: f"{key} · {formats.count(by_name[key]['rows'])} samples",
-        resets=("row", "topic", "subset", "page"),
+        resets=("row", "topic", "subset", "grades", "brushed"),
+        lifts=LIFTED,
     )
     return by_name[name]
 
@@ -77,7 +74,7 @@ def _pick_source(sources: list[Json]) -> Json:
 def _browse_view(ws: Workspace, source: Json) -> None:
     left, middle, right = st.columns([2, 4, 4], gap="medium")
     with left:
-        where = _filters(ws, source)
+        where = filters(ws, source)
     with middle:
         found = _found(ws, source, where)
         row = _result_list(source, found)
@@ -85,66 +82,6 @@ def _browse_view(ws: Workspace, source: Json) -> None:
         if row is not None:
             with errors_in_words():
                 sample_panel(ws, source, sample(ws, source["source"], row))
-
-
-def _filters(ws: Workspace, source: Json) -> Filter:
-    st.caption(plain(f"{source['title']} · {licence_words(source)}"))
-    if source["rejected"]:
-        st.caption(
-            plain(f"{formats.count(source['rejected'])} rows could not be used; see rejects.jsonl in its folder")
-        )
-    named = {name: count for name, count in source["subsets"].items() if name}
-    subset = None
-    if named:
-        ordered = sorted(named, key=lambda name: -named[name])
-        chosen = linked_choice(
-            "Subset",
-            [EVERYTHING, *ordered],
-            "subset",
-            lambda name: name if name == EVERYTHING else f"{printable(name)} · {named[name]:,}",
-            resets=("row", "topic", "page"),
-            default=EVERYTHING,
-        )
-        subset = None if chosen == EVERYTHING else chosen
-    facts = _lengths(ws.root.as_posix(), source["source"], source["content_sha256"], subset)
-    chart(
-        length_figure({source["source"]: facts}, palette(), 170), f"response lengths of {source['source']}", "lengths"
-    )
-    quarter = [facts["p10"], facts["p50"], facts["p90"]]
-    note_line(n=formats.count(facts["n"]), characters_p10_p50_p90=" · ".join(f"{value:,.0f}" for value in quarter))
-    with st.expander("Filters"):
-        of = st.segmented_control(
-            "Length of", ("response", "prompt", "both"), default="response", required=True, key="of"
-        )
-        unit = st.segmented_control(
-            "Length in",
-            ("characters", "tokens"),
-            default="characters",
-            required=True,
-            key="unit",
-            help="Tokens are estimated here at 4 characters each; the sample itself is counted.",
-        )
-        scale = 4 if unit == "tokens" else 1
-        low = st.number_input("At least", 0, None, 0, key="min")
-        high = st.number_input("At most (0 for no limit)", 0, None, 0, key="max")
-        turns = st.segmented_control("Turns", ("any", "one", "several"), default="any", required=True, key="turns")
-        mark = st.selectbox("Marked by people", ("any", "flag", "exclude", "note"), key="mark", bind="query-params")
-    return Filter(
-        subset=subset,
-        min_chars=low * scale or None,
-        max_chars=high * scale or None,
-        length_of=of,  # type: ignore[arg-type]
-        min_turns=2 if turns == "several" else None,
-        max_turns=1 if turns == "one" else None,
-        marks=() if mark == "any" else (mark,),  # type: ignore[arg-type]
-    )
-
-
-@st.cache_data(show_spinner=False, max_entries=200)
-def _lengths(root: str, source: str, content: str, subset: str | None) -> Json:
-    from pathlib import Path
-
-    return lengths(Workspace(Path(root)), source, subset)
 
 
 def _found(ws: Workspace, source: Json, where: Filter) -> Json:
@@ -160,24 +97,21 @@ def _found(ws: Workspace, source: Json, where: Filter) -> Json:
         bind="query-params",
         label_visibility="collapsed",
     )
-    topic = st.query_params.get("topic")
     if query and query.strip():
         found: Json = {"rows": [], "words": "nothing searched"}
         with errors_in_words():
             found |= _searched(ws, source, query, mode, where)
         return found
-    if topic and topic.isdecimal() and load_topics(ws, source["source"]):
-        rows = topic_rows(ws, source["source"], int(topic))
-        shown = [sample(ws, source["source"], row) for row in rows[:PAGE]]
-        if st.button("Leave the topic"):
-            del st.query_params["topic"]
-            st.rerun()
-        return {"rows": shown, "words": f"{len(shown)} of {len(rows):,} samples of topic {int(topic)}"}
-    page = st.session_state.get("page", 1)
-    found = browse(ws, source["source"], int(page), where=where)
+    found = browse(ws, source["source"], _page(), where=where)
     first = (found["page"] - 1) * PAGE + 1 if found["total"] else 0
     words = f"{first:,} to {min(found['page'] * PAGE, found['total']):,} of {found['total']:,} samples"
     return {**found, "words": words}
+
+
+def _page() -> int:
+    """The page that is held, or that a link names before its widget is there."""
+    wanted = str(st.session_state.get("page") or st.query_params.get("page") or 1)
+    return int(wanted) if wanted.isascii() and wanted.isdecimal() else 1
 
 
 def _searched(ws: Workspace, source: Json, query: str, mode: str, where: Filter) -> Json:
@@ -238,7 +172,7 @@ def _result_list(source: Json, found: Json) -> int | None:
         alt="samples found",
     )
     if found.get("pages", 1) > 1:
-        st.pagination(found["pages"], key="page")
+        st.pagination(found["pages"], key="page", bind="query-params")
     picked = list(event.selection.rows) if event and event.selection else []
     if picked and picked[0] < len(rows):
         row = int(rows[picked[0]]["row"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
@@ -10,6 +11,8 @@ from limit.charts import Palette, share_bars
 from limit.charts.style import literal, styled
 from limit.core import Json
 
+BAR = math.log10(math.sqrt(2))  # width of a bar of lengths, which are powers of root two
+ACCENT = "#3B7DD8"
 TOPIC_COLOURS = (
     "#3B7DD8",
     "#E4572E",
@@ -42,6 +45,33 @@ def length_figure(lengths: Mapping[str, Json], palette: Palette, height: int = 2
     figure.update_xaxes(type="log", dtick=1, title="response length, characters (log)")
     figure.update_yaxes(title="share of samples, %", rangemode="tozero")
     return styled(figure, palette, height)
+
+
+def length_histogram(facts: Json, palette: Palette, chosen: tuple[int, int] | None = None) -> go.Figure:
+    """Samples by response length, to be brushed: the axis is the logarithm to base ten of the characters.
+
+    `facts` as `browsing.lengths` gives them; bars outside `chosen` (at least, at most; 0 for no limit) are pale.
+    """
+    low, high = chosen or (0, 0)
+    inside = [edge * math.sqrt(2) > low and (not high or edge <= high) for edge in facts["edges"]]
+    figure = go.Figure(
+        go.Bar(
+            x=[math.log10(edge) + BAR / 2 for edge in facts["edges"]],
+            y=facts["counts"],
+            width=BAR * 0.94,
+            marker={"color": ACCENT, "opacity": [0.9 if shown else 0.25 for shown in inside]},
+            customdata=[[edge, edge * math.sqrt(2)] for edge in facts["edges"]],
+            hovertemplate="%{customdata[0]:,.0f} to %{customdata[1]:,.0f} characters: %{y:,}<extra></extra>",
+        )
+    )
+    top = math.ceil(math.log10(max(facts["edges"], default=1)) + BAR)
+    ticks = list(range(top + 1))
+    figure.update_xaxes(
+        title="response length, characters", tickvals=ticks, ticktext=[f"{10**n:,}" for n in ticks], fixedrange=True
+    )
+    figure.update_yaxes(visible=False, fixedrange=True, rangemode="tozero")
+    figure = styled(figure, palette, 170)
+    return figure.update_layout(dragmode="select", selectdirection="h", bargap=0)
 
 
 def style_figure(styles: Mapping[str, Json], palette: Palette) -> go.Figure:

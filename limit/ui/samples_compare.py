@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from limit import formats
+from limit.access import may
 from limit.core import Json
 from limit.mixes.style import source_style
 from limit.settings import Workspace
@@ -15,7 +16,7 @@ from limit.sources.launch import launch_work
 from limit.sources.topics import load_topics
 from limit.ui.samples_charts import length_figure, style_figure, topic_figure
 from limit.ui.samples_words import first_line, licence_words, palette
-from limit.ui.shell import chart, next_step, note_line, plain, printable, show_text
+from limit.ui.shell import chart, errors_in_words, next_step, note_line, plain, printable, show_text
 
 MOST = 3
 EXAMPLES = 5
@@ -72,9 +73,7 @@ def topics_view(ws: Workspace, source: Json) -> None:
     topics = load_topics(ws, source["source"])
     if topics is None:
         st.info("Topics of this source have not been made yet; it takes a minute for ten thousand samples.")
-        if st.button("Find topics", icon=":material/hub:", type="primary"):
-            started = launch_work(ws, "topics", source["source"])
-            next_step("Topics are being found.", "pages/runs.py", "Follow it", {"job": started["job_id"]})
+        _find(ws, source)
         return
     left, right = st.columns([3, 2])
     with left:
@@ -83,8 +82,10 @@ def topics_view(ws: Workspace, source: Json) -> None:
         event = chart(figure, "map of topics", "topic-map", on_select="rerun", selection_mode="points")
         note_line(
             n=f"{topics['samples']:,} samples, {len(topics['points']):,} on the map",
-            method="TF-IDF, SVD, k-means; t-SNE map: only neighbourhoods mean something",
+            method=f"{topics.get('method', 'TF-IDF, SVD')}, k-means; t-SNE map: only neighbourhoods mean something",
         )
+        with st.expander("Find them anew"):
+            _find(ws, source)
     with right:
         picked = _picked_topic(event)
         for topic in topics["topics"]:
@@ -95,6 +96,20 @@ def topics_view(ws: Workspace, source: Json) -> None:
                 label=plain(mark + label),
                 query_params={"source": source["source"], "topic": str(topic["topic"])},
             )
+
+
+def _find(ws: Workspace, source: Json) -> None:
+    """Start the job, by word counts or by a model that the user has."""
+    folder = st.text_input(
+        "Folder of a sentence-embedding model",
+        key="embeddings",
+        placeholder="empty: by word counts",
+        help="a folder on the server with config.json, a tokenizer and safetensors",
+    )
+    if st.button("Find topics", icon=":material/hub:", type="primary", disabled=not may("operator")):
+        with errors_in_words():
+            started = launch_work(ws, "topics", source["source"], (folder or "").strip() or None)
+            next_step("Topics are being found.", "pages/runs.py", "Follow it", {"job": started["job_id"]})
 
 
 def _picked_topic(event: object) -> int | None:

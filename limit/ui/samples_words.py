@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
 
@@ -36,11 +36,12 @@ def linked_choice(
     format_func: Callable[[str], str],
     resets: Sequence[str] = (),
     default: str | None = None,
+    lifts: Mapping[str, object] | None = None,
 ) -> str:
     """A select box whose value stands in the URL under its plain name, whatever it is called on the screen.
 
-    A choice made by hand also removes the parameters `resets` from the URL and from the page's state. The value
-    `default` does not stand in the URL.
+    A choice made by hand also removes the parameters `resets` from the URL and from the page's state, and sets widgets
+    that are bound to the URL, `lifts`, back to a value; they are not drawn yet. `default` does not stand in the URL.
     """
     key, seen = f"choice-{param}", f"seen-{param}"
     wanted = st.query_params.get(param)
@@ -53,6 +54,8 @@ def linked_choice(
         for other in resets:
             st.query_params.pop(other, None)
             st.session_state.pop(other, None)
+        for widget, plain_value in (lifts or {}).items():
+            st.session_state[widget] = plain_value
     st.session_state[seen] = value
     if value == default:
         st.query_params.pop(param, None)

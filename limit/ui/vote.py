@@ -9,7 +9,21 @@ import streamlit as st
 from limit.core import Json
 from limit.formats import count, percent_interval
 from limit.judge.judgments import Comparison
-from limit.judge.votes import Ballot, Choice, Turn, cast, make_ballot, next_turn, outcome, reveal, voter_name
+from limit.judge.votes import (
+    Ballot,
+    Choice,
+    Turn,
+    ballot_of_runs,
+    cast,
+    make_ballot,
+    next_turn,
+    outcome,
+    reveal,
+    voter_name,
+)
+from limit.responses.response_sets import list_response_sets
+from limit.runs import list_runs
+from limit.settings import Workspace
 from limit.store import Store
 from limit.store.queries_preferences import comparisons
 from limit.store.schema import Row
@@ -40,19 +54,20 @@ def show() -> None:
     page_head("Vote", "Which of two answers is better, when you cannot see who wrote them?")
     with errors_in_words():
         store = open_store()
-        sources = _sources(store)
-        if not sources:
+        sources, runs = _sources(store), _answered_runs(open_workspace())
+        chosen = st.query_params.get("on") or ""
+        if st.query_params.get("voter") and chosen in sources:
+            _vote_on_comparison(store, sources[chosen])
+        elif st.query_params.get("voter") and chosen.count("/") == 2:
+            _vote_on_runs(*chosen.split("/"))
+        elif sources or runs:
+            _set_up(sources, runs)
+        else:
             next_step(
-                "There are no pairs of answers yet: import verdicts or judge two runs, then vote on their answers.",
+                "There are no pairs of answers yet: import verdicts, or let two runs answer the same prompts.",
                 "pages/preferences.py",
                 "Preferences",
             )
-            return
-        chosen = st.query_params.get("on")
-        if st.query_params.get("voter") and chosen in sources:
-            _vote(store, sources[chosen])
-        else:
-            _set_up(sources)
 
 
 def _sources(store: Store) -> dict[str, Row]:
@@ -60,11 +75,29 @@ def _sources(store: Store) -> dict[str, Row]:
     return {row["comparison_id"]: row for row in comparisons(store) if row.get("kind") != "votes"}
 
 
-def _set_up(sources: dict[str, Row]) -> None:
+def _answered_runs(ws: Workspace) -> dict[str, list[str]]:
+    """Prompt sets that two runs or more have answered, with those runs."""
+    found: dict[str, list[str]] = {}
+    for facts in list_response_sets(ws):
+        runs = found.setdefault(str(facts.get("prompt_set")), [])
+        if str(facts.get("run_id")) not in runs:
+            runs.append(str(facts.get("run_id")))
+    return {prompts: runs for prompts, runs in found.items() if len(runs) > 1}
+
+
+def _set_up(sources: dict[str, Row], runs: dict[str, list[str]]) -> None:
     st.markdown(
         "You will read a prompt and two answers in random order, without names. Your votes are kept as you go: "
         "come back under the same name and you go on where you stopped."
     )
+    if sources:
+        _choose_comparison(sources)
+    if runs:
+        with st.expander("Two runs that nobody has compared yet", expanded=not sources, icon=":material/compare:"):
+            _choose_runs(runs)
+
+
+def _choose_comparison(sources: dict[str, Row]) -> None:
     names = {
         id_: f"{row['prompt_set']} prompts · ballot {number}" for number, (id_, row) in enumerate(sources.items(), 1)
     }
@@ -73,18 +106,47 @@ def _set_up(sources: dict[str, Row]) -> None:
         chosen = st.selectbox("Vote on", list(names), format_func=lambda id_: names[id_])
         many = st.segmented_control("Pairs", HOW_MANY, default=20, required=True)
         if st.form_submit_button("Start", type="primary"):
-            st.query_params.update({"voter": voter_name(voter), "on": chosen or "", "n": str(many or 20)})
-            st.rerun()
+            _begin(voter, chosen or "", many)
 
 
-def _vote(store: Store, source: Row) -> None:
-    voter = voter_name(st.query_params["voter"])
+def _choose_runs(runs: dict[str, list[str]]) -> None:
+    """Whoever sets up a ballot sees the names once; on which side they stand stays hidden."""
+    names = {str(run["run_id"]): str(run["name"]) for run in list_runs(open_workspace())}
+    prompts = st.selectbox("Prompts", list(runs), key="ballot-prompts")
+    left, right = st.columns(2)
+    baseline = left.selectbox("One run", runs[prompts], format_func=lambda id_: names.get(id_, id_), key="ballot-one")
+    others = [run_id for run_id in runs[prompts] if run_id != baseline]
+    candidate = right.selectbox("Other run", others, format_func=lambda id_: names.get(id_, id_), key="ballot-other")
+    voter = st.text_input("Your name", max_chars=60, key="ballot-voter")
+    many = st.segmented_control("Pairs", HOW_MANY, default=20, required=True, key="ballot-many")
+    if st.button("Start with these runs"):
+        _begin(voter, f"{prompts}/{baseline}/{candidate}", many)
+
+
+def _begin(voter: str, on: str, many: int | None) -> None:
+    st.query_params.update({"voter": voter_name(voter), "on": on, "n": str(many or 20)})
+    st.rerun()
+
+
+def _how_many() -> int:
     asked = st.query_params.get("n", "20")
+    return int(asked) if asked in map(str, HOW_MANY) else 20
+
+
+def _vote_on_comparison(store: Store, source: Row) -> None:
     rows = _rows(store, source)
-    ballot = make_ballot(comparison_of(source), rows, int(asked) if asked in map(str, HOW_MANY) else 20)
+    _vote(make_ballot(comparison_of(source), rows, _how_many()), rows)
+
+
+def _vote_on_runs(prompts: str, baseline: str, candidate: str) -> None:
+    _vote(ballot_of_runs(open_workspace(), baseline, candidate, prompts, _how_many()), [])
+
+
+def _vote(ballot: Ballot, judged: list[Row]) -> None:
+    voter = voter_name(st.query_params["voter"])
     turn = next_turn(open_workspace(), ballot, voter)
     if turn is None:
-        _show_outcome(ballot, voter, rows)
+        _show_outcome(ballot, voter, judged)
         return
     _show_turn(ballot, voter, turn)
 
@@ -127,7 +189,8 @@ def _show_outcome(ballot: Ballot, voter: str, judged: list[Row]) -> None:
         st.markdown(plain(_sentence("You preferred", mine, comparison)))
         if facts["voters"] > 1:
             st.markdown(plain(_sentence(f"All {facts['voters']} voters preferred", everybody, comparison)))
-        st.markdown(plain(agreement_words("the judge", facts["with_judge"])))
+        if judged:
+            st.markdown(plain(agreement_words("the judge", facts["with_judge"])))
         if facts["voters"] > 1:
             st.markdown(plain(agreement_words("the other voters", facts["with_voters"])))
         note_line(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from limit import access
-from limit.claims import ledger
+from limit.claims import ledger, sizes
 from limit.claims.difference import compare_models, paired_scores
 from limit.claims.evidence import Evidence, check_test, evaluate, model_index, moved, state
 from limit.claims.nearest import Nearest
@@ -289,3 +289,21 @@ def test_models_of_the_paper_and_ones_own_are_found_by_key(store: Store) -> None
     index = model_index(store)
     assert {"paper:7B:lima", "paper:30B:full"} <= set(index)
     assert len(index) == 14
+
+
+def test_published_curves_claim_no_test(ws: Workspace) -> None:
+    with Store.open(ws) as store:
+        rows = paper_rows(store, ["7B"])
+        for measure in ("average", "preference"):
+            answer = smallest_sufficient(store, rows, measure)
+            assert answer is not None and answer.shown_at is None
+            assert "published" in answer.sentence and "can be told" not in answer.sentence
+            assert ("nothing was tested" in answer.sentence) == (measure == "average")
+
+
+def test_of_many_sizes_a_few_are_compared_and_both_ends_are_kept() -> None:
+    rows = [{"samples": size} for size in range(100, 20_100, 100)]
+    chosen = [row["samples"] for row in sizes._spread(rows)]
+    assert len(chosen) <= sizes.MOST_SIZES and (chosen[0], chosen[-1]) == (100, 20_000)
+    assert chosen == sorted(set(chosen))
+    assert [row["samples"] for row in sizes._spread(rows[:4])] == [100, 200, 300, 400]

@@ -5,19 +5,23 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any
 
 import pytest
+from PIL import Image, ImageColor
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from limit import tiny
+from limit.charts.palette import Palette
 from limit.finetune.launch import launch_finetune
-from limit.jobs import status
+from limit.jobs import show, status
 from limit.mixes import build_mix
 from limit.recipes import load_recipe
 from limit.settings import SHIPPED
 from limit.specs import MixPart, MixSpec
 from limit.specs.run import RunSpec
+from limit.store.series import source_series
 from tests.e2e.conftest import App
 from tests.e2e.test_first_start import WIDE
 
@@ -34,7 +38,7 @@ def start_finetune(app: App) -> str:
     parts = (MixPart(source="tiny-instruct", take=48), MixPart(source="tiny-lima", take=16))
     mix_id = build_mix(app.ws, MixSpec(parts=parts, seed=17), "short")["mix_id"]
     recipe = load_recipe("tiny").with_settings(LONG)
-    spec = RunSpec(model="tiny", mix_id=mix_id, recipe_name="tiny", recipe=recipe, seed=17)
+    spec = RunSpec(model="tiny", mix_id=mix_id, recipe_name="tiny", recipe=recipe, seed=23)
     return str(launch_finetune(app.ws, spec)["job_id"])
 
 
@@ -76,6 +80,23 @@ def goes_beyond(app: App, job_id: str, step: int) -> None:
         time.sleep(0.5)
 
 
+def share_of_first_source(page: Any) -> float:
+    """How much of the two colours of the mix bar in the history is that of tiny-instruct, as it is seen."""
+    picture = Image.open(BytesIO(page.locator("[data-testid=stDataFrame]").screenshot())).convert("RGB")
+    wanted = [ImageColor.getrgb(Palette.light().colour(source_series(name))) for name in ("tiny-instruct", "tiny-lima")]
+    found = {colour: n for n, colour in picture.getcolors(1 << 24) or []}
+    first, second = (found.get(colour, 0) for colour in wanted)
+    assert first and second, "the table shows no mix bar"
+    return first / (first + second)
+
+
+def awaits(page: Any, label: str, value: str) -> None:
+    """Wait for a text field to hold a value: the page draws it empty first."""
+    from playwright.sync_api import expect
+
+    expect(page.get_by_role("textbox", name=label, exact=True)).to_have_value(value, timeout=60_000)
+
+
 def test_figures_move_without_a_rerun_and_stop_and_resume_work(app: App, browser: Any) -> None:
     job_id = start_finetune(app)
     page = browser.new_context(viewport=WIDE).new_page()
@@ -105,5 +126,19 @@ def test_figures_move_without_a_rerun_and_stop_and_resume_work(app: App, browser
         assert "attempt 2" in page.locator("[data-testid=stMain]").inner_text()
         page.get_by_role("button", name="Stop and keep").click()
         wait_for_badge(page, "stopped")
+
+        page.get_by_role("button", name="All jobs").click()
+        page.locator("[data-testid=stDataFrame]").wait_for(timeout=60_000)
+        page.wait_for_timeout(3000)  # pictures of cells come after the table
+        assert share_of_first_source(page) == pytest.approx(0.75, abs=0.04), "the mix is 48 and 16 samples"
+        page.goto(f"{app.url}/runs?job={job_id}")
+        page.get_by_role("link", name="Clone with one change").click()
+        page.get_by_text("Starts from run").wait_for(timeout=60_000)
+        assert f"clone={show(app.ws, job_id)['subject']['run_id']}" in page.url
+        awaits(page, "Seeds", "23")
+        page.get_by_text("All settings").first.click()
+        awaits(page, "Epochs", "300")
+        awaits(page, "Global batch size", "4")
+        assert page.locator("[data-testid=stMultiSelect]", has_text="short").count() == 1, "the mix is chosen"
     finally:
         page.context.close()

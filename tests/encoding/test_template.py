@@ -170,3 +170,15 @@ def test_an_unknown_template_names_those_there_are() -> None:
 def test_meta_may_be_text_or_missing() -> None:
     assert messages_of({"prompt": "a", "response": "b", "meta": '{"x": 1}'})[1]["content"] == "b"
     assert messages_of({"prompt": "a", "response": None})[1]["content"] == ""
+
+
+def test_what_a_tool_says_is_read_and_not_learned(tokenizer: Any) -> None:
+    turns = [("user", "one?"), ("tool", "looked up"), ("assistant", "an answer")]
+    sample = {"meta": {"messages": [{"role": role, "content": text} for role, text in turns]}}
+    assert learned(sample, tokenizer, "plain") == "an answer</s>"
+
+
+@pytest.mark.parametrize("meta", ["{", {"messages": [1, 2]}, {"messages": [{"role": "user"}]}])
+def test_a_broken_dialogue_is_named(meta: Any) -> None:
+    with pytest.raises(LimitError, match=r"'t0' \('which town'"):
+        messages_of({"source": "t0", "prompt": "which town", "response": "x", "meta": meta})

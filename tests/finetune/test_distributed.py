@@ -6,12 +6,17 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from limit.core import read_json
 from limit.encoding.packing import Example, Row, packed_row, sample_weights
 from limit.encoding.template import NO_LOSS
 from limit.finetune.train import finetune
@@ -20,32 +25,106 @@ from limit.models import load_model, resolve_model
 from limit.settings import PROJECT, Workspace
 from tests.finetune.conftest import metrics
 
+WORKER = str(PROJECT / "tests" / "finetune" / "faulty_worker.py")
+SETTINGS = ("learning_rate=0.01", "lora_dropout=0", "micro_batch_size=1", "save_every_epochs=0.5")
+
+
+def torchrun(ws: Workspace, *words: str, restarts: int = 0) -> subprocess.CompletedProcess[str]:
+    """Two processes of a worker on this machine's CPUs."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.run(
+        [*command, "--max-restarts", str(restarts), *words],
+        cwd=PROJECT,
+        env={**os.environ, "LIMIT_HOME": str(ws.root), "PYTHONPATH": str(PROJECT), "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def weights(ws: Workspace, run_id: str) -> dict[str, torch.Tensor]:
+    return load_file(next((ws.run(run_id) / "model").glob("*.safetensors")))
+
+
+def assert_same_course(ws: Workspace, one: str, two: str) -> None:
+    """Both runs met the same losses and gradients on their way."""
+    for a, b in zip(metrics(ws, one, "train"), metrics(ws, two, "train"), strict=True):
+        assert b["loss"] == pytest.approx(a["loss"], rel=1e-5)
+        assert b["grad_norm"] == pytest.approx(a["grad_norm"], rel=1e-4)
+
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("recipe", ["tiny", "lora"])
 def test_two_processes_have_the_losses_of_one(recipe: str, ws: Workspace, make_run: Callable[..., str]) -> None:
     """Through torchrun, as a job with several GPUs starts it; checkpoints and kept epochs are written on the way."""
-    settings = ("learning_rate=0.01", "global_batch_size=7", "lora_dropout=0", "save_every_epochs=1", "epochs=2")
+    settings = (*SETTINGS, "global_batch_size=7", "save_every_epochs=1", "epochs=2")
     alone = make_run(*settings, recipe=recipe)
     together = make_run(*settings, "keep_checkpoints=3", recipe=recipe)
     finetune(ws, alone, JobContext(None))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*command, "-m", "--", "limit", "finetune", "--run", together, "--job", str(ws.root / "job"), "--json"],
-        cwd=PROJECT,
-        env={**os.environ, "LIMIT_HOME": str(ws.root), "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
+    job = str(ws.root / "job")
+    done = torchrun(ws, "-m", "--", "limit", "finetune", "--run", together, "--job", job, "--json")
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout.splitlines()[-1])["processes"] == 2
-    pairs = zip(metrics(ws, alone, "train"), metrics(ws, together, "train"), strict=True)
     assert (ws.run(together) / "train" / "epoch-1").is_dir()
     load_model(resolve_model(ws, together), "fp32", "cpu")
-    for one, two in pairs:
-        assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
-        assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-4)
+    assert_same_course(ws, alone, together)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_sharded_processes_have_the_losses_of_one_and_survive_a_kill(ws: Workspace, make_run: Any) -> None:
+    """FSDP as accelerate sets it up on GPUs: checkpoint, SIGKILL, resume to the same bits, and tied weights."""
+    alone, straight, killed = (make_run(*SETTINGS, f"keep_checkpoints={keep}") for keep in (2, 3, 4))
+    finetune(ws, alone, JobContext(None))
+    for run_id, fault in ((straight, ()), (killed, ("--kill-at", "6")), (killed, ())):
+        done = torchrun(ws, WORKER, run_id, "--shard", *fault)
+        assert (done.returncode == 0) == (not fault), done.stderr[-3000:]
+    assert_same_course(ws, alone, straight)
+    one, whole, resumed = (weights(ws, run_id) for run_id in (alone, straight, killed))
+    assert one.keys() == whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert all(torch.allclose(one[name], whole[name], atol=1e-5) for name in one)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_memory_that_runs_out_on_one_replica_halves_the_rows_of_all(ws: Workspace, make_run: Any) -> None:
+    settings = (*SETTINGS, "max_seq_len=256", "micro_batch_size=4")
+    alone, starved = (make_run(*settings, f"keep_checkpoints={keep}", recipe="lora") for keep in (2, 3))
+    finetune(ws, alone, JobContext(None))
+    done = torchrun(ws, WORKER, starved, "--starve-at", "4")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert read_json(ws.run(starved) / "train" / "summary.json")["row_tokens"] == 256
+    assert any("memory ran out" in row["text"] for row in metrics(ws, starved, "note"))
+    assert_same_course(ws, alone, starved)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_memory_that_runs_out_on_one_shard_starts_all_again_with_smaller_rows(ws: Workspace, make_run: Any) -> None:
+    settings = (*SETTINGS, "max_seq_len=256", "micro_batch_size=4")
+    alone, starved = (make_run(*settings, f"keep_checkpoints={keep}") for keep in (2, 3))
+    finetune(ws, alone, JobContext(None))
+    done = torchrun(ws, WORKER, starved, "--shard", "--starve-at", "4", restarts=4)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "all processes start again" in done.stderr
+    assert read_json(ws.run(starved) / "train" / "summary.json")["row_tokens"] == 256
+    assert_same_course(ws, alone, starved)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("shard", [(), ("--shard",)])
+def test_a_failure_of_one_process_ends_all_with_its_sentence(
+    shard: tuple[str, ...], ws: Workspace, make_run: Any
+) -> None:
+    started = time.monotonic()
+    done = torchrun(ws, WORKER, make_run(*SETTINGS), *shard, "--fail-at", "3", restarts=2)
+    assert done.returncode != 0
+    assert done.stderr.count("limit: the second process has had enough") == 1, "a failure is not tried again"
+    assert "terminate called" not in done.stderr
+    assert time.monotonic() - started < 500
 
 
 SHARDED = """
@@ -90,6 +169,7 @@ def some_row() -> Row:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_sharded_weights_give_the_loss_and_gradient_of_whole_ones(tmp_path: Path) -> None:
     """FSDP2 as accelerate applies it on GPUs: layers first, then the root with embedding and head."""
     script = tmp_path / "sharded.py"
@@ -100,6 +180,6 @@ def test_sharded_weights_give_the_loss_and_gradient_of_whole_ones(tmp_path: Path
         env={**os.environ, "PYTHONPATH": str(PROJECT), "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from limit.core import LimitError
 from limit.encoding.packing import Example, Row, packed_row, padded_row, sample_weights
 from limit.encoding.template import NO_LOSS
 from limit.finetune.architecture import prepare_model
@@ -191,3 +192,25 @@ def test_an_adapter_trains_through_packed_rows(examples: list[Example]) -> None:
     found.backward()
     assert float(found.detach()) == pytest.approx(loss, rel=1e-5)
     assert relative(gradients(model), grads) < 1e-5
+
+
+def test_an_encoder_is_refused() -> None:
+    import transformers
+
+    config = transformers.BertConfig(
+        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64
+    )
+    with pytest.raises(LimitError, match="behind it"):
+        prepare_model(transformers.AutoModelForCausalLM.from_config(config), want_packing=True, pad_id=0)
+
+
+def test_the_head_gives_logits_as_before_and_the_loss_when_asked(examples: list[Example]) -> None:
+    model = random_model("llama").eval()
+    ids = torch.arange(3, 23)[None]
+    before = model(input_ids=ids).logits
+    prepare_model(model, want_packing=True, pad_id=0)
+    assert torch.equal(model(input_ids=ids).logits, before)
+    ran: list[Any] = []
+    model.get_output_embeddings().register_forward_hook(lambda module, inputs, output: ran.append(output.shape))
+    model(row=row_of(examples, packed=True))
+    assert ran == [torch.Size([])], "FSDP gathers the head's weights around its forward pass"

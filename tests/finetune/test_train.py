@@ -367,3 +367,66 @@ def test_a_paper_recipe_runs_on_mpt(ws: Workspace, tiny_llama: Path, mix_id: str
     assert summary["steps"] == 6
     assert summary["mode"].startswith("padded")
     assert resolve_model(ws, f"{run_id}@epoch-2").local
+
+
+def test_samples_beyond_a_models_context_are_refused(
+    ws: Workspace, mix_id: str, tiny_llama: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    from limit.recipes import load_recipe
+
+    folder = tmp_path / "short"
+    shutil.copytree(tiny_llama, folder)
+    write_json(folder / "config.json", {**read_json(folder / "config.json"), "max_position_embeddings": 60})
+    recipe = load_recipe("tiny").with_settings(["template=alpaca", "max_seq_len=256"])
+    run_id = ensure_run(ws, RunSpec(model=str(folder), mix_id=mix_id, recipe_name="tiny", recipe=recipe))
+    with pytest.raises(LimitError, match="set max_seq_len=60"):
+        finetune(ws, run_id, QUIET)
+
+
+def test_token_ids_that_a_model_does_not_know_are_refused(
+    ws: Workspace, mix_id: str, tiny_llama: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    from limit.recipes import load_recipe
+
+    folder = tmp_path / "few-words"
+    config = LlamaConfig(vocab_size=100, hidden_size=32, intermediate_size=64, num_hidden_layers=1,
+                         num_attention_heads=4)  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_llama).save_pretrained(folder)
+    recipe = load_recipe("tiny").with_settings(["template=plain"])
+    run_id = ensure_run(ws, RunSpec(model=str(folder), mix_id=mix_id, recipe_name="tiny", recipe=recipe))
+    with pytest.raises(LimitError, match="the model knows 100"):
+        finetune(ws, run_id, QUIET)
+
+
+def test_samples_that_are_cut_or_lost_are_said(ws: Workspace, make_run: Callable[..., str]) -> None:
+    run_id = make_run("max_seq_len=80", "max_steps=1")
+    summary = finetune(ws, run_id, QUIET)
+    said = [row["text"] for row in metrics(ws, run_id, "note") if "max_seq_len=80" in row["text"]]
+    assert summary["truncated"] > 0
+    assert said == [
+        f"{summary['truncated']} samples are longer than max_seq_len=80 and cut; "
+        f"{summary['without_loss']} have no response left and are not trained on"
+    ]
+
+
+def test_an_empty_mix_is_refused(ws: Workspace, tiny_llama: Path) -> None:
+    import pyarrow.parquet as pq
+
+    from limit.recipes import load_recipe
+
+    path = ws.mix(write_mix(ws, "cccccccccccc")) / "samples.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    spec = RunSpec(model=str(tiny_llama), mix_id="cccccccccccc", recipe_name="tiny", recipe=load_recipe("tiny"))
+    with pytest.raises(LimitError, match="holds no sample"):
+        finetune(ws, ensure_run(ws, spec), QUIET)
+
+
+@pytest.mark.parametrize("setting", ["beta1=1", "beta2=1", "lora_dropout=1", "epochs=1e20", "lora_rank=99999999999"])
+def test_settings_that_torch_would_refuse_are_refused_at_once(setting: str, make_run: Callable[..., str]) -> None:
+    with pytest.raises(LimitError, match=setting.partition("=")[0]):
+        make_run(setting)

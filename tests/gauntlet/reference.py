@@ -117,3 +117,15 @@ def logprob(model: Any, context: list[int], continuation: list[int]) -> tuple[fl
     rows = torch.log_softmax(logits, dim=-1)[len(context) - 1 : -1]
     wanted = torch.tensor(continuation)
     return float(rows[torch.arange(len(wanted)), wanted].sum()), bool((rows.argmax(dim=-1) == wanted).all())
+
+
+def greedy(model: Any, context: list[int], limit: int, end: int | None) -> list[int]:
+    """The likeliest next token, again and again, a whole forward pass each; the token that ends it is kept."""
+    import torch
+
+    written: list[int] = []
+    while len(written) < limit and (not written or written[-1] != end):
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([context + written])).logits[0, -1].float()
+        written.append(int(logits.argmax()))
+    return written

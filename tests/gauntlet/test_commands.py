@@ -76,12 +76,12 @@ def test_a_wrong_request_is_one_line_and_exit_code_2(
 
 BROKEN = [
     ("pick", 2, '{"query": "a", "choices": ["b"', "line 2: broken JSON"),
-    ("pick", 3, '{"query": "a", "choices": ["b", "c"]}', "line 3: `gold` is None"),
+    ("pick", 3, '{"query": "a", "choices": ["b", "c"]}', "line 3: `gold` is missing"),
     ("pick", 4, '{"query": "a", "gold": 0}', "line 4: `choices` must be a list"),
     ("pick", 1, '{"query": "a", "choices": ["b", "c"], "gold": 2}', "line 1: `gold` is 2"),
     ("pick", 5, '{"query": "a", "choices": ["b", "c"], "gold": -1}', "line 5: `gold` is -1"),
     ("pick", 1, '["a list"]', "line 1: a list, expected a JSON object"),
-    ("next", 2, '{"context": "a", "continuation": "b"}', "line 2: `category` must be text"),
+    ("next", 2, '{"context": "a", "continuation": "b"}', "line 2: `category` is missing"),
     ("sums", 2, '{"context": "a"}', "line 2: `answer` is missing"),
 ]
 
@@ -219,3 +219,22 @@ def test_a_worker_gets_the_whole_request(tmp_path: Path) -> None:
     add_parser(parser.add_subparsers())
     options = parser.parse_args(["gauntlet", "run", "--run", "0" * 12, *spec_arguments(spec, tmp_path)])
     assert spec_of(options) == spec.replace(data=str(tmp_path))
+
+
+def test_data_that_changed_after_the_request_stops_the_job(ws: Workspace, data: Path, tiny_llama: Path) -> None:
+    """A job's folder is named by the data's contents; other contents must not land in it."""
+    from limit.core import LimitError, read_json
+    from limit.gauntlet.worker import score_run
+    from limit.jobs.context import JobContext
+    from limit.jobs.control import pause
+    from limit.specs.gauntlet import GauntletSpec
+
+    spec = GauntletSpec(version="v0", tasks=("pick",), data=str(data))
+    pause(ws)
+    started = launch_gauntlet(ws, spec, model=str(tiny_llama))
+    job = ws.jobs / started["job_id"]
+    assert read_json(job / "job.json")["subject"]["eval_id"] == started["eval_id"]
+    (data / "pick.jsonl").write_text((data / "pick.jsonl").read_text().replace("river", "rivers"))
+    with pytest.raises(LimitError, match="have changed since"):
+        score_run(ws, started["run_id"], spec, Path(started["path"]), JobContext(job))
+    assert not Path(started["path"]).exists() or not list(Path(started["path"]).iterdir())

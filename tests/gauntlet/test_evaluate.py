@@ -193,3 +193,44 @@ def test_a_table_of_positions_that_is_too_short_is_named(data: Path, tokenizers:
     with pytest.raises(LimitError, match="--max-seq-len 32"):
         evaluate(short.eval(), tokenizers["bos"], spec(tasks=("pick",)), data, tmp_path / "out", SILENT)
     assert not list((tmp_path / "out").glob("*.parquet"))
+
+
+@pytest.mark.parametrize(("room", "fits"), [(48, False), (300, True)])
+def test_an_mpt_is_asked_for_no_more_than_its_max_seq_len(
+    data: Path, tokenizers: Any, tmp_path: Path, room: int, fits: bool
+) -> None:
+    """transformers cuts an MPT's ALiBi table at `max_seq_len`; beyond it scores would be wrong without a word."""
+    import transformers
+
+    config = transformers.MptConfig(d_model=32, n_heads=4, n_layers=1, vocab_size=420, max_seq_len=room)
+    mpt = transformers.MptForCausalLM(config).eval()
+    request = spec(tasks=("pick", "sums"), max_seq_len=256)
+    if fits:
+        assert evaluate(mpt, tokenizers["bos"], request, data, tmp_path / "out", SILENT)["tasks"]
+        return
+    with pytest.raises(LimitError, match=f"{room} positions.*--max-seq-len {room}"):
+        evaluate(mpt, tokenizers["bos"], request, data, tmp_path / "out", SILENT)
+
+
+def test_answers_that_fill_the_limit_leave_prompts_whole_and_it_is_said(
+    data: Path, tokenizers: Any, model: Any, tmp_path: Path
+) -> None:
+    """llm-foundry then raises its limit to the answer's length, and an empty slice keeps the whole prompt."""
+    from limit.core import read_jsonl
+    from limit.gauntlet.prompts import Encoder, build_items
+    from limit.gauntlet.records import load_records
+    from limit.gauntlet.tasks import load_version
+
+    rows = [json.loads(line) for line in (data / "sums.jsonl").read_text().splitlines()]
+    rows[0]["chain_of_thought"] = "one and two and three. " * 10
+    (data / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = load_version("v0", data).select(("sums",))[0]
+    encoder = Encoder(tokenizers["bos"])
+    (items,) = build_items(task, load_records(task, data), encoder, max_seq_len=64)
+    assert items[0].max_new_tokens > 64
+    assert any(len(item.requests[0].context) > 64 for item in items)
+    (tmp_path / "job").mkdir()
+    evaluate(model, tokenizers["bos"], spec(tasks=("sums",), max_seq_len=64, limit=1), data, tmp_path / "out",
+             JobContext(tmp_path / "job"))  # fmt: skip
+    notes = [row["text"] for row in read_jsonl(tmp_path / "job" / "events.jsonl") if row["kind"] == "note"]
+    assert any("sums/2-shot" in note and "not cut" in note for note in notes)

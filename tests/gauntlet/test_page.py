@@ -6,14 +6,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
+from limit.charts.gauntlet import gauntlet_panels
+from limit.charts.palette import Palette
 from limit.gauntlet.evaluate import Subject, evaluate, tokenizer_name
 from limit.jobs.context import JobContext
 from limit.runs import ensure_run
 from limit.settings import Workspace
 from limit.specs.gauntlet import GauntletSpec
 from limit.specs.run import RunSpec
+from limit.store import Store
+from limit.store.queries_gauntlet import task_rows
+from limit.store.schema import ddl
+from limit.ui.gauntlet_bars import bar_rows, dot_rows, told_apart
 from tests.gauntlet.conftest import build_model
 from tests.test_pages import check, open_page
 
@@ -51,6 +58,60 @@ def test_own_bars_stand_beside_the_paper(two: tuple[str, str]) -> None:
     assert set(app.multiselect[0].value) == set(two)
     assert "digitised" in words(app)
     assert "95 % bootstrap" in words(app).replace("\\", "")
+
+
+def bar(key: str, group: str, label: str, note: str = "v0, paper shots", **more: Any) -> dict[str, Any]:
+    return {"key": key, "group": group, "label": label, "note": note, "series": "base", "run_id": key, **more}
+
+
+def test_folders_of_one_name_get_more_of_their_path() -> None:
+    rows = [bar("a", "model", "model (base)"), bar("b", "model", "model (base)"), bar("c", "tiny", "tiny (base)")]
+    found = told_apart(rows, {"a": "/x/one/model", "b": "/x/two/model", "c": "tiny"})
+    assert [row["group"] for row in found] == ["one/model", "two/model", "tiny"]
+    assert [row["shade"] for row in found] == [0, 0, 0]
+    dots = dot_rows([{**row, "task": "copa"} for row in rows], found)
+    assert [row["label"] for row in dots] == ["model (base) · one/model", "model (base) · two/model", "tiny (base)"]
+    assert [row["shade"] for row in dots] == [0, 1, 2]
+
+
+def test_two_evaluations_of_one_run_are_named_by_what_they_differ_in() -> None:
+    rows = [bar("a", "tiny", "tiny", run_id="r"), bar("b", "tiny", "tiny", "v0, fixed shots", run_id="r"),
+            bar("b", "tiny", "tiny", "v0, fixed shots", run_id="r")]  # fmt: skip
+    found = told_apart(rows, {"a": "tiny", "b": "tiny"})
+    assert [row["label"] for row in found] == ["tiny (paper shots)", *["tiny (fixed shots)"] * 2]
+    assert [row["shade"] for row in found] == [0, 1, 1]
+    twins = told_apart([bar("a", "tiny", "tiny"), bar("b", "tiny", "tiny")], {"a": "tiny", "b": "tiny"})
+    assert [row["label"] for row in twins] == ["tiny (a)", "tiny (b)"]
+
+
+def test_seeds_of_one_mix_keep_one_colour() -> None:
+    rows = [bar("a", "tiny", "seed 1", series="lima"), bar("b", "tiny", "seed 2", series="lima")]
+    assert [row["shade"] for row in told_apart(rows, {"a": "tiny", "b": "tiny"})] == [0, 0]
+
+
+def test_a_shot_count_beside_the_counted_one_is_in_no_mean_of_another_rule(ws: Workspace, two: tuple[str, str]) -> None:
+    """`letter` runs at 2 and 0 shots, and the version counts 2."""
+    memory = duckdb.connect(":memory:")
+    memory.execute(ddl())
+    store = Store(ws, memory, None, ws.root / "none", ws.root / "none")
+    store.refresh()
+    tasks = {(r["task"], r["num_fewshot"]): r for r in task_rows(store, [two[0]])}
+    reading = next(r for r in bar_rows(store, [two[0]], "acc_sum", False) if r["category"] == "reading")
+    parts = [(tasks[key]["acc_sum"] - tasks[key]["baseline"]) / (1 - tasks[key]["baseline"]) for key in
+             (("pick", 3), ("letter", 2))]  # fmt: skip
+    assert reading["score"] == pytest.approx(sum(parts) / 2)
+    memory.close()
+
+
+def test_a_series_without_an_average_stands_in_the_legend_once() -> None:
+    rows = [{**bar("a", "tiny", "tiny"), "category": c, "score": 0.1, "low": None, "high": None} for c in
+            ("world_knowledge", "commonsense_reasoning")]  # fmt: skip
+    paper = [{**rows[0], "category": "average", "series": "lima", "label": "LIMA"}]
+    figure = gauntlet_panels([*paper, *rows], Palette.light(), columns=1, height=900)
+    assert [trace.name for trace in figure.data if trace.showlegend] == ["LIMA", "tiny"]
+    tops = [figure.layout[axis].domain for axis in ("yaxis", "yaxis2", "yaxis3")]
+    assert all(0 <= low < high <= 1 for low, high in tops)
+    assert tops[0][0] > tops[1][1] > tops[1][0] > tops[2][1]
 
 
 def test_another_rule_leaves_the_paper_out(two: tuple[str, str]) -> None:

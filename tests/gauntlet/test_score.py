@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from limit.gauntlet import generate
 from limit.gauntlet.engine import Engine
 from limit.gauntlet.generate import Generator
 from limit.gauntlet.packs import Budget, plan, prefix_tokens
@@ -122,18 +124,104 @@ def test_a_model_of_nan_is_flagged_not_scored_as_sure(data: Path, tokenizers: An
     assert all(math.isnan(total) for total, _ in scored(Scorer(model), items).values())
 
 
-@pytest.mark.parametrize("kind", ["llama", "gpt2", "mpt", "recurrent"])
-def test_generation_equals_transformers_greedy(data: Path, tokenizers: Any, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "shots"),
+    [*((kind, "paper") for kind in SHARES), *((kind, "fixed") for kind in ("llama", "gpt2", "mpt", "sliding"))],
+)
+def test_generation_equals_a_plain_greedy_loop(
+    data: Path, tokenizers: Any, kind: str, shots: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of different length that leave at different times, in several batches and passes, with and without EOS."""
+    model, tokenizer = build_model(kind), tokenizers["bos"]
+    monkeypatch.setattr(generate, "CPU_ROWS", 4)
+    monkeypatch.setattr(generate, "CPU_PREFILL", 150)
+    share = Scorer(model, longest=300).sharing.prefixes
+    items = items_of(load_version("v0", data).select(("sums",))[0], data, tokenizer, 300, shots=shots)
+    items = [replace(item, max_new_tokens=12 + 3 * item.idx) for item in items]
+    generator = Generator(model, tokenizer, (), share=share, pad_space=False)
+    batches = generator.plan(items)
+    assert len(batches) > 2
+    assert sorted(i for batch in batches for i in batch.members) == list(range(len(items)))
+    if shots == "fixed" and share:
+        assert any(len(batch.prefix) >= generate.SHARED_AT_LEAST for batch in batches)
+    answers = {a.item: a.text for batch in batches for a in generator.run(items, batch)}
+    for index, item in enumerate(items):
+        wanted = reference.greedy(model, list(item.requests[0].context), item.max_new_tokens, tokenizer.eos_token_id)
+        assert answers[index] == tokenizer.decode(wanted, skip_special_tokens=True)
+
+
+def test_rows_that_end_early_leave_the_others_as_they_are(data: Path, tokenizers: Any) -> None:
+    """A token that is often the likeliest stands in for the end of text, so that rows end all over the batch."""
+    model, tokenizer = build_model("llama"), copy.deepcopy(tokenizers["bos"])
+    items = items_of(load_version("v0", data).select(("sums",))[0], data, tokenizer, 300)
+    contexts = [list(item.requests[0].context) for item in items]
+    whole = [reference.greedy(model, context, 40, None) for context in contexts]
+    counts = {token: sum(token in ids for ids in whole) for ids in whole for token in ids}
+    end = min((token for token in counts if counts[token] >= 3), key=lambda token: (abs(counts[token] - 6), token))
+    tokenizer.eos_token_id = end
+    items = [replace(item, max_new_tokens=40) for item in items]
+    generator = Generator(model, tokenizer, (), share=True, pad_space=False)
+    (batch,) = generator.plan(items)
+    answers = {a.item: a.text for a in generator.run(items, batch)}
+    lengths = set()
+    for index, context in enumerate(contexts):
+        wanted = reference.greedy(model, context, 40, end)
+        lengths.add(len(wanted))
+        assert answers[index] == tokenizer.decode(wanted, skip_special_tokens=True)
+    assert len(lengths) > 2
+    assert generator.tokens_computed < sum(map(len, contexts)) + 39 * len(items)
+
+
+def test_a_shared_beginning_is_computed_once_for_all_batches(
+    data: Path, tokenizers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = build_model("llama"), tokenizers["plain"]
+    monkeypatch.setattr(generate, "CPU_ROWS", 2)
+    task = load_version("v0", data).select(("sums",))[0]
+    items = items_of(task, data, tokenizer, 300, shots="fixed")
+    engine = Engine(model, tokenizer, GauntletSpec(), add_space=False)
+    works = list(enumerate(engine.packs(task, items)))
+    fed: list[int] = []
+    model.register_forward_pre_hook(lambda m, a, k: fed.append(k["input_ids"].numel()), with_kwargs=True)
+    counted = sum(values["tokens"] for _, _, values in engine.run(works, lambda: False))
+    assert sum(fed) == counted
+    assert sum(work.prefix_tokens for _, work in works) == sum(map(len, {work.pack.prefix for _, work in works}))
+    assert len({work.pack.prefix for _, work in works}) < len(works)
+
+
+def test_generation_is_left_in_the_middle_when_asked_to(data: Path, tokenizers: Any) -> None:
+    task = load_version("v0", data).select(("sums",))[0]
+    items = items_of(task, data, tokenizers["plain"], 300)
+    engine = Engine(build_model("llama"), tokenizers["plain"], GauntletSpec(), add_space=False)
+    asked: list[int] = []
+
+    def stopping() -> bool:
+        asked.append(1)
+        return len(asked) > 5
+
+    assert list(engine.run(list(enumerate(engine.packs(task, items))), stopping)) == []
+    assert len(asked) == 6
+
+
+def test_running_out_of_memory_halves_a_batch_of_answers(
+    data: Path, tokenizers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
 
-    model, tokenizer = build_model(kind), tokenizers["plain"]
-    items = items_of(load_version("v0", data).select(("sums",))[0], data, tokenizer, 300, limit=4)
-    generator = Generator(model, tokenizer, (), share=SHARES[kind], pad_space=False)
-    answers = {a.item: a.text for batch in generator.plan(items) for a in generator.run(items, batch)}
-    for index, item in enumerate(items):
-        ids = torch.tensor([item.requests[0].context])
-        out = model.generate(ids, do_sample=False, max_new_tokens=item.max_new_tokens, eos_token_id=1, pad_token_id=1)
-        assert answers[index] == tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+    task = load_version("v0", data).select(("sums",))[0]
+    items = items_of(task, data, tokenizers["plain"], 300)
+    engine = Engine(build_model("llama"), tokenizers["plain"], GauntletSpec(), add_space=False)
+    works = list(enumerate(engine.packs(task, items)))
+    whole = sorted(row for _, _, values in engine.run(works, lambda: False) for row in values["answers"])
+    real = Generator.run
+
+    def small(self: Generator, items: Any, batch: Any, stopping: Any) -> Any:
+        if len(batch.members) > 2:
+            raise torch.OutOfMemoryError("no")
+        return real(self, items, batch, stopping)
+
+    monkeypatch.setattr(Generator, "run", small)
+    assert sorted(r for _, _, values in engine.run(works, lambda: False) for r in values["answers"]) == whole
 
 
 def test_a_row_ends_at_its_stop_string(data: Path, tokenizers: Any) -> None:
@@ -149,8 +237,6 @@ def test_a_row_ends_at_its_stop_string(data: Path, tokenizers: Any) -> None:
 
 
 def test_several_devices_share_the_packs(data: Path, tokenizers: Any) -> None:
-    import copy
-
     model = build_model("llama")
     task = load_version("v0", data).select(("pick",))[0]
     items = items_of(task, data, tokenizers["plain"], 300)

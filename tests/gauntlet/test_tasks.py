@@ -66,12 +66,48 @@ def test_an_own_task_is_scored_in_its_own_category(tmp_path: Path) -> None:
         ("tasks:\n  x: {type: schema, file: a, random_baseline: 1}", "random_baseline 1"),
         ("tasks:\n  x: {type: schema, file: a, num_fewshot: 0, cot_delimiter: 3}", "cot_delimiter 3"),
         ("tasks: {x: [", "YAML"),
+        ("tasks:\n  x: {type: schema, fewshot_random_seed: abc}", "fewshot_random_seed 'abc'"),
+        ("tasks:\n  x: {type: schema, early_stopping_criteria: stop}", "give a list of texts"),
+        ("tasks:\n  x: {type: schema, early_stopping_criteria: ['']}", "texts that are not empty"),
+        ("tasks:\n  x: {type: schema, has_categories: 'no'}", "has_categories 'no'; give true or false"),
+        ("tasks:\n  x: {type: schema, records_in_source: many}", "records_in_source 'many'"),
+        ("tasks:\n  x: {type: schema, random_baseline: true}", "random_baseline True"),
+        ("tasks:\n  x: {type: schema, overrides: [1]}", "overrides"),
+        ("tasks:\n  x: {type: schema, overrides: {v0: 3}}", "overrides of task 'x' for v0"),
+        ("tasks:\n  x: {type: schema, overrides: {v0: {prelimiter: 3}}}", "prelimiter 3"),
+        ("tasks:\n  x: {type: schema, numfewshot: 3}", "did you mean 'num_fewshot'"),
+        ("tasks:\n  ../x: {type: schema}", "task name '../x'"),
+        ("tasks:\n  x: {type: schema, category: core_average}", "both a category and an average"),
+        ("defaults: [1]", "`defaults` must map"),
     ],
 )
 def test_definitions_that_cannot_be_used_are_named(tmp_path: Path, text: str, word: str) -> None:
     (tmp_path / "tasks.yaml").write_text(text)
     with pytest.raises(LimitError, match=word):
         load_version("v0", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("versions: [v0]", "`versions` must map"),
+        ("versions: {v0: {categories: [a]}}", "`categories` must map"),
+        ("versions: {v0: {categories: {a: [copa]}}}", "category 'a' needs"),
+        ("versions: {v0: {averages: [a]}}", "`averages` must map"),
+        ("versions: {v0: {averages: {a: b}}}", "`averages` must map"),
+        ("aggregation: [EQUAL]", "`aggregation` must map"),
+        ("aggregation: {weighting: BY_TASTE}", "weighting 'BY_TASTE'"),
+    ],
+)
+def test_versions_that_cannot_be_used_are_named(tmp_path: Path, text: str, word: str) -> None:
+    (tmp_path / "gauntlet.yaml").write_text(text)
+    with pytest.raises(LimitError, match=word):
+        load_version("v0", tmp_path)
+
+
+def test_remarks_beside_the_settings_are_left_alone_and_names_may_be_numbers(tmp_path: Path) -> None:
+    (tmp_path / "tasks.yaml").write_text("tasks:\n  7: {type: schema, file: a.jsonl, licence: mine, note: by hand}\n")
+    assert [task.name for task in load_version("v0", tmp_path).select(("7",))] == ["7"]
 
 
 def test_an_unknown_task_is_named(data: Path) -> None:
@@ -88,6 +124,9 @@ def test_an_unknown_task_is_named(data: Path) -> None:
         ('{"query": 1, "choices": ["x"], "gold": 0}', "expected text"),
         ('{"choices": ["x"], "gold": 0}', "`query` is missing"),
         ('{"query": "a", "choices": ["x", ""], "gold": 0}', "choice 1 is empty"),
+        ('{"query": "a", "choices": ["x"], "gold": 0}', "would always be right"),
+        ('{"query": "a", "choices": ["x", "y"]}', "`gold` is missing"),
+        ('{"query": "a", "choices": ["x", "y"], "gold": ' + "9" * 5000 + "}", "broken JSON"),
         ('{"query": "a"', "broken JSON"),
         ("[1]", "expected a JSON object"),
     ],
@@ -99,6 +138,31 @@ def test_a_bad_record_is_named_by_file_and_line(data: Path, line: str, word: str
     with pytest.raises(LimitError, match=word) as caught:
         load_records(task, data)
     assert "pick.jsonl, line 3" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "word"),
+    [
+        ("sums", '{"context": "a", "answer": " "}', "`answer` is empty"),
+        ("next", '{"context": "a", "continuation": "b", "category": " "}', "`category` is missing"),
+        ("next", '{"context": "a", "continuation": "b", "category": 1}', "`category` is 1"),
+        ("who", '{"context_options": ["a"], "continuation": "b", "gold": 0}', "would always be right"),
+        ("who", '{"context_options": ["a", "b"], "continuation": "\\n", "gold": 0}', "`continuation` is empty"),
+    ],
+)
+def test_a_record_that_says_nothing_is_refused(data: Path, name: str, line: str, word: str) -> None:
+    (data / f"{name}.jsonl").write_text(line + "\n")
+    with pytest.raises(LimitError, match=word):
+        load_records(load_version("v0", data).select((name,))[0], data)
+
+
+@pytest.mark.parametrize("text", ["\r\n", "\ufeff"])
+def test_line_ends_and_marks_of_other_systems_are_read(data: Path, text: str) -> None:
+    path = data / "pick.jsonl"
+    plain = load_records(load_version("v0", data).select(("pick",))[0], data)
+    content = path.read_text().replace("\n", "\r\n") if text == "\r\n" else text + path.read_text()
+    path.write_bytes(content.encode())
+    assert load_records(load_version("v0", data).select(("pick",))[0], data) == plain
 
 
 @pytest.mark.parametrize(("content", "word"), [(b"", "no records"), (b"\xff\xfe{}", "UTF-8")])

@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("--children", type=int, default=0, help="leave this many sleeping grandchildren")
     parser.add_argument("--flood", type=int, default=0, help="print this many megabytes")
     parser.add_argument("--signal", type=int, default=0, help="send this signal to itself")
+    parser.add_argument("--silent", action="store_true", help="report steps without figures")
     parser.add_argument("--job", required=True)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -70,7 +71,7 @@ def count(options: argparse.Namespace, context: JobContext) -> bool:
         time.sleep(options.pause)
         done += 1
         write_json(checkpoint, {"step": done})
-        context.progress(done, options.steps, loss=1 / done)
+        context.progress(done, options.steps, **({} if options.silent else {"loss": 1 / done}))
         if not options.deaf and context.stop_requested() and done < options.steps:
             return False
     return True

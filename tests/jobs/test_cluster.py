@@ -54,8 +54,9 @@ def test_a_broken_choice_is_a_sentence_and_starts_nothing(ws: Workspace, ask: As
     jobs.pause(ws)
     job_id = jobs.start(ws, ask("a"))
     setting_file(ws).write_text(content)
-    with pytest.raises(LimitError):
-        jobs.pause(ws, paused=False)
+    jobs.pause(ws, paused=False)
+    with pytest.raises(LimitError, match="cluster"):
+        jobs.schedule(ws)
     assert jobs.status(ws, job_id)["state"] == "queued"
     choose_cluster(ws, None)
     assert jobs.wait(ws, job_id)["state"] == "finished"

@@ -49,6 +49,20 @@ def test_our_own_sentence_is_kept_word_for_word() -> None:
     assert (reason.cause, reason.text) == ("disk-full", "disk full while writing /w/x; free some space")
 
 
+@pytest.mark.parametrize(
+    ("sentence", "cause"),
+    [
+        ("there is no model folder '/m'; give `tiny`, a folder, a hub id or a run id", "missing-model"),
+        ("model 'a/b' is neither a folder nor in the hub cache, and the hub does not give it", "missing-model"),
+        ("the Hugging Face Hub cannot be reached for GAIR/lima; connect this machine and fetch again", "no-network"),
+        ("the gradient norm became nan at step 3 (loss is not finite); lower learning_rate", "nan-loss"),
+        ("mix 'x' is empty; add a part", "user"),
+    ],
+)
+def test_our_own_sentences_have_their_cause(sentence: str, cause: str) -> None:
+    assert explain([*TRACE, f"limit: {sentence}"], 2, False).cause == cause
+
+
 def test_a_rank_of_several_is_recognised() -> None:
     lines = ["[rank1]: torch.OutOfMemoryError: CUDA out of memory.", "E1122 torchrun ChildFailedError:", "exitcode: 1"]
     assert explain(lines, 1, False).cause == "gpu-memory"

@@ -20,8 +20,8 @@ from limit.ui.runs import seconds_between
 from limit.ui.runs_compare import differences, flatten
 from limit.ui.runs_detail import loss_rows
 from limit.ui.runs_live import device_words, facts, signature, state_words, stop_words
-from limit.ui.runs_mix import mix_bars, mix_of, mix_parts
-from limit.ui.runs_spark import POINTS, spark
+from limit.ui.runs_mix import BAR_WIDTH, CELL_WIDTH, PICTURE_HEIGHT, mix_bars, mix_of, mix_parts
+from limit.ui.runs_spark import HEIGHT, POINTS, WIDTH, spark, spark_html
 from tests.hostile import TEXTS
 from tests.jobs.conftest import Ask, until
 
@@ -216,8 +216,21 @@ def test_the_timer_of_a_stop_counts_down_and_survives_a_clock_that_jumps(passed:
 
 
 def test_facts_survive_odd_progress() -> None:
-    job = {"status": {**new_status(1, 0.0), "state": "running", "progress": {"loss": "nan", "tokens_per_s": True}}}
-    assert facts(job) == ["running"]
+    job = {"status": {**new_status(1, 0.0), "state": "running"}}
+    assert facts(job, {"loss": "nan", "tokens_per_s": True, "memory_gb": None, "task": 5}) == ["running"]
+    shown = {"loss": 0.5, "tokens_per_s": 1234.5, "memory_gb": 1.25}
+    assert facts(job, shown) == ["running", "loss 0.500", "1,234 tokens/s", "1.2 GB"]
+
+
+def test_the_figures_of_a_finetune_are_those_of_its_latest_step(ws: Workspace, ask: Ask, page: Any) -> None:
+    rows = [{"kind": "train", "step": n, "loss": 1 / n, "tokens_per_s": 10.0 * n, "memory_gb": 2.0} for n in (1, 2)]
+    append_jsonl(ws.run("0123456789ab") / "train" / "metrics.jsonl", [*rows, {"kind": "eval", "step": 2, "loss": 9.0}])
+    subject = {"run_id": "0123456789ab"}
+    job_id = jobs.start(ws, ask("a", "--steps", "5000", "--silent", subject=subject))
+    until(ws, job_id, "running")
+    assert any("loss 0.500 · 20 tokens/s · 2.0 GB" in one.value.replace("\\", "") for one in page().caption)
+    shown = {metric.label: metric.value for metric in page(job=job_id).metric}
+    assert (shown["loss"], shown["tokens/s"], shown["memory"]) == ("0.500", "20", "2.0 GB")
 
 
 def test_loss_rows_keep_sources_apart() -> None:
@@ -248,6 +261,7 @@ def test_a_run_shows_what_its_mix_is_made_of(ws: Workspace, ask: Ask, page: Any)
     assert not isinstance(table.loc["none", "Mix"], str)
     drawn = b64decode(table.loc["short", "Mix"].partition("base64,")[2]).decode()
     assert drawn.count("<rect") == 3
+    assert BAR_WIDTH * 27 <= CELL_WIDTH * PICTURE_HEIGHT, "a cell shows pictures 27 pixels high and cuts them in width"
     assert "script" not in drawn
     (bar,) = [html.proto.body for html in page(job=job["job_id"]).get("html") if 'class="limit-bar"' in html.proto.body]
     assert "<script>" not in bar
@@ -309,6 +323,15 @@ def test_a_spark_grows_with_its_file_and_follows_a_rewound_one(ws: Workspace) ->
     assert line is not None and len(line) == POINTS and (line[0], line[-1]) == (0.0, 999.0)
     write_atomic(train / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in write(range(2))))
     assert spark(train) == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("line", [[3.0, 2.0, 1.0], [1.0, 1.0]])
+def test_the_line_of_a_card_stays_inside_its_picture(line: list[float]) -> None:
+    html = spark_html(line, "#123456")
+    svg = b64decode(html.partition("base64,")[2].partition('"')[0]).decode()
+    points = [tuple(map(float, pair.split(","))) for pair in svg.partition('points="')[2].partition('"')[0].split()]
+    assert len(points) == len(line) and points[0][0] == 0 and points[-1][0] == WIDTH
+    assert all(0 <= y <= HEIGHT for _, y in points) and points[0][1] <= points[-1][1]
 
 
 def test_a_long_queue_is_shown_in_full_on_demand(ws: Workspace, ask: Ask, page: Any) -> None:

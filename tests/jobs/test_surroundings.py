@@ -15,8 +15,9 @@ import psutil
 import pytest
 
 from limit import jobs
+from limit.cli import main
 from limit.core import LimitError, read_json
-from limit.jobs import processes, queue, supervisor
+from limit.jobs import processes, queue, supervisor, view
 from limit.jobs.locks import is_locked
 from limit.jobs.rundir import stored_status, tail_log, write_status
 from limit.settings import Workspace
@@ -143,6 +144,36 @@ def test_a_number_of_slots_beyond_all_reason_is_refused(
     monkeypatch.setenv("LIMIT_GPU_SLOTS", "99999999999")
     with pytest.raises(LimitError, match="asks for 99999999999 slots"):
         jobs.start(ws, ask("a"))
+
+
+def test_waiting_for_one_job_is_not_ended_by_the_trouble_of_another(
+    ws: Workspace, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view, "SCHEDULE_EVERY_S", 0.2)
+    jobs.pause(ws)
+    bad, good = jobs.start(ws, ask("bad")), jobs.start(ws, ask("good"))
+    (ws.job(bad) / ".lock").mkdir()
+    jobs.pause(ws, paused=False)
+    assert jobs.wait(ws, good)["state"] == "finished"
+    monkeypatch.setattr(view, "PATIENCE_S", 0.5)
+    with pytest.raises(LimitError, match=r"\.lock"):
+        jobs.wait(ws, bad)
+
+
+def test_a_workspace_that_cannot_be_written_can_be_looked_at(
+    ws: Workspace, ask: Ask, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = jobs.start(ws, ask("a"))
+    jobs.wait(ws, job_id)
+
+    def read_only(ws: Workspace) -> None:
+        raise LimitError("the workspace is on a read-only file system")
+
+    monkeypatch.setattr("limit.jobs.commands.schedule", read_only)
+    for words in (["list"], ["show", job_id]):
+        assert main(["jobs", *words]) == 0
+        said = capsys.readouterr()
+        assert "finished" in said.out and "the queue does not go on: the workspace is on a read-only" in said.err
 
 
 def test_a_supervisor_that_is_a_zombie_counts_as_gone(ws: Workspace, ask: Ask) -> None:

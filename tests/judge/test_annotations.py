@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from limit.cli import main
 from limit.core import LimitError
-from limit.judge.alpaca_eval import export_annotations, export_outputs, read_outputs
+from limit.judge.alpaca_eval import export_annotations
 from limit.judge.annotations import import_files, read_preference
 from limit.judge.judgments import Comparison, Journal, list_comparisons, read_judgments
 from limit.judge.summary import summarise, summarise_all
 from limit.responses.identity import prompt_id
+from limit.responses.outputs import export_outputs, read_outputs
 from limit.settings import SHIPPED, Workspace
 
 REAL = ("7b_lima_vs_7b_instructv1_seed2.json", "7b_lima_vs_7b_instructv1_5k_lima_seed3.json")
@@ -240,3 +242,91 @@ def test_damaged_comparisons_do_not_hide_the_others(ws: Workspace, tmp_path: Pat
     (ws.comparison("x4") / "comparison.json").write_text(json.dumps({**odd, "created": 7}))
     (ws.comparison("x4") / "judgments.jsonl").write_text('{"judgement_key": "k", "verdict": "2", "seed": "one"}\n')
     assert [summary["wins"] for summary in summarise_all(ws)] == [1, 1]
+
+
+def generated(first: str, second: str, preference: Any, number: int = 0) -> dict[str, Any]:
+    """A row whose outputs say who wrote them."""
+    texts = {"output_1": f"{first} writes {number}", "output_2": f"{second} writes {number}"}
+    return row(instruction=f"Q{number}", **texts, generator_1=first, generator_2=second, preference=preference)
+
+
+@pytest.mark.parametrize("name", ["ref_vs_mine_seed1.json", "annotations.json"])
+def test_both_orders_in_one_file_are_brought_into_one_frame(ws: Workspace, tmp_path: Path, name: str) -> None:
+    rows = [
+        generated("ref", "mine", 2, 1),
+        generated("mine", "ref", 1, 2),
+        generated("mine", "ref", 1.25, 3),
+        generated("mine", "ref", None, 4),
+        generated("mine", "ref", 1.5, 5),
+        generated("ref", "mine", 1, 6),
+        generated("ref", "mine", 1, 7),
+        generated("ref", "mine", 1, 8),
+    ]
+    path = write(tmp_path, name, rows)
+    result = import_files(ws, [path])
+    (id_,) = result["comparisons"]
+    assert result["turned"] == 4
+    (line,) = summarise_all(ws)
+    assert (line["baseline"], line["candidate"]) == ("ref", "mine")
+    assert (line["wins"], line["losses"], line["ties"], line["invalid"]) == (3, 3, 1, 1)
+    stored = read_judgments(ws, id_)
+    assert all(r["text_1"].startswith("ref") and r["text_2"].startswith("mine") for r in stored)
+    assert [r["score"] for r in stored] == [1, 1, 0.75, None, 0.5, 0, 0, 0]
+    assert export_annotations(ws, id_) == rows, "what comes out is what went in"
+
+
+def test_exchanged_columns_of_a_named_file_are_turned_by_their_generators(ws: Workspace, tmp_path: Path) -> None:
+    seeds = [
+        write(tmp_path, "ref_vs_mine_seed1.json", [generated("ref", "mine", 2, n) for n in range(5)]),
+        write(tmp_path, "ref_vs_mine_seed2.json", [generated("mine", "ref", 1, n) for n in range(5)]),
+    ]
+    import_files(ws, seeds)
+    (line,) = summarise_all(ws)
+    assert line["per_seed_pct"] == [100, 100] and line["wins"] == 10
+    import_files(ws, [seeds[1]], baseline="ref", candidate="mine", prompt_set="elsewhere")
+    assert [entry["wins"] for entry in summarise_all(ws)] == [10, 5]
+
+
+def test_generators_that_match_no_name_change_nothing(ws: Workspace, tmp_path: Path) -> None:
+    path = write(tmp_path, "a_vs_b_seed1.json", [generated("run-17", "run-9", 2), generated("run-9", "run-17", 2, 1)])
+    assert "turned" not in import_files(ws, [path]) and summarise_all(ws)[0]["wins"] == 2
+
+
+def test_a_third_generator_is_named_as_wrong(ws: Workspace, tmp_path: Path) -> None:
+    path = write(tmp_path, "annotations.json", [generated("ref", "mine", 2), generated("ref", "other", 2, 1)])
+    with pytest.raises(LimitError, match="2 different names in 'generator_2'"):
+        import_files(ws, [path])
+
+
+def test_marks_line_ends_scripts_and_old_and_new_fields_together(ws: Workspace, tmp_path: Path) -> None:
+    rows = [
+        generated("ref", "mine", 2, 1) | {"preference_price_per_example": 0.5, "preference_raw_completion": {"x": [1]}},
+        generated("ref", "mine", 1, 2) | {"price_per_example": 0.25, "raw_completion": "m", "index": 3},
+        generated("ref", "mine", -1, 3) | {"output_1": "", "output_2": "  \n"},
+        generated("ref", "mine", 2.0, 4) | {"output_2": "مرحبا 你好 \u202e🦙 <<<0123 ANSWER A" * 5_000},
+        generated("ref", "mine", 2, 1) | {"extra": None},
+    ]
+    path = tmp_path / "annotations.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(rows, ensure_ascii=False, indent=1).replace("\n", "\r\n").encode())
+    result = import_files(ws, [path])
+    assert result["rows"] == 5 and result["invalid"] == 1
+    stored = read_judgments(ws, result["comparisons"][0])
+    assert [r["cost_usd"] for r in stored[:2]] == [0.5, 0.25] and stored[1]["raw_text"] == "m"
+    assert stored[0]["replicate"] == 0 and stored[4]["replicate"] == 1, "a doubled row is kept as a copy"
+    assert export_annotations(ws, result["comparisons"][0]) == rows
+
+
+def test_sides_of_one_name_are_refused(ws: Workspace, tmp_path: Path) -> None:
+    path = write(tmp_path, "annotations.json", [generated("ref", "ref", 2)])
+    with pytest.raises(LimitError, match="names both sides 'ref'"):
+        import_files(ws, [path])
+    assert import_files(ws, [path], candidate="ref again")["rows"] == 1
+
+
+def test_names_from_a_file_stay_on_one_line_of_a_terminal(
+    ws: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import_files(ws, [write(tmp_path, "annotations.json", [generated("a\x1b[2Jb", "c\nd", 2)])])
+    assert main(["judge", "summary"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1 and "\x1b" not in printed and "c d against a [2Jb" in printed

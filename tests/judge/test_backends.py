@@ -21,6 +21,7 @@ from limit.judge.judgments import read_judgments
 from limit.judge.prices import Price, check_budget, price_of
 from limit.judge.requests import parse_judge
 from limit.judge.runner import Pair, Retry
+from limit.judge.wording import missing_lines
 from limit.judge.worker import judge_pairs
 from limit.responses.prompt_sets import save_prompt_set
 from limit.responses.response_sets import response_path, save_responses
@@ -274,6 +275,34 @@ def test_command_line_from_two_runs_to_a_summary(
     assert line["comparison"] == value["comparison"] and line["wins"] + line["losses"] + line["ties"] == 2
     assert main(["judge", "agree", line["comparison"], line["comparison"], "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["agree_pct"] == 100
+
+
+def test_an_estimate_and_a_whole_report_on_the_command_line(
+    ws: Workspace, tiny_llama: Path, tiny_judge: TinyJudge, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = answered_runs(ws, tiny_llama)
+    words = ["judge", "run", "--baseline", one, "--candidate", two, "--prompts", "open", "--judge"]
+    assert main([*words, "openai:new-model", "--estimate"]) == 0
+    assert "4 questions" in (said := capsys.readouterr().out) and "unknown price" in said
+    assert main([*words, "openai:gpt-4o", "--estimate", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["usd"] > 0 and not any(ws.comparisons.glob("*/judgments.jsonl"))
+    with JudgeServer(tiny_judge) as server:
+        assert main([*words, f"model=tiny,base_url={server.url},max_tokens=20", "--wait", "--json"]) == 0
+    id_ = json.loads(capsys.readouterr().out)["comparison"]
+    assert main(["judge", "show", id_, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["n_prompts"] == 2 and shown["is_checked"] is False and "score_pct" in shown
+    assert main(["judge", "show", id_]) == 0 and "this judge is unchecked" in capsys.readouterr().out
+    assert main(["judge", "export", id_, "--out", str(tmp_path / "a.json")]) == 0
+    assert "2 annotations in" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "a.json").read_text())
+    assert {row["generator_2"] for row in rows} and all(row["preference"] in (1, 1.5, 2) for row in rows)
+
+
+def test_what_a_result_lacks_is_said_in_words() -> None:
+    lines = missing_lines({"skipped_budget": 30, "total": 40, "unpaired": 2})
+    assert "30 of 40 judgments" in lines[0] and "higher --budget" in lines[0] and "2 prompts" in lines[1]
+    assert missing_lines({"skipped_budget": 0}) == []
 
 
 def test_command_line_says_what_is_missing(ws: Workspace, tiny_llama: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 
 from limit.judge.agreement import agreement, cohen_kappa, fleiss_kappa, leanings, verdicts_by_pair
-from limit.judge.judgments import Comparison
+from limit.judge.annotations import import_files
+from limit.judge.answers import answer_style, common_openings
+from limit.judge.categories import by_category, of_category, prompt_categories
+from limit.judge.judgments import Comparison, load_comparison, read_judgments
 from limit.judge.length import by_length_ratio, full_length_control, length_controlled, longer_wins, win_rate
 from limit.judge.length import fit_minimal as minimal
 from limit.judge.quality import bounds, report
 from limit.judge.ranking import bradley_terry, sign_tests
-from limit.judge.summary import preference_interval, resolve_orders, summarise, tally
+from limit.judge.summary import nested_interval, preference_interval, resolve_orders, summarise, tally
+from limit.settings import Workspace
 
 FRAME = Comparison("x", "judged", "base", "cand", "test", "judge")
 
@@ -215,3 +219,110 @@ def test_sign_tests_are_corrected_together() -> None:
     assert [entry["verdict"] for entry in found] == ["better", "cannot tell", "cannot tell"]
     assert found[0]["p_holm"] == pytest.approx(3 * found[0]["p_value"])
     assert found[1]["needed_prompts"] > 400
+
+
+def seeded(rates: list[float], prompts: int = 100) -> list[dict[str, Any]]:
+    """One row a prompt and seed; seed number s wins `rates[s]` of its prompts."""
+    return [
+        row(f"p{n}", "2" if n < rate * prompts else "1", seed=number)
+        for number, rate in enumerate(rates)
+        for n in range(prompts)
+    ]
+
+
+def test_the_nested_interval_holds_what_prompts_and_seeds_each_add() -> None:
+    wins, losses = tally(seeded([0.4, 0.6, 0.8]))
+    nested, prompts = nested_interval(wins, losses), preference_interval(wins, losses)
+    assert nested.low < prompts.low < 0.6 < prompts.high < nested.high
+    assert nested_interval(wins, losses) == nested, "the same data give the same interval"
+    alike = nested_interval(*tally(seeded([0.6, 0.6, 0.6])))
+    same = preference_interval(*tally(seeded([0.6, 0.6, 0.6])))
+    assert (alike.low, alike.high) == pytest.approx((same.low, same.high), abs=0.015), "equal seeds add nothing"
+    few = nested_interval(*tally(seeded([0.4, 0.6, 0.8], prompts=100_000)), draws=300)
+    assert few.low == pytest.approx(0.4, abs=0.08) and few.high == pytest.approx(0.8, abs=0.08), "seeds alone remain"
+
+
+def test_the_nested_interval_needs_two_seeds_with_a_verdict() -> None:
+    rows = [*seeded([0.5]), *(row(f"p{n}", None, seed=7) for n in range(100))]
+    assert math.isnan(nested_interval(*tally(rows)).low) and report(FRAME, rows)["nested_low"] is None
+    assert math.isnan(nested_interval(*tally([])).low)
+    both = report(FRAME, seeded([0.4, 0.6]))
+    assert both["nested_low"] < 50 < both["nested_high"] and both["seed_low"] < both["nested_low"]
+
+
+def test_orders_and_copies_of_a_prompt_count_as_one_in_every_interval() -> None:
+    once = [row(f"p{n}", "2" if n % 3 else "1") for n in range(60)]
+    copies = [row(f"p{n}", "2" if n % 3 else "1", replicate=c) for n in range(60) for c in range(5)]
+    for measure in (preference_interval, nested_interval):
+        one, five = (measure(*(np.tile(counts, (2, 1)) for counts in tally(rows))) for rows in (once, copies))
+        assert (one.low, one.high) == pytest.approx((five.low, five.high))
+
+
+def test_imported_soft_verdicts_come_to_alpaca_evals_own_win_rate(
+    alpaca_eval: dict[str, Any], ws: Workspace, tmp_path: Path
+) -> None:
+    for model, facts in list(alpaca_eval["published"].items())[:2]:
+        rows = [
+            {
+                "instruction": f"instruction {entry['instruction_id']}",
+                "output_1": "x" * entry["len_1"],
+                "output_2": "y" * entry["len_2"],
+                "generator_1": "gpt4_1106_preview",
+                "generator_2": model,
+                "annotator": "weighted_alpaca_eval_gpt4_turbo",
+                "preference": entry["preference"],
+            }
+            for entry in alpaca_eval["rows"][model]
+        ]
+        path = tmp_path / "annotations.json"
+        path.write_text(json.dumps(rows))
+        (id_,) = import_files(ws, [path])["comparisons"]
+        found = report(load_comparison(ws, id_), read_judgments(ws, id_))
+        assert found["score_pct"] == pytest.approx(facts["published"]["win_rate"], abs=1e-6)
+        assert found["standard_error"] == pytest.approx(facts["published"]["standard_error"], abs=1e-6)
+        control, minimal_rate = found["length_control"], facts["recomputed"]["lc_minimal"]["winrate"]
+        assert control.rate_pct == pytest.approx(minimal_rate, abs=0.01) or "out of reach" in str(control.reason)
+
+
+def test_missing_verdicts_are_told_apart() -> None:
+    rows = [
+        row("a", "2"),
+        row("b", None, status="refused"),
+        row("c", None, status="invalid"),
+        row("d", None, status="error"),
+    ]
+    found = report(FRAME, [*rows, row("e", None, status="skipped_budget")])
+    assert found["missing"] == {"refused": 1, "invalid": 1, "error": 1, "skipped_budget": 1}
+    assert (found["all_lost_pct"], found["all_won_pct"]) == (20, 100)
+
+
+def test_topics_come_from_rows_or_prompt_sets_and_one_alone_is_none() -> None:
+    rows = [row(f"p{n}", "2", source_row={"dataset": "koala" if n < 2 else " vicuna\n x"}) for n in range(4)]
+    topics = prompt_categories(rows)
+    assert topics == {"p0": "koala", "p1": "koala", "p2": "vicuna x", "p3": "vicuna x"}
+    assert prompt_categories(rows[:2]) == {} and len(of_category(rows, topics, "koala")) == 2
+    assert prompt_categories(rows, {"p0": "writing"})["p0"] == "writing"
+    assert prompt_categories([row("p", "1", source_row=None)]) == {}
+    found = by_category(FRAME, [*rows, row("p4", "1")], topics)
+    assert [(entry["category"], entry["n_prompts"], entry["preference_pct"]) for entry in found] == [
+        ("koala", 2, 100),
+        ("vicuna x", 2, 100),
+    ]
+
+
+def test_style_of_each_side_counts_each_answer_once() -> None:
+    texts = [
+        "Sure, here is a list:\n- one\n- two",
+        "Sure, here is more",
+        "I'm sorry, but I cannot do that.",
+        "",
+        "  \n",
+    ]
+    rows = [row(f"p{n}", "1", text_1=text, text_2="word") | {"prompt": f"Q{n}"} for n, text in enumerate(texts)]
+    one, two = answer_style([*rows, *rows], 1), answer_style(rows, 2)
+    shares = {habit["key"]: habit["share"] for habit in one["habits"]}
+    assert one["n"] == 5 and one["empty"] == 2 and shares["lists"] == 0.2 and shares["refusals"] == 0.2
+    assert one["openings"] == [{"words": "sure here is", "share": pytest.approx(2 / 3), "n": 2}]
+    assert two["n"] == 5 and two["openings"][0]["share"] == 1 and "multiple_choice" not in shares
+    assert common_openings(["こんにちは 世界", "こんにちは 世界!", "..."])[0]["words"] == "こんにちは 世界"
+    assert answer_style([], 1)["n"] == 0

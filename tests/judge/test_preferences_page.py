@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from limit.judge.annotations import import_files
+from limit.judge.judgments import Comparison, Journal, judgment_row, save_comparison
 from limit.settings import PROJECT, Workspace
+from limit.ui.preferences_detail import fingerprint
 from limit.ui.preferences_pairs import FILTERS, group_pairs, is_kind, verdict_words
+from limit.ui.preferences_trust import seat_words
 
 
 def open_page(name: str, **query: str) -> Any:
@@ -68,8 +71,77 @@ def test_own_comparison_with_answer_figures_and_pairs(imported: str) -> None:
     assert "The candidate's answers are preferred." in words
     assert "29 won, 15 lost, 0 tied, 1 without a verdict" in words
     assert "Pair 2 of 45" in words and "Question 1 <script>" in words
-    assert [metric.label for metric in app.metric][:2] == ["Raw rate", "At equal length"]
-    assert app.metric[1].value == "n/a"  # fewer than 100 decided verdicts
+    assert [metric.label for metric in app.metric][:3] == ["Raw rate", "Ties as half", "At equal length"]
+    assert app.metric[2].value == "n/a"  # fewer than 100 decided verdicts
+    tables = " ".join(str(table.value) for table in app.dataframe)
+    assert "median length" in tables and "with Markdown" in tables and "a longer answer" in tables
+
+
+def test_topics_of_prompts_narrow_everything_below(ws: Workspace, tmp_path: Path) -> None:
+    rows = [
+        {
+            "instruction": f"Question {n}",
+            "output_1": f"x{n}",
+            "output_2": f"y{n}",
+            "annotator": "gpt",
+            "dataset": "koala" if n < 10 else "vicuna",
+            "preference": 2 if n < 10 else 1,
+        }
+        for n in range(30)
+    ]
+    path = tmp_path / "a_vs_b_seed1.json"
+    path.write_text(json.dumps(rows))
+    id_ = import_files(ws, [path])["comparisons"][0]
+    every = open_page("preferences", comparison=id_)
+    assert "30 prompts, 10 won, 20 lost" in words_of(every)
+    assert "koala" in " ".join(str(table.value) for table in every.dataframe)
+    words = words_of(open_page("preferences", comparison=id_, topic="koala"))
+    assert "b vs a on koala" in words and "10 prompts, 10 won, 0 lost" in words and "Pair 1 of 10" in words
+    assert "30 prompts" in words_of(open_page("preferences", comparison=id_, topic="no such topic"))
+
+
+def test_a_judge_that_goes_by_the_seat_and_was_never_checked_is_named_first(ws: Workspace) -> None:
+    comparison = Comparison("5ea7", "judged", "base", "cand", "open", "seat judge", order="both")
+    rows = [
+        judgment_row(
+            judgement_key=f"{n}{order}",
+            prompt_id=f"p{n}",
+            prompt=f"Q{n}",
+            text_1=f"one {n}",
+            text_2=f"two {n}",
+            order=order,
+            first_response=first,
+            status="ok",
+            verdict=str(first),
+            score=float(first == 2),
+            replicate=0,
+        )
+        for n in range(20)
+        for order, first in (("ab", 1), ("ba", 2))
+    ]
+    Journal(save_comparison(ws, comparison)).add(rows)
+    app = open_page("preferences", comparison="5ea7")
+    words, warned = words_of(app), " ".join(str(box.value) for box in app.warning)
+    assert "This judge cannot tell the two apart." in words and "0 won, 0 lost, 20 tied" in words
+    assert "goes by the seat: 100.0" in warned and "has not been checked" in warned
+    assert "Not checked on verdicts of people or GPT-4: seat judge" in words
+
+
+def test_seat_words_only_where_the_interval_leaves_out_chance() -> None:
+    lean = {"first_seat_pct": 70.0, "first_seat_low": 58.0, "first_seat_high": 82.0, "n_decided": 60}
+    assert "shown first" in str(seat_words({**lean, "consistency_pct": 30.0}))
+    assert "shown second" in str(
+        seat_words(
+            {**lean, "first_seat_pct": 20.0, "first_seat_low": 9.0, "first_seat_high": 33.0, "consistency_pct": None}
+        )
+    )
+    assert seat_words({**lean, "first_seat_low": 49.0}) is None
+    assert seat_words({**lean, "first_seat_pct": None}) is None
+
+
+def test_a_row_asked_again_changes_what_is_shown() -> None:
+    rows = [{"judgement_key": "k", "status": "error", "verdict": None}]
+    assert fingerprint(rows) != fingerprint([{"judgement_key": "k", "status": "ok", "verdict": "2"}])
 
 
 def test_ranking_of_several_models(imported: str, ws: Workspace, tmp_path: Path) -> None:

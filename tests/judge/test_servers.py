@@ -16,11 +16,13 @@ from limit.jobs.context import JobContext
 from limit.judge.backends.protocol import Transient
 from limit.judge.backends.replies import ErrorReply, read_reply
 from limit.judge.backends.servers import Abilities, client_options, is_filtered, is_too_long
+from limit.judge.quality import report
 from limit.judge.runner import Retry
 from limit.judge.verdicts import verdict_from_line
 from limit.judge.worker import judge_pairs
 from limit.settings import Workspace
 from limit.specs.judge import JudgeSpec
+from limit.ui.preferences_trust import seat_words
 from tests.judge.conftest import make_comparison, make_pairs
 from tests.judge.server import Behaviour, JudgeServer
 from tests.judge.test_runner import check_rows, rows_of
@@ -315,3 +317,15 @@ def test_notes_and_sentences_hold_no_key(ws: Workspace, tmp_path: Path, monkeypa
     with JudgeServer(None, Behaviour(quirk=lambda _: (401, echo))) as server, pytest.raises(LimitError) as caught:
         run(ws, server, key_env="TEST_KEY")
     assert "sk-very-secret" not in str(caught.value) and "[key]" in str(caught.value)
+
+
+def test_a_judge_that_always_says_the_first_seat_decides_nothing(ws: Workspace) -> None:
+    reply = {"choices": [{"message": {"content": '{"reason": "first", "verdict": "A"}'}, "finish_reason": "stop"}]}
+    with JudgeServer(None, Behaviour(quirk=lambda _: (200, reply))) as server:
+        spec = JudgeSpec(model="tiny", base_url=server.url, extraction="json")
+        result = judge_pairs(ws, make_comparison(), make_pairs(20), spec, JobContext(None), retry=FAST)
+    facts = report(make_comparison(), rows_of(ws))
+    lean = facts["leanings"]
+    assert (result["wins"], result["losses"], result["ties"]) == (0, 0, 20) and facts["preference_pct"] is None
+    assert lean["first_seat_pct"] == 100 and lean["consistency_pct"] == 0 and facts["score_pct"] == 50
+    assert facts["sign_test"]["verdict"] == "cannot tell" and "goes by the seat" in str(seat_words(lean))

@@ -187,3 +187,30 @@ def test_comparison_ids_of_ballots_do_not_depend_on_the_judge() -> None:
     names = [Comparison(f"id{n}", "imported", "a", "b", "lima", f"judge {n}") for n in (1, 2)]
     ids = {ballot_of_pairs(name, make_pairs(3)).comparison.comparison_id for name in names}
     assert len(ids) == 1
+
+
+def test_the_page_offers_two_runs_that_nobody_has_compared(ws: Workspace) -> None:
+    from limit.responses.prompt_sets import load_prompts, save_prompt_set
+    from limit.responses.response_sets import response_path, save_responses
+    from limit.runs import ensure_run
+    from limit.specs import RunSpec
+
+    save_prompt_set(ws, "own", ["Say hi.", "Say bye."])
+    runs = [ensure_run(ws, RunSpec(model="tiny", seed=seed), name=f"model {seed}") for seed in (1, 2)]
+    for number, run_id in enumerate(runs):
+        rows = [
+            {"prompt_id": p.prompt_id, "position": p.position, "prompt": p.text, "text": f"{p.text} {number}"}
+            for p in load_prompts(ws, "own")
+        ]
+        path = response_path(ws, run_id, "own", "s")
+        save_responses(path, rows, {"set_id": "s", "run_id": run_id, "prompt_set": "own", "created": "x"})
+    form = open_page("vote")
+    assert "Start with these runs" in [button.label for button in form.button]
+    app = open_page("vote", voter="Ada", on=f"own/{runs[0]}/{runs[1]}", n="10")
+    words = words_of(app)
+    assert "model 1" not in words and "Left" in words
+    app.button(key="vote-tie").click().run()
+    app.button(key="vote-left").click().run()
+    assert "What it came to" in words_of(app) and "the judge" not in words_of(app)
+    wrong = open_page("vote", voter="Ada", on="own/nothing/else")
+    assert "nothing" in " ".join(str(box.value) for box in wrong.error)

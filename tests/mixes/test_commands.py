@@ -97,6 +97,11 @@ def test_marked_samples_can_be_left_out(ws: Workspace, tmp_path: Path, capsys: p
     mark(ws, "mine", [chosen], "exclude", True)
     built = run(capsys, "mix", "build", "--part", "mine:all", "--exclude-marked")
     assert (built["rows"], built["spec"]["exclude"]) == (39, [chosen])
+    flagged = sample(ws, "mine", 6)["sample_id"]
+    mark(ws, "mine", [flagged], "flag", True)
+    again = run(capsys, "mix", "build", "--part", "mine:all", "--exclude-marked")
+    both = run(capsys, "mix", "build", "--part", "mine:all", "--exclude-flagged")
+    assert (again["mix_id"], both["spec"]["exclude"]) == (built["mix_id"], sorted([chosen, flagged]))
 
 
 def test_adding_works_as_a_job(ws: Workspace, tmp_path: Path) -> None:
@@ -154,3 +159,11 @@ def test_indexes_and_topics_are_jobs(
     run(capsys, "sources", "add", "mine", str(write_rows(tmp_path / "rows.jsonl", long_rows(60))))
     made = run(capsys, "sources", kind, "mine", "--wait")
     assert (made["state"], made["source"]) == ("finished", "mine")
+
+
+def test_shares_that_do_not_add_up_are_said(ws: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "sources", "add", "mine", str(write_rows(tmp_path / "rows.jsonl", short_rows(60))))
+    assert main(["mix", "build", "--part", "mine:60%", "--part", "mine:20%", "--total", "50"]) == 0
+    assert "80.0% of the 50 asked for" in capsys.readouterr().out
+    assert main(["mix", "build", "--part", "mine:60%", "--part", "mine:40%", "--total", "50"]) == 0
+    assert "asked for" not in capsys.readouterr().out

@@ -135,3 +135,67 @@ def test_marks_made_on_the_page_are_kept(stocked: Workspace) -> None:
     next(t for t in app.toggle if t.label == "Exclude from mixes").set_value(True).run()
     check(app)
     assert read_marks(stocked, "short")[sample(stocked, "short", 7)["sample_id"]] == {"exclude": True}
+
+
+def table(app: Any) -> Any:
+    return next(frame.value for frame in app.dataframe if "response" in frame.value.columns)
+
+
+def test_a_link_carries_every_filter_and_the_page(stocked: Workspace) -> None:
+    from limit.sources import browse
+    from limit.sources.marks import mark
+
+    rows = browse(stocked, "short", 1, size=200)["rows"]
+    mark(stocked, "short", [row["sample_id"] for row in rows[:60]], "flag", True)
+    mark(stocked, "short", [rows[70]["sample_id"]], "note", "Look again")
+    app = open_page("samples", source="short", marks="flagged", min="3", page="2")
+    check(app)
+    expected = [row["prompt"] for row in rows[:60] if row["n_response_chars"] >= 3]
+    assert list(table(app)["prompt"]) == expected[25:50]
+    app = open_page("samples", source="short", note="again")
+    check(app)
+    assert list(table(app)["prompt"]) == [rows[70]["prompt"]]
+
+
+def test_a_search_keeps_to_the_filters(stocked: Workspace) -> None:
+    app = open_page("samples", source="short", q="even", subset="task1", max="2")
+    check(app)
+    assert set(table(app)["subset"]) == {"task1"}
+    assert set(table(app)["response"]) == {"no"}
+
+
+def test_filters_are_given_up_with_the_source(stocked: Workspace) -> None:
+    app = open_page("samples", source="short", min="3", turns="one", page="2")
+    box(app, "Source").set_value("long").run()
+    check(app)
+    assert "1 to 25 of 100 samples" in [caption.value.replace("\\", "") for caption in app.caption]
+
+
+@pytest.mark.parametrize(
+    ("box", "characters"),
+    [
+        ([], None),
+        ([{"x": [1.0, 2.0]}], (10, 100)),
+        ([{"x": [2.0, 1.0]}], (10, 100)),
+        ([{"x": [-3.0, 99.0]}], (1, 10**9)),
+        ([{"y": [1.0, 2.0]}], None),
+    ],
+)
+def test_a_brush_spans_characters(box: list[Any], characters: tuple[int, int] | None) -> None:
+    from types import SimpleNamespace
+
+    from limit.ui.samples_filters import brushed_range
+
+    assert brushed_range(SimpleNamespace(selection=SimpleNamespace(box=box))) == characters
+
+
+def test_the_mix_page_offers_to_leave_flagged_samples_out(stocked: Workspace) -> None:
+    from limit.sources import browse
+    from limit.sources.marks import mark
+
+    mark(stocked, "short", [row["sample_id"] for row in browse(stocked, "short")["rows"][:3]], "flag", True)
+    first = build_mix(stocked, spec("short:all"), "mine")
+    app = open_page("mix", mix=first["mix_id"])
+    next(t for t in app.toggle if "that are flagged" in t.label).set_value(True).run()
+    check(app)
+    assert metric(app, "samples") == "197"

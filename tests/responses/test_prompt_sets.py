@@ -103,3 +103,16 @@ def test_unknown_names_and_files_are_told_apart(ws: Workspace) -> None:
         ensure_prompt_set(ws, "nothing")
     with pytest.raises(LimitError, match="no prompt file"):
         ensure_prompt_set(ws, "../../etc")
+
+
+def test_topics_are_kept_where_a_file_has_them(ws: Workspace, tmp_path: Path) -> None:
+    rows = [
+        {"question_id": 81, "category": "writing", "turns": ["Write.", "Again."]},
+        {"instruction": "Count.", "dataset": "koala"},
+        {"instruction": "Nothing known."},
+    ]
+    path = tmp_path / "question.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    name = ensure_prompt_set(ws, str(path))
+    assert [prompt.category for prompt in load_prompts(ws, name)] == ["writing", "koala", None]
+    assert load_prompts(ws, save_prompt_set(ws, "plain", ["a", "b"]))[0].category is None

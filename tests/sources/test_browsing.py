@@ -125,7 +125,7 @@ def test_search_finds_what_a_plain_loop_finds(big: Workspace, query: str, mode: 
         return any(query in t if mode == "exact" else re.search(query, t) for t in texts)
 
     expected = [row["row"] for row in rows if fits(row)]
-    found = search(big, "big", query, mode, limit=500)  # type: ignore[arg-type]
+    found = search(big, "big", query, mode, limit=500, seconds=60)  # type: ignore[arg-type]
     assert [row["row"] for row in found["rows"]] == expected
     assert found["complete"]
 
@@ -133,10 +133,10 @@ def test_search_finds_what_a_plain_loop_finds(big: Workspace, query: str, mode: 
 def test_search_goes_on_where_it_stopped(big: Workspace) -> None:
     rows, start = [], 0
     while start is not None:
-        found = search(big, "big", "apple", limit=7, start_row=start)
+        found = search(big, "big", "apple", limit=7, start_row=start, seconds=60)
         rows += [row["row"] for row in found["rows"]]
         start = found["next_row"]
-    assert rows == [row["row"] for row in search(big, "big", "apple", limit=500)["rows"]]
+    assert rows == [row["row"] for row in search(big, "big", "apple", limit=500, seconds=60)["rows"]]
 
 
 def test_a_scan_stops_in_time_and_when_asked(big: Workspace) -> None:
@@ -147,11 +147,11 @@ def test_a_scan_stops_in_time_and_when_asked(big: Workspace) -> None:
 
 
 def test_the_index_gives_what_the_scan_gives(big: Workspace) -> None:
-    scanned = [search(big, "big", query, limit=500)["rows"] for query in ("apple", "number 29", "end1")]
+    scanned = [search(big, "big", query, limit=500, seconds=60)["rows"] for query in ("apple", "number 29", "end1")]
     built = build_index(big, "big", JobContext(None))
     assert built["rows"] == N
     for query, rows in zip(("apple", "number 29", "end1"), scanned, strict=True):
-        found = search(big, "big", query, limit=500)
+        found = search(big, "big", query, limit=500, seconds=60)
         assert found["used_index"]
         assert found["rows"] == rows
         assert count_words(big, "big", query) == len(rows)
@@ -249,7 +249,7 @@ def test_pages_and_searches_filter_alike(
     assert pages["total"] == len(rows)
     if expected is not None:
         assert set(rows) == expected
-    found = search(labelled, "big", "number", limit=500, where=where)
+    found = search(labelled, "big", "number", limit=500, seconds=60, where=where)
     assert (found["used_index"], found["complete"]) == (indexed, True)
     assert [row["row"] for row in found["rows"]] == rows
 
@@ -261,12 +261,12 @@ def test_a_filtered_indexed_search_goes_on_where_it_stopped(
     build_index(labelled, "big", JobContext(None))
     rows, start = [], 0
     while start is not None:
-        found = search(labelled, "big", "number", limit=7, start_row=start, where=Filter(subset="s3"))
+        found = search(labelled, "big", "number", limit=7, start_row=start, seconds=60, where=Filter(subset="s3"))
         assert len(found["rows"]) <= 7
         rows += [row["row"] for row in found["rows"]]
         start = found["next_row"]
     assert rows == [n for n in range(N) if n % 4 == 3]
-    stopped = search(labelled, "big", "number", limit=500, where=Filter(subset="s3"), stop=lambda: True)
+    stopped = search(labelled, "big", "number", limit=500, seconds=60, where=Filter(subset="s3"), stop=lambda: True)
     assert (stopped["complete"], stopped["next_row"]) == (False, 10)
 
 
@@ -339,3 +339,45 @@ def test_a_folder_without_a_model_is_refused_before_a_job(
     with pytest.raises(LimitError, match=words):
         launch_work(big, "topics", "big", str(folder))
     assert not big.jobs.exists() or not list(big.jobs.iterdir())
+
+
+def test_an_index_in_many_shards_gives_what_the_scan_gives(big: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "SHARD_ROWS", 16)  # row groups of seven lie across the cuts
+    queries = ("apple", "num apple", "end2 dance", "NUMBER", "end299", "nothing")
+    scanned = [search(big, "big", query, limit=500, seconds=60)["rows"] for query in queries]
+    build_index(big, "big", JobContext(None))
+    for query, rows in zip(queries, scanned, strict=True):
+        found = search(big, "big", query, limit=500, seconds=60)
+        assert (found["rows"], found["used_index"], found["complete"]) == (rows, True, True)
+        pages, start = [], 0
+        while start is not None:
+            page = search(big, "big", query, limit=5, start_row=start, seconds=60)
+            pages += page["rows"]
+            start = page["next_row"]
+        assert pages == rows
+        assert count_words(big, "big", query) == len(rows)
+
+
+@pytest.mark.parametrize("facts", ["with counts", "of an older source"])
+def test_pages_of_a_subset_hold_each_of_its_samples_once(big: Workspace, facts: str) -> None:
+    path = big.source("big") / "source.json"
+    info = json.loads(path.read_text())
+    assert [sum(file["subsets"].values()) for file in info["files"]] == [file["rows"] for file in info["files"]]
+    if facts == "of an older source":
+        info["files"] = [{k: v for k, v in file.items() if k != "subsets"} for file in info["files"]]
+        path.write_text(json.dumps(info))
+    pages = browse(big, "big", where=Filter(subset="s1"))["pages"]
+    found = [browse(big, "big", page, 7, Filter(subset="s1"))["rows"] for page in range(1, 12)]
+    assert pages == 3
+    assert [row["row"] for rows in found for row in rows] == [n for n in range(N) if n % 4 == 1]
+
+
+def test_words_with_marks_between_them_are_several_words(ws: Workspace, tmp_path: Path) -> None:
+    rows = [{"prompt": "call foo_bar(x)", "response": "éclair"}, {"prompt": "foo", "response": "barn"}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    add_source(ws, "a", tmp_path / "a.jsonl")
+    for _ in range(2):
+        assert [row["row"] for row in search(ws, "a", "foo_bar", seconds=60)["rows"]] == [0, 1]
+        assert [row["row"] for row in search(ws, "a", "clair", seconds=60)["rows"]] == []
+        assert [row["row"] for row in search(ws, "a", "écl", seconds=60)["rows"]] == [0]
+        build_index(ws, "a", JobContext(None))

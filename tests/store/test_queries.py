@@ -221,3 +221,19 @@ def test_seeds_of_one_request_share_a_colour() -> None:
 
     keys = mix_series([mix("one", 17, 300), mix("two", 18, 300), mix("three", 17, 100), mix("four", 18, 100)])
     assert keys == {"one": "lima", "two": "lima", "three": "three", "four": "three"}
+
+
+def test_prompts_tell_who_fares_better_and_hold_both_answers(ws: Workspace, tmp_path: Path) -> None:
+    write_study(ws, seeds=2)
+    with Store.open(ws, shipped=nothing(tmp_path)) as store:
+        rows = {row["label"]: row for row in models.own_rows(store)}
+        lima, both = rows["lima 300"], rows["lima 300 + instruct 1000"]
+        found = preferences.prompt_outcomes(store, both, lima)
+        assert len(found) == 29, "a prompt without a verdict is left out"
+        assert {row["b"] for row in found} == {0.5}, "the baseline counts one half against itself"
+        assert {row["a"] for row in found} <= {0.0, 0.25, 0.5, 0.75, 1.0}
+        mirrored = preferences.prompt_outcomes(store, lima, both)
+        assert [(row["b"], row["a"]) for row in mirrored] == [(row["a"], row["b"]) for row in found]
+        texts = preferences.answers_to(store, both, lima, "p5")
+        assert texts == {"prompt": "Tell me about 5", "a": "short", "b": "a long answer"}
+        assert preferences.answers_to(store, both, lima, "nobody asked") is None

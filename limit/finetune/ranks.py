@@ -1,0 +1,78 @@
+"""Processes that train one run together: what they agree on, how their gradients become one sum, how they part."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+BUCKET = 2**25  # gradient elements in one message: 128 MiB in fp32
+PARTING_S = 10.0
+
+
+def any_rank(mine: bool, device: torch.device) -> bool:
+    """True on every process when it is true on one."""
+    flag = torch.tensor(int(mine), device=device)
+    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+    return bool(flag)
+
+
+def first_rank(mine: bool, device: torch.device) -> bool:
+    """What the first process says, on all processes."""
+    flag = torch.tensor(int(mine), device=device)
+    dist.broadcast(flag, src=0)
+    return bool(flag)
+
+
+def largest(mine: int, device: torch.device) -> int:
+    """The largest of all processes' numbers."""
+    count = torch.tensor(mine, device=device)
+    dist.all_reduce(count, op=dist.ReduceOp.MAX)
+    return int(count)
+
+
+def sum_gradients(parameters: Iterable[Any]) -> None:
+    """Replace every gradient by its sum over the processes; all must have gradients of the same parameters."""
+    grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    for bucket in _buckets(grads):
+        flat = torch.cat([grad.reshape(-1) for grad in bucket])
+        dist.all_reduce(flat)
+        for grad, part in zip(bucket, flat.split([grad.numel() for grad in bucket]), strict=True):
+            grad.copy_(part.view_as(grad))
+
+
+def _buckets(grads: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
+    """Gradients of one number format at a time, together at most `BUCKET` elements where single ones are not more."""
+    for dtype in dict.fromkeys(grad.dtype for grad in grads):
+        bucket: list[torch.Tensor] = []
+        for grad in (grad for grad in grads if grad.dtype == dtype):
+            if bucket and sum(held.numel() for held in bucket) + grad.numel() > BUCKET:
+                yield bucket
+                bucket = []
+            bucket.append(grad)
+        if bucket:
+            yield bucket
+
+
+@contextlib.contextmanager
+def parting() -> Iterator[None]:
+    """Destroy the process group on every way out; its threads abort an interpreter that ends with the group alive.
+
+    After an error others may still wait for this process, so leaving is given `PARTING_S` seconds and no more.
+    """
+    try:
+        yield
+    finally:
+        if dist.is_available() and dist.is_initialized():
+            leave = threading.Thread(target=_leave, daemon=True)
+            leave.start()
+            leave.join(PARTING_S)
+
+
+def _leave() -> None:
+    with contextlib.suppress(RuntimeError, ValueError):  # the other side may be gone already
+        dist.destroy_process_group()
