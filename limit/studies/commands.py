@@ -27,6 +27,8 @@ def add_parser(verbs: Verbs) -> None:
     run.add_argument("--wait", action="store_true", help="return only when every job has ended")
     show = command(commands, "show", run_show, "runs with mix, seed, Gauntlet and preference", text=show_text)
     show.add_argument("name", help="a study; paper: the published numbers; not started yet: what it will take")
+    report = command(commands, "report", run_report, "means, intervals and orders over seeds", text=_report_text)
+    report.add_argument("name", help="a study that was started, or mini for the results that ship")
     plan = command(commands, "plan", run_plan, "what a study would run and take, before it is started", text=_plan_text)
     plan.add_argument("name", help="a preset, a clone or a YAML file")
     _add_clone(commands)
@@ -122,6 +124,19 @@ def show_text(value: Json) -> str:
 
     beside = value.get("against_shipped")
     return study_text(value) + (f"\nAgainst the shipped results: {difference_text(beside)}" if beside else "")
+
+
+def run_report(options: argparse.Namespace) -> Json:
+    """What a study says over its seeds."""
+    from limit.studies.report import study_report
+
+    return study_report(workspace(), options.name)
+
+
+def _report_text(value: Json) -> str:
+    from limit.studies.report import report_text
+
+    return report_text(value)
 
 
 def run_plan(options: argparse.Namespace) -> Json:
