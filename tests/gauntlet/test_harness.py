@@ -107,10 +107,13 @@ def test_an_evaluation_goes_out_and_comes_back(ws: Workspace, data: Path, tokeni
     assert len(samples[0]["resps"]) == 4
     back = import_results(ws, Path(found["path"]), model="org/any")
     assert read_items(Path(back["path"])).num_rows == sum(row["n"] for row in value["tasks"])
-    ours = [
-        (r["task"], r["choice"], r["sum_logprob"], r["greedy"], r["n_bytes"]) for r in read_choices(out).to_pylist()
-    ]
-    theirs = read_choices(Path(back["path"])).to_pylist()
-    assert sorted((r["task"], r["choice"], r["sum_logprob"], r["greedy"], r["n_bytes"]) for r in theirs) == sorted(ours)
+
+    def lines(folder: Path) -> list[tuple[Any, ...]]:
+        """Schema items are exported by their options, so the length of their continuation does not come back."""
+        keys = ("task", "choice", "sum_logprob", "greedy")
+        rows = read_choices(folder).to_pylist()
+        return sorted((*(r[k] for k in keys), r["n_bytes"] if r["task"] != "who" else 0) for r in rows)
+
+    assert lines(Path(back["path"])) == lines(out)
     written = {row["generated"] for row in read_items(out, filters={"task": "sums"}).to_pylist()}
     assert {r["generated"] for r in read_items(Path(back["path"]), filters={"task": "sums"}).to_pylist()} == written
