@@ -11,6 +11,7 @@ from limit.charts.palette import Palette
 from limit.charts.style import axis_look, empty, error_bars, literal, look
 
 Row = dict[str, Any]
+NEAR_X, NEAR_Y = 0.45, 0.07  # of the plane: closer than this labels run into each other
 
 
 def pareto_front(rows: Sequence[Row]) -> list[int]:
@@ -72,9 +73,12 @@ def _front_line(rows: Sequence[Row], layer: str, palette: Palette) -> dict[str, 
 
 
 def _label_side(row: Row, rows: Sequence[Row]) -> str:
-    """Beside the cross, towards the middle of the plane, so that labels are neither cut nor crossed."""
-    middle = (min(r["x"] for r in rows) + max(r["x"] for r in rows)) / 2
-    return "top right" if row["x"] <= middle else "top left"
+    """Beside the cross, towards the middle; of two points whose labels would meet the lower has its own below."""
+    wide, high = (max(r[axis] for r in rows) - min(r[axis] for r in rows) for axis in ("x", "y"))
+    middle = min(r["x"] for r in rows) + wide / 2
+    near = [r for r in rows if abs(r["x"] - row["x"]) <= NEAR_X * wide and abs(r["y"] - row["y"]) <= NEAR_Y * high]
+    side = "right" if row["x"] <= middle else "left"
+    return f"{'bottom' if any(r['y'] > row['y'] for r in near) else 'top'} {side}"
 
 
 def _point(row: Row, palette: Palette, side: str, dominated: bool) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from limit.core import Json
 from limit.store import Store
 from limit.store.schema import Row
 
+LABEL_CHARS = 70  # of a model's name in a suggested sentence
+
 
 def suggestions(store: Store, rows: Sequence[Row]) -> list[Json]:
     """Claims about the models of one layer that the data support: {sentence, test, evidence, layer}.
@@ -25,7 +27,8 @@ def suggestions(store: Store, rows: Sequence[Row]) -> list[Json]:
     return found
 
 
-def _candidates(rows: Sequence[Row]) -> list[tuple[Json, str]]:
+def _candidates(models: Sequence[Row]) -> list[tuple[Json, str]]:
+    rows = [{**row, "label": short(row["label"])} for row in models]
     baseline = next((row for row in rows if row["is_baseline"]), None)
     tests: list[tuple[Json, str]] = []
     for row in rows:
@@ -47,6 +50,12 @@ def _candidates(rows: Sequence[Row]) -> list[tuple[Json, str]]:
             words = f"{row['label']} ({row['samples']:,} samples) cannot be told from {full['label']} on the Gauntlet."
             tests.append((_test(row, "average", "level", full), words))
     return tests
+
+
+def short(label: str) -> str:
+    """A name that leaves room for the rest of a sentence, on one line."""
+    text = " ".join(str(label).split())
+    return text if len(text) <= LABEL_CHARS else f"{text[: LABEL_CHARS - 1]}…"
 
 
 def _test(a: Row, measure: str, relation: str, b: Row | None = None) -> Json:

@@ -243,6 +243,13 @@ def _claims(store: Store, ws: Workspace, shown: Sequence[Row], palette: charts.P
     return sections
 
 
+def _items_of_all(row: Row) -> int | None:
+    """Items behind an average: those of the five categories, where each says how many it has."""
+    counts: list[int | None] = [(row["categories"].get(category) or {}).get("n") for category in CORE]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
 def number_rows(models: Sequence[Row], study: str, created: str) -> list[Row]:
     """One row for each number: model, measure, value, interval, n and everything that it depends on."""
     out = []
@@ -251,6 +258,7 @@ def number_rows(models: Sequence[Row], study: str, created: str) -> list[Row]:
             value, low, high = value_of(row, measure)
             preference = measure == "preference"
             facts = row["categories"].get(measure, {})
+            items = _items_of_all(row) if measure == "average" else facts.get("n")
             out.append(
                 {
                     "study": study,
@@ -264,7 +272,7 @@ def number_rows(models: Sequence[Row], study: str, created: str) -> list[Row]:
                     "value": value,
                     "low": low,
                     "high": high,
-                    "n": row["n_prompts"] if preference else facts.get("n"),
+                    "n": row["n_prompts"] if preference else items,
                     "invalid": row["invalid"] if preference else None,
                     "partial": bool(facts.get("partial")),
                     "seeds": row["n_seeds"],

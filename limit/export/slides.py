@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ from limit.charts.palette import Palette
 from limit.core import atomic_path
 from limit.export.page import STATE_WORDS
 from limit.export.report import Report, Section
+from limit.export.tables import defuse
 from limit.store.schema import Row
 
 TABLE_ROWS = 14  # models on one table slide
-_ILLEGAL = re.compile(r"[^\t\n\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write_pptx(report: Report, path: Path, palette: Palette | None = None) -> None:
@@ -36,8 +35,14 @@ def write_pptx(report: Report, path: Path, palette: Palette | None = None) -> No
 
 
 def _legal(text: object) -> str:
-    """Text that XML can hold."""
-    return _ILLEGAL.sub(" ", str(text))
+    """Text that XML can hold and that cannot turn the direction of what stands around it."""
+    return "".join(sign if sign.isprintable() or sign in "\t\n" else " " for sign in str(text))
+
+
+def _cell(text: object) -> str:
+    """A name in a chart: its workbook would run one that looks like a formula, and link one that looks like a link."""
+    name = " ".join(_legal(text).split())
+    return f"'{name}" if "://" in name or name.startswith(("mailto:", "internal:", "external:")) else str(defuse(name))
 
 
 def _write(
@@ -111,7 +116,7 @@ def _plane(slide: Any, rows: Sequence[Row], palette: Palette) -> None:
         return
     data = XyChartData()
     for row in shown:
-        data.add_series(_legal(row["label"])).add_data_point(round(row["x"], 4), round(row["y"], 2))
+        data.add_series(_cell(row["label"])).add_data_point(round(row["x"], 4), round(row["y"], 2))
     chart = _place(slide, XL_CHART_TYPE.XY_SCATTER, data)
     for series, row in zip(chart.plots[0].series, shown, strict=True):
         series.marker.size = 12
@@ -129,11 +134,11 @@ def _gauntlet(slide: Any, rows: Sequence[Row], palette: Palette) -> None:
     models = list(dict.fromkeys((row["group"], row["label"], row["series"]) for row in rows))
     scores = {(row["group"], row["label"], row["category"]): row["score"] for row in rows}
     data = CategoryChartData(number_format="0.000")
-    data.categories = [charts.category_label(category) for category in categories]
+    data.categories = [_cell(charts.category_label(category)) for category in categories]
     several = len({group for group, _, _ in models}) > 1
     for group, label, _ in models:
         name = f"{label} ({group})" if several and group not in label else label
-        data.add_series(_legal(name), [scores.get((group, label, category)) for category in categories])
+        data.add_series(_cell(name), [scores.get((group, label, category)) for category in categories])
     chart = _place(slide, XL_CHART_TYPE.COLUMN_CLUSTERED, data)
     for series, (_, _, key) in zip(chart.plots[0].series, models, strict=True):
         _fill(series.format, palette.colour(key))
@@ -150,7 +155,7 @@ def _preference(slide: Any, rows: Sequence[Row], palette: Palette) -> None:
     if not shown:
         return
     data = CategoryChartData(number_format="0.0")
-    data.categories = [_legal(row["label"]) for row in shown]
+    data.categories = [_cell(row["label"]) for row in shown]
     data.add_series("candidate preferred (%)", [round(row["preference_pct"], 2) for row in shown])
     data.add_series("baseline preferred (%)", [round(100 - row["preference_pct"], 2) for row in shown])
     chart = _place(slide, XL_CHART_TYPE.BAR_STACKED, data)
@@ -172,7 +177,7 @@ def _curve(slide: Any, rows: Sequence[Row], palette: Palette) -> None:
     data = XyChartData()
     lines = list(dict.fromkeys((row["label"], row["series"]) for row in rows))
     for label, _ in lines:
-        series = data.add_series(_legal(label))
+        series = data.add_series(_cell(label))
         for row in sorted((r for r in rows if r["label"] == label), key=lambda r: float(r["size"])):
             series.add_data_point(row["size"], round(row["score"], 4))
     chart = _place(slide, XL_CHART_TYPE.XY_SCATTER_LINES, data)

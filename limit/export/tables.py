@@ -24,9 +24,12 @@ SCHEMA = pa.schema(
 
 
 def defuse(value: object) -> object:
-    """Text that starts like a formula with an apostrophe in front; other values as they are."""
+    """Text that starts like a formula with an apostrophe in front; other values as they are.
+
+    Signs that steer a terminal or turn the direction of text become spaces.
+    """
     if isinstance(value, str):
-        text = value.replace("\x00", "")
+        text = "".join(sign if sign.isprintable() or sign in "\t\n\r" else " " for sign in value)
         return f"'{text}" if text.lstrip(" ").startswith(RUNNABLE) else text
     return "" if value is None else value
 

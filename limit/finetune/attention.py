@@ -27,6 +27,7 @@ from transformers.masking_utils import sdpa_mask
 from limit.encoding.packing import Documents
 
 PACKED = "limit_packed"
+_KERNEL_DTYPES = (torch.bfloat16, torch.float16)  # what flash kernels take
 
 _in_packed_pass: contextvars.ContextVar[bool] = contextvars.ContextVar("in_packed_pass", default=False)
 
@@ -64,7 +65,7 @@ def packed_attention(
     for feature in ("softcap", "s_aux", "position_bias"):
         if kwargs.get(feature) is not None:
             raise NotImplementedError(f"packed attention has no {feature}")
-    if query.is_cuda and not dropout:
+    if query.is_cuda and value.dtype in _KERNEL_DTYPES and not dropout:  # fp32 stays exact, by the slower way
         return _varlen(query, key, value, documents, scaling, sliding_window), None
     return _per_document(query, key, value, documents, scaling, sliding_window, dropout), None
 
@@ -116,20 +117,19 @@ def _varlen(
     if "window_size" not in known:  # torch 2.10
         options = {"is_causal": True}
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-    # Under autocast rotary embeddings may leave fp32 queries, which flash kernels refuse.
-    kernel_dtype = v.dtype if v.dtype in (torch.bfloat16, torch.float16) else torch.bfloat16
     offsets = documents.offsets
+    # Under autocast rotary embeddings may leave fp32 queries, which flash kernels refuse.
     out: Any = varlen_attn(
-        q.to(kernel_dtype),
-        k.to(kernel_dtype),
-        v.to(kernel_dtype),
+        q.to(v.dtype),
+        k.to(v.dtype),
+        v,
         offsets,
         offsets,
         documents.longest,
         documents.longest,
         **options,
     )
-    attended: torch.Tensor = out.to(value.dtype)[None]
+    attended: torch.Tensor = out[None]
     return attended
 
 

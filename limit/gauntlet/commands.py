@@ -119,8 +119,9 @@ def show_text(value: Json) -> str:
         )
     protocol = value["protocol"]
     lines = [
-        f"{value['model']} on {value['version']}, {protocol['shots']} shots, {protocol['max_seq_len']} tokens, "
-        f"{protocol['dtype']}, {'complete' if protocol['complete'] else 'cut or partial'}",
+        f"{value['model']} on {value['version']}, {protocol['shots']} shots, "
+        f"{protocol['max_seq_len'] or 'an unknown number of'} tokens, {protocol['dtype']}, "
+        f"{'complete' if protocol['complete'] else 'cut or partial'}",
         *(
             f"  {row['task']:38s} {row['num_fewshot']:2d}-shot  accuracy {row['accuracy']:.3f}  "
             f"score {row['score']:.3f}  n {row['n']:,}"

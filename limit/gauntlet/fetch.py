@@ -1,11 +1,14 @@
 """Task files from llm-foundry's repository, one at a time, resumable, checked before they count as there.
 
-Notable: a file arrives under `.part` and continues where it stopped; it is kept only if every line is a record and
-their number and the file's size are those of the source; `fetched.json` keeps each file's hash.
+Notable: a file arrives under `.part` and continues where it stopped; it is kept only if every line is a record, their
+number and the file's size are those of the source, and its hash too where `data/gauntlet/checksums.json` has it;
+`fetched.json` keeps each file's hash.
 """
 
 from __future__ import annotations
 
+import hashlib
+import http.client
 import json
 import sys
 import urllib.error
@@ -23,6 +26,7 @@ SOURCE = f"https://raw.githubusercontent.com/mosaicml/llm-foundry/{COMMIT}/scrip
 TIMEOUT_S = 30
 BLOCK = 1 << 20
 MANIFEST = "fetched.json"
+CHECKSUMS = DEFINITIONS / "checksums.json"  # file: sha256 of the source's bytes without the final newline
 
 
 class Incomplete(Exception):
@@ -35,6 +39,9 @@ def fetch(ws: Workspace, version: str, tasks: tuple[str, ...] = (), *, source: s
     Returns {path, files: [name], failed: {name: reason}}. Raises LimitError when none could be had.
     """
     folder = fetched_folder(ws)
+    base = (source or SOURCE).rstrip("/")
+    if not base.startswith(("http://", "https://")):
+        raise LimitError(f"{source!r} is no web address to fetch from; give one that begins with https://")
     wanted = {task.file: task for task in load_version(version, DEFINITIONS).select(tasks) if _runnable(task)}
     known = read_json(folder / MANIFEST) if (folder / MANIFEST).exists() else {}
     failed: dict[str, str] = {}
@@ -44,7 +51,7 @@ def fetch(ws: Workspace, version: str, tasks: tuple[str, ...] = (), *, source: s
         path = folder / name
         try:
             if not (path.exists() and file_sha256(path) == known.get(name, {}).get("sha256")):
-                known[name] = _get(f"{(source or SOURCE).rstrip('/')}/{name}", path, task)
+                known[name] = _get(f"{base}/{name}", path, task)
                 write_json(folder / MANIFEST, known)
             files.append(name)
         except Incomplete as error:
@@ -70,7 +77,7 @@ def _get(url: str, path: Path, task: Task) -> Json:
         try:
             for so_far, total in _download(url, part, done):
                 _show(path.name, so_far, total)
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
             raise Incomplete(_reason(error)) from error
         try:
             facts = _checked(part, task)
@@ -117,6 +124,9 @@ def _checked(part: Path, task: Task) -> Json:
     size = part.stat().st_size
     if task.bytes_in_source is not None and abs(size - task.bytes_in_source) > 1:  # a final newline may be there or not
         raise Incomplete(f"{size:,} bytes came, the source has {task.bytes_in_source:,}")
+    known = read_json(CHECKSUMS).get(task.file or "")
+    if known not in (None, hashlib.sha256(part.read_bytes().rstrip(b"\n")).hexdigest()):
+        raise Incomplete("what came has the source's size but another checksum; it is not kept, fetch it again")
     return {"records": records, "bytes": size}
 
 

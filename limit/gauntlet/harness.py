@@ -6,6 +6,7 @@ are others; its categories are left empty, so it never stands in a Gauntlet aver
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 from pathlib import Path
@@ -30,6 +31,9 @@ def import_results(ws: Workspace, file: Path, *, run_id: str | None = None, mode
     results = value.get("results")
     if not isinstance(results, dict) or not results:
         raise LimitError(f"{file} holds no results of lm-evaluation-harness: `results` is missing or empty")
+    for key in ("n-shot", "n-samples", "config"):
+        if not isinstance(value.get(key) or {}, dict):
+            raise LimitError(f"{file} is not laid out by lm-evaluation-harness: `{key}` is no object")
     name = model or value.get("model_name") or (value.get("config") or {}).get("model_args")
     if run_id is None:
         run_id = ensure_run(ws, RunSpec(model=_model_name(name, file)))
@@ -41,7 +45,7 @@ def import_results(ws: Workspace, file: Path, *, run_id: str | None = None, mode
     folder = ws.run(run_id) / "gauntlet" / eval_id
     with open_tables(folder) as tables:
         for row in tasks:
-            tables.add(_item_rows(file, row), [])
+            tables.add(*_sample_rows(_samples(file, row["task"], list(results)), row))
         write_json(folder / "eval.json", _evaluation(eval_id, run_id, str(name), value, tasks, file))
     return {"eval_id": eval_id, "run_id": run_id, "path": str(folder), "tasks": [row["task"] for row in tasks]}
 
@@ -124,16 +128,51 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _item_rows(file: Path, row: Json) -> list[Json]:
-    rows = []
-    for path in sorted(file.parent.glob(f"samples_{row['task']}_*.jsonl"))[-1:]:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+def _samples(file: Path, task: str, tasks: list[str]) -> list[Path]:
+    """The newest sample lines of a task beside its results, if any; `mmlu` is not `mmlu_anatomy`."""
+    longer = tuple(f"samples_{name}_" for name in tasks if name.startswith(f"{task}_"))
+    found = sorted(file.parent.glob(f"samples_{glob.escape(task)}_*.jsonl"))
+    return [path for path in found if not (longer and path.name.startswith(longer))][-1:]
+
+
+def _sample_rows(paths: list[Path], row: Json) -> tuple[list[Json], list[Json]]:
+    """Items and choices of a task's sample lines."""
+    items: list[Json] = []
+    choices: list[Json] = []
+    for path in paths:
+        try:
+            lines = path.read_text(encoding="utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise LimitError(f"{path} cannot be read as UTF-8 text: {error}") from error
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
             try:
                 sample = json.loads(line)
-                rows.append(_item_row(row, sample))
-            except (json.JSONDecodeError, TypeError, KeyError, ValueError, AttributeError) as error:
+                items.append(_item_row(row, sample))
+                choices += _choice_rows(items[-1], sample)
+            except (TypeError, LookupError, ValueError, AttributeError) as error:
                 raise LimitError(f"{path}, line {number}: not a sample of lm-evaluation-harness ({error!r})") from error
-    return rows
+    return items, choices
+
+
+def _choice_rows(item: Json, sample: Any) -> list[Json]:
+    """The scored choices of a sample; how many tokens they have is not in it."""
+    scored = [response[0] for response in sample.get("resps", []) if isinstance(response[0], list)]
+    common = {key: item[key] for key in ("version", "protocol", "task", "category", "subcategory", "idx")}
+    return [
+        {
+            **common,
+            "choice": number,
+            "n_tokens": None,
+            "n_chars": len(text),
+            "n_bytes": len(text.encode("utf-8", "surrogatepass")),
+            "sum_logprob": float(total),
+            "greedy": str(greedy) == "True",
+            "request_sha1": None,
+        }
+        for number, ((total, greedy), text) in enumerate(zip(scored, item["choices"], strict=False))
+    ]
 
 
 def _item_row(row: Json, sample: Any) -> Json:
@@ -160,7 +199,7 @@ def _item_row(row: Json, sample: Any) -> Json:
         "nan": False,
         "context": str(texts[0][0]) if texts and texts[0] else "",
         "choices": [str(text[1]).strip() for text in texts if len(text) > 1 and isinstance(text[1], str)],
-        "generated": None,
+        "generated": next((r[0] for r in sample.get("resps", []) if isinstance(r[0], str)), None),
     }
 
 

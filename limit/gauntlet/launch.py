@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from limit import jobs
+from limit.access import require
 from limit.core import Json, LimitError, content_id
 from limit.gauntlet.evaluate import evaluation_id, make_plan, read_groups
 from limit.gauntlet.results import read_eval, scores_of
@@ -34,6 +35,7 @@ def launch_gauntlet(
     no second job. Returns {job_id, eval_id, run_id, path, state}. Raises LimitError when the run, the model, a task or
     the data cannot be found.
     """
+    require("operator", "score a model")
     if (run_id is None) == (model is None):
         raise LimitError("an evaluation needs either a run or a model; give --run or --model")
     if run_id is None:

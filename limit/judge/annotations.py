@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from limit.access import require
 from limit.core import Json, LimitError, content_id, explained, sync_folder, utc_now, write_atomic, write_json
 from limit.judge.judgments import (
     JOURNAL,
@@ -70,6 +71,7 @@ def import_files(
     Options win over what a file says of itself. Raises LimitError naming the file (and row) when one cannot be
     used; then nothing is written for any of them.
     """
+    require("operator", "import judgments")
     if not paths:
         raise LimitError("no annotation file given; name at least one annotations.json")
     parsed = [parse_file(Path(path), baseline, candidate, prompt_set, seed) for path in paths]

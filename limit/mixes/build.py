@@ -80,6 +80,7 @@ def with_tokens(ws: Workspace, mix_id: str, tokenizer: str | None) -> Json:
 
 def label_mix(ws: Workspace, mix_id: str, name: str, note: str = "") -> None:
     """Give a mix a name and a note. Raises LimitError for an empty name."""
+    require("analyst", "name mixes")
     if not name.strip():
         raise LimitError("a mix needs a name that is not empty; for example 'LIMA 1,000'")
     path = ws.mix(mix_id) / "label.json"

@@ -125,7 +125,7 @@ def _layer(store: Store, layer: str, members: list[Row], judged: list[Row], vers
     groups: dict[str, list[Row]] = {}
     for run in members:
         groups.setdefault(_group_key(run), []).append(run)
-    baseline = _baseline_group(judged, groups)
+    baseline, judged = _against_one(judged, groups)
     rows = [_model_row(layer, key, group, chosen, scores, judged, baseline) for key, group in groups.items()]
     return sorted(rows, key=lambda row: (row["samples"] is None, row["samples"] or 0, row["label"]))
 
@@ -150,10 +150,16 @@ def _one_version(chosen: dict[str, Row]) -> dict[str, Row]:
     return {run: row for run, row in chosen.items() if row["version"] == best}
 
 
-def _baseline_group(judged: list[Row], groups: dict[str, list[Row]]) -> str | None:
+def _against_one(judged: list[Row], groups: dict[str, list[Row]]) -> tuple[str | None, list[Row]]:
+    """The model that most comparisons name as baseline, one's own before shipped ones, and the comparisons with it.
+
+    Rates against different baselines are not one scale, so those known to be against another one are left out.
+    """
     home = {run["run_id"]: key for key, members in groups.items() for run in members}
-    counts = Counter(home[c["baseline_run"]] for c in judged if c["baseline_run"] in home)
-    return max(counts, key=lambda k: counts[k], default=None)
+    known = [c for c in judged if c["baseline_run"] in home]
+    counts = Counter(home[c["baseline_run"]] for c in [c for c in known if c["origin"] == "workspace"] or known)
+    best = max(counts, key=lambda k: counts[k], default=None)
+    return best, [c for c in judged if home.get(c["baseline_run"], best) == best]
 
 
 def _model_row(

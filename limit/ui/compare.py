@@ -23,10 +23,13 @@ from limit.ui.compare_real import show_real
 from limit.ui.overview import TABLE_STYLE, choose_study, composition, few_models, palette_for, plane_rows
 from limit.ui.shell import chart, errors_in_words, next_step, note_line, open_store, page_head
 
+MIX_CHARS = 64  # of a mix's parts in a table cell; the rest on hover
 CELL_STYLE = """
 <style>
 .limit-both table th, .limit-both table td { padding: 5px 6px; font-size: 0.8rem; }
-.limit-both table td:first-child { min-width: 130px; }
+.limit-both table { min-width: 600px; }
+.limit-both table th { font-size: 0.72rem; }
+.limit-both table td:first-child { min-width: 130px; max-width: 190px; }
 .limit-both small { display: block; }
 .limit-cell { position: relative; height: 7px; border-radius: 2px; min-width: 44px;
   background: rgba(128,128,128,0.18); }
@@ -110,7 +113,9 @@ def _both_row(row: Row, palette: charts.Palette) -> str:
     colour = palette.colour(row["series"])
     bar = charts.composition_html(row["parts"], palette) if row["parts"] else ""
     name = html.escape(row["label"][:80])
-    small = f"<small>{html.escape(composition(row)[:120])}; {count(row['samples'])} samples</small>"
+    mix = composition(row)
+    shown = mix if len(mix) <= MIX_CHARS else f"{mix[: MIX_CHARS - 1]}…"
+    small = f'<small title="{html.escape(mix[:400])}">{html.escape(shown)}; {count(row["samples"])} samples</small>'
     cells = [f'<td><span class="limit-dot" style="background:{colour}"></span>{name}{bar}{small}</td>']
     unknown = "not published" if row["origin"] == "published" else "n/a"
     for measure in ("average", *CORE):

@@ -30,7 +30,8 @@ def show_curve(store: Store, rows: Sequence[Row]) -> None:
     answers = {name: _answer(store, members, measure) for name, members in groups.items()}
     known = [answer for answer in answers.values() if answer is not None]
     if len({row["size"] for row in drawn if row["score"] is not None}) < 2:
-        next_step("A curve needs at least two sizes of one kind of mix.", "pages/launch.py", "Launch a size curve")
+        words = "A curve needs at least two sizes of one kind of mix."
+        next_step(words, "pages/launch.py", "Launch a size curve", {"what": "a study", "plan": "size-curve"})
         return
     title = PERCENT_TITLE if measure == "preference" else f"{_measure_label(measure)} (score above chance)"
     sufficient = known[0].at_least if len(known) == 1 else None

@@ -176,7 +176,7 @@ def _choice_words(item: Row, row: Row) -> Row:
             )
             if applies
         ),
-        "per token": accuracy(row["sum_logprob"] / max(1, row["n_tokens"])),
+        "per token": accuracy(row["sum_logprob"] / max(1, row["n_tokens"]) if row["n_tokens"] is not None else None),
         "sum": accuracy(row["sum_logprob"]),
         "per character": accuracy(row["sum_logprob"] / max(1, row["n_chars"])),
         "tokens": row["n_tokens"],

@@ -38,7 +38,7 @@ def show() -> None:
     page_head("Preferences", "Which answers do readers prefer, and how sure can we be?", results=True)
     with errors_in_words():
         store = open_store()
-        own = comparisons(store)
+        own = _with_linked(store, comparisons(store))
         view = st.segmented_control(
             "Show",
             (PAPER, OWN),
@@ -53,6 +53,19 @@ def show() -> None:
         else:
             _paper(store)
         show_forms(store)
+
+
+def _with_linked(store: Store, own: list[Row]) -> list[Row]:
+    """The comparisons, looked up once more when a link names one that came after the last look at the files."""
+    linked = st.query_params.get("comparison")
+    if linked is None or any(row["comparison_id"] == linked for row in own):
+        return own
+    store.refresh()
+    own = comparisons(store)
+    if all(row["comparison_id"] != linked for row in own):
+        words = f"There is no comparison {linked[:40]} here; these are those that there are."
+        st.info(plain(words), icon=":material/link_off:")
+    return own
 
 
 def _paper(store: Store) -> None:

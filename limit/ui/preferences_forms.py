@@ -16,7 +16,7 @@ from limit.judge.annotations import import_files
 from limit.judge.checks import launch_check, sample_pairs
 from limit.judge.estimate import estimate, estimate_words
 from limit.judge.judgments import list_comparisons
-from limit.judge.requests import build_request, launch_judge
+from limit.judge.requests import JudgeRequest, build_request, launch_judge
 from limit.judge.worker import pair_answers
 from limit.responses.prompt_sets import list_prompt_sets
 from limit.responses.response_sets import list_response_sets
@@ -34,6 +34,7 @@ class Limits(TypedDict):
     budget_tokens: int | None
 
 
+PRICES_KEPT_S = 30  # an estimate is made anew after that: the workspace's price list may have changed
 JUDGES = {
     "Rubric (a program, for the embedded study)": "rubric",
     "Chat model at an OpenAI-compatible address": "openai",
@@ -102,10 +103,8 @@ def _judge_form() -> None:
     candidate = right.selectbox("Candidate", others, format_func=lambda run_id: names.get(run_id, run_id))
     judge, limits = _choose_judge("run")
     if judge["model"] or judge["backend"] == "rubric":
-        spec = _judge_of(judge)
-        pairs, found = pair_answers(ws, build_request(ws, baseline, candidate, prompts, spec))
-        left_out = f"; {count(found['unpaired'])} prompts with one answer are left out" if found["unpaired"] else ""
-        st.caption(plain(f"{estimate_words(estimate(ws, spec, pairs))}{left_out}"))
+        request = build_request(ws, baseline, candidate, prompts, _judge_of(judge))
+        st.caption(plain(_run_words(str(ws.root), request.id(), request)))
     if st.button("Judge", type="primary"):
         _started(launch_judge(ws, baseline, candidate, prompts, _judge_of(judge), **limits))
 
@@ -121,9 +120,26 @@ def _check_form() -> None:
     judge, limits = _choose_judge("check")
     if judge["model"] or judge["backend"] == "rubric":
         spec = _judge_of(judge)
-        st.caption(plain(estimate_words(estimate(ws, spec, sample_pairs(ws, source, int(many))))))
+        st.caption(plain(_check_words(str(ws.root), source, spec.id(), int(many), spec)))
     if st.button("Check", type="primary"):
         _started(launch_check(ws, source, _judge_of(judge), int(many), **limits))
+
+
+@st.cache_data(max_entries=32, ttl=PRICES_KEPT_S, show_spinner=False)
+def _run_words(root: str, request_id: str, _request: JudgeRequest) -> str:
+    """What a comparison would take, in words."""
+    del root, request_id  # part of the cache key only
+    ws = open_workspace()
+    pairs, found = pair_answers(ws, _request)
+    left_out = f"; {count(found['unpaired'])} prompts with one answer are left out" if found["unpaired"] else ""
+    return f"{estimate_words(estimate(ws, _request.judge, pairs))}{left_out}"
+
+
+@st.cache_data(max_entries=32, ttl=PRICES_KEPT_S, show_spinner=False)
+def _check_words(root: str, source: str, judge_id: str, many: int, _spec: JudgeSpec) -> str:
+    del root, judge_id  # part of the cache key only
+    ws = open_workspace()
+    return estimate_words(estimate(ws, _spec, sample_pairs(ws, source, many)))
 
 
 def _choose_judge(form: str) -> tuple[dict[str, str], Limits]:

@@ -163,7 +163,13 @@ def _preview(store: Store, claims: Sequence[Json], models: Mapping[str, Row]) ->
         return
     numbers = [str(n) for n in range(1, len(claims) + 1)]
     number = st.segmented_control(
-        "Slide", numbers, default="1", required=True, key="preview", label_visibility="collapsed"
+        "Slide",
+        numbers,
+        default="1",
+        required=True,
+        key="preview",
+        bind="query-params",
+        label_visibility="collapsed",
     )
     claim = claims[int(number or 1) - 1]
     _figure(store, claim, models, key="preview_chart")

@@ -72,7 +72,7 @@ def _pick_source(sources: list[Json]) -> Json:
 
 
 def _browse_view(ws: Workspace, source: Json) -> None:
-    left, middle, right = st.columns([2, 4, 4], gap="medium")
+    left, middle, right = st.columns([3, 5, 5], gap="medium")
     with left:
         where = filters(ws, source)
     with middle:

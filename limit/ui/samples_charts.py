@@ -71,7 +71,7 @@ def length_histogram(facts: Json, palette: Palette, chosen: tuple[int, int] | No
     )
     figure.update_yaxes(visible=False, fixedrange=True, rangemode="tozero")
     figure = styled(figure, palette, 170)
-    return figure.update_layout(dragmode="select", selectdirection="h", bargap=0)
+    return figure.update_layout(dragmode="select", selectdirection="h", bargap=0, margin_l=8, margin_r=8)
 
 
 def style_figure(styles: Mapping[str, Json], palette: Palette) -> go.Figure:

@@ -141,9 +141,8 @@ def _length_range() -> tuple[str, int, int]:
 
 
 def _choice(label: str, options: tuple[str, ...], key: str, help: str | None = None) -> str:
-    return str(
-        st.segmented_control(label, options, default=options[0], required=True, key=key, bind="query-params", help=help)
-    )
+    """A select box, because the column is too narrow for buttons side by side."""
+    return str(st.selectbox(label, options, key=key, bind="query-params", help=help))
 
 
 def _grades(ws: Workspace, source: Json) -> tuple[float, float] | None:

@@ -56,6 +56,9 @@ def show() -> None:
         store = open_store()
         sources, runs = _sources(store), _answered_runs(open_workspace())
         chosen = st.query_params.get("on") or ""
+        if chosen and chosen not in sources and "/" not in chosen:
+            store.refresh()  # the link may be younger than the last look at the files
+            sources = _sources(store)
         if st.query_params.get("voter") and chosen in sources:
             _vote_on_comparison(store, sources[chosen])
         elif st.query_params.get("voter") and chosen.count("/") == 2:

@@ -20,6 +20,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from limit.claims.difference import compare_models
+from limit.claims.sizes import smallest_sufficient
 from limit.core import append_jsonl, write_json
 from limit.settings import Workspace
 from limit.store import Store
@@ -27,6 +28,7 @@ from limit.store import queries_gauntlet as gauntlet
 from limit.store import queries_models as models
 from limit.store import queries_preferences as preferences
 from limit.store import queries_runs as runs
+from limit.store.queries_gauntlet import CORE
 from tests.store.study import CATEGORIES, write_mix
 
 RUNS, SEEDS, ITEMS, COMPARISONS, PROMPTS = 1000, 5, 400, 667, 300
@@ -145,9 +147,10 @@ def main(folder: Path) -> None:
     print(f"index built in {time.perf_counter() - start:.1f} s, {ws.index.stat().st_size / 1e6:.0f} MB")
     for table in ("runs", "judgments", "gauntlet_items"):
         print(f"{table}: {store.rows(f'select count(*) as n from {table}')[0]['n']:,}")
-    evals = gauntlet.evals(store)
-    rows = models.own_rows(store)
+    evals = [row for row in gauntlet.evals(store) if row["origin"] == "workspace"]
+    rows = [row for row in models.own_rows(store) if row["origin"] == "workspace"]
     a, b = rows[0], rows[-1]
+    sized = [row for row in rows if row["samples"]]
     comparison = preferences.comparisons(store)[0]["comparison_id"]
     flips, scan = (lambda: gauntlet.paired_items(store, evals[0]["eval_id"], evals[1]["eval_id"])), evals[0]["run_id"]
     lines: list[tuple[str, float]] = [
@@ -159,6 +162,8 @@ def main(folder: Path) -> None:
         ("a page of verdicts", measure(lambda: preferences.judgments(store, comparison, ["2"]))),
         ("items of two runs, paired", measure(flips)),
         ("is it real, two models of five seeds", measure(lambda: compare_models(store, a, b), 3)),
+        ("limit curve's answer, Gauntlet average", measure(lambda: smallest_sufficient(store, sized, "average"), 3)),
+        ("limit curve's answer, one category", measure(lambda: smallest_sufficient(store, sized, CORE[0]), 3)),
         ("peer: verdicts counted from the files", measure(lambda: scan_preferences(ws), 1)),
         ("peer: items of two runs from Parquet", measure(lambda: scan_flips(ws, scan, evals[1]["run_id"]))),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from limit.claims.evidence import Evidence, check_test, evaluate, model_index, m
 from limit.claims.nearest import Nearest
 from limit.claims.sizes import curve_rows, smallest_sufficient
 from limit.claims.suggest import chip, suggestions
-from limit.core import LimitError
+from limit.core import LimitError, append_jsonl, write_json
 from limit.settings import Workspace
 from limit.store import Store
 from limit.store.queries_models import own_rows, paper_rows
@@ -307,3 +308,32 @@ def test_of_many_sizes_a_few_are_compared_and_both_ends_are_kept() -> None:
     assert len(chosen) <= sizes.MOST_SIZES and (chosen[0], chosen[-1]) == (100, 20_000)
     assert chosen == sorted(set(chosen))
     assert [row["samples"] for row in sizes._spread(rows[:4])] == [100, 200, 300, 400]
+
+
+def test_long_names_leave_suggested_sentences_short_enough(ws: Workspace, tmp_path: Path) -> None:
+    write_study(ws, seeds=2, items=150, prompts=60)
+    for number, path in enumerate(sorted(ws.mixes.glob("*/label.json"))):
+        write_json(path, {"name": f"{number} " + "very long name " * 20, "note": "", "created": "2026-01-01"})
+    with Store.open(ws, shipped=nothing(tmp_path)) as opened:
+        offered = suggestions(opened, own_rows(opened))
+        assert offered
+        for claim in offered:
+            assert ledger.checked(claim["sentence"]) == claim["sentence"]
+
+
+def test_rates_against_another_baseline_are_left_out(ws: Workspace, tmp_path: Path) -> None:
+    """A second, rarer baseline makes no rate of the first one's scale."""
+    write_study(ws, seeds=2)
+    before = {row["label"]: row["y"] for row in _rows(ws, tmp_path)}
+    record = json.loads(next(ws.comparisons.glob("*/comparison.json")).read_text())
+    other = {**record, "comparison_id": "ffffffffffff", "baseline_run": study.run_id(None, 17)}
+    write_json(ws.comparison("ffffffffffff") / "comparison.json", other)
+    lines = next(ws.comparisons.glob("*/judgments.jsonl")).read_text().splitlines()
+    rows = [{**json.loads(line), "judgement_key": f"other{n}", "verdict": "2"} for n, line in enumerate(lines)]
+    append_jsonl(ws.comparison("ffffffffffff") / "judgments.jsonl", rows)
+    assert {row["label"]: row["y"] for row in _rows(ws, tmp_path)} == before
+
+
+def _rows(ws: Workspace, tmp_path: Path) -> list[dict[str, object]]:
+    with Store.open(ws, shipped=nothing(tmp_path)) as opened:
+        return list(own_rows(opened))

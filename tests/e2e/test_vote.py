@@ -141,13 +141,18 @@ def begin(app: App, browser: Any, voter: str, viewport: dict[str, int] = WIDE, s
     return page
 
 
+def outcome_of(page: Any) -> Any:
+    """The heading of the outcome; a button's words are much the same."""
+    return page.get_by_role("heading", name="What it came to")
+
+
 def vote(page: Any, key: str) -> None:
     """Press a key and wait for the next pair or the outcome."""
     found = PLACE.search(main_text(page))
     assert found is not None
     done, total = int(found[1]) + 1, int(found[2])
     page.keyboard.press(key)
-    after = page.get_by_text(f"{done} of {total} done") if done < total else page.get_by_text("What it came to")
+    after = page.get_by_text(f"{done} of {total} done") if done < total else outcome_of(page)
     after.first.wait_for(timeout=PATIENCE_MS)
     wait_until_still(page)
 
@@ -190,7 +195,7 @@ def test_votes_by_keys_are_blind_kept_and_resumed(app: App, browser: Any, answer
         assert "You preferred model 2 to model 1" in text and "You agree with the judge" in text
         assert len(cast(app, "Ada")) == 10
         page.reload()
-        page.get_by_text("What it came to").wait_for(timeout=PATIENCE_MS)
+        outcome_of(page).wait_for(timeout=PATIENCE_MS)
         page.keyboard.press("1")
         page.wait_for_timeout(500)
         assert len(cast(app, "Ada")) == 10, "nobody votes after the names were shown"

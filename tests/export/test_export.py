@@ -99,6 +99,24 @@ def test_hostile_names_are_legal_in_slides(hostile: Store, ws: Workspace, tmp_pa
     assert any("<script>" in text for text in texts)
 
 
+def test_chart_workbooks_hold_no_formula_and_no_link(store: Store, ws: Workspace, tmp_path: Path) -> None:
+    names = ("=1+1", "http://127.0.0.1:9/x", "\u202eturned \x1b[31mred")
+    for name, path in zip(names, sorted(ws.mixes.glob("*/label.json")), strict=True):
+        write_json(path, {"name": name, "note": "", "created": "2026-01-01"})
+    store.refresh()
+    path = tmp_path / "deck.pptx"
+    write_report(store, ws, "pptx", path)
+    with zipfile.ZipFile(path) as deck:
+        books = [deck.read(name) for name in deck.namelist() if name.endswith(".xlsx")]
+        slides = "".join(deck.read(name).decode() for name in deck.namelist() if name.startswith("ppt/slides/slide"))
+    assert len(books) >= 3 and "\u202e" not in slides
+    for book in books:
+        with zipfile.ZipFile(io.BytesIO(book)) as sheets:
+            text = "".join(sheets.read(name).decode() for name in sheets.namelist() if name.endswith(".xml"))
+        assert "<f>" not in text and "<hyperlink" not in text
+        assert "\u202e" not in text
+
+
 def test_slides_have_native_charts_with_the_numbers(
     report: Report, store: Store, ws: Workspace, tmp_path: Path
 ) -> None:
@@ -144,6 +162,16 @@ def test_cells_that_a_spreadsheet_would_run_are_text(cell: str) -> None:
 def test_other_cells_are_as_they_are(value: object) -> None:
     assert defuse(value) == value
     assert defuse(None) == ""
+
+
+def test_control_and_direction_signs_do_not_reach_a_terminal() -> None:
+    shown = str(defuse("a\x1b[31mred\u202e \x07 b"))
+    assert shown.split() == ["a", "[31mred", "b"]
+
+
+def test_an_average_says_over_how_many_items(report: Report) -> None:
+    by_measure = {row["measure"]: row["n"] for row in report.numbers if row["model"] == "lima 300"}
+    assert by_measure["average"] == 5 * by_measure["world_knowledge"] == 200
 
 
 def test_hostile_judges_are_defused_in_csv(hostile: Store, ws: Workspace) -> None:

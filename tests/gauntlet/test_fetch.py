@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import http.server
 import json
 import threading
@@ -12,7 +13,7 @@ import pytest
 from limit.core import LimitError, file_sha256, read_json
 from limit.gauntlet import fetch as module
 from limit.gauntlet.fetch import fetch
-from limit.gauntlet.tasks import data_folder
+from limit.gauntlet.tasks import DEFINITIONS, data_folder, load_version
 from limit.settings import Workspace
 
 FILE = "commonsense_reasoning/copa.jsonl"
@@ -45,8 +46,8 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def mirror(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """A server on this machine with a copa file of the right size and number of records."""
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
+    """A server on this machine with a copa file of the right size, number of records and checksum."""
     root = tmp_path / "mirror"
     path = root / FILE
     path.parent.mkdir(parents=True)
@@ -54,6 +55,9 @@ def mirror(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     filler = 14627 - sum(len(line) + 1 for line in lines)
     lines[0] = lines[0].replace('"pad": ""', f'"pad": "{"x" * filler}"')
     path.write_text("\n".join(lines) + "\n")
+    sums = tmp_path / "checksums.json"
+    sums.write_text(json.dumps({FILE: hashlib.sha256("\n".join(lines).encode()).hexdigest()}))
+    monkeypatch.setattr(module, "CHECKSUMS", sums)
     Quiet.asked.clear()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -110,3 +114,24 @@ def test_offline_says_what_to_do(ws: Workspace, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(module, "TIMEOUT_S", 2)
     with pytest.raises(LimitError, match=r"no connection.*--data"):
         fetch(ws, "v0", ("copa",), source="http://127.0.0.1:9/nothing")
+
+
+def test_a_file_of_the_right_size_with_another_checksum_is_not_kept(ws: Workspace, mirror: tuple[str, Path]) -> None:
+    url, path = mirror
+    path.write_text(path.read_text().replace('"q"', '"k"', 1))
+    with pytest.raises(LimitError, match="another checksum"):
+        fetch(ws, "v0", ("copa",), source=url)
+    assert not list((ws.root / "gauntlet").rglob("copa*"))
+
+
+def test_a_checksum_is_that_of_the_file_at_hand() -> None:
+    known = read_json(module.CHECKSUMS)
+    tasks = {task.file for name in ("v0", "v0.1", "v0.3") for task in load_version(name, DEFINITIONS).tasks}
+    assert set(known) <= tasks
+    assert all(len(value) == 64 for value in known.values())
+
+
+@pytest.mark.parametrize("source", ["notaurl", "ftp://x", "/folder", "http://[broken"])
+def test_a_place_that_is_no_web_address_is_named(ws: Workspace, source: str) -> None:
+    with pytest.raises(LimitError, match=r"web address|no connection"):
+        fetch(ws, "v0", ("copa",), source=source)

@@ -10,7 +10,7 @@ from limit.core import LimitError
 from limit.gauntlet.evaluate import evaluate
 from limit.gauntlet.harness import export_results, import_results
 from limit.gauntlet.results import read_eval
-from limit.gauntlet.rows import read_items
+from limit.gauntlet.rows import read_choices, read_items
 from limit.jobs.context import JobContext
 from limit.settings import Workspace
 from limit.specs.gauntlet import GauntletSpec
@@ -58,6 +58,9 @@ def test_results_are_read_under_a_version_of_their_own(ws: Workspace, results: P
 @pytest.mark.parametrize(
     ("content", "word"),
     [("{}", "no results"), ('{"results": {"a": {"ppl": 1}}, "model_name": "x/y"}', "no accuracy"), ("[", "JSON"),
+     ('{"results": {"a": {"acc,none": 1}}, "n-shot": [1], "model_name": "x/y"}', "`n-shot` is no object"),
+     ('{"results": {"a": {"acc,none": 1}}, "n-samples": 3, "model_name": "x/y"}', "`n-samples` is no object"),
+     ('{"results": {"a": {"acc,none": 1}}, "config": "c", "model_name": "x/y"}', "`config` is no object"),
      ('{"results": {"a": {"acc,none": 1}}}', "does not name its model")],
 )  # fmt: skip
 def test_a_file_without_results_is_named(ws: Workspace, tmp_path: Path, content: str, word: str) -> None:
@@ -67,9 +70,23 @@ def test_a_file_without_results_is_named(ws: Workspace, tmp_path: Path, content:
         import_results(ws, path)
 
 
-def test_a_broken_sample_is_named_and_nothing_stays(ws: Workspace, results: Path) -> None:
-    (results.parent / "samples_arc_easy_2026.jsonl").write_text("{}\n")
-    with pytest.raises(LimitError, match="line 1"):
+def test_samples_of_a_task_are_not_those_of_one_with_a_longer_name(ws: Workspace, tmp_path: Path) -> None:
+    """`samples_mmlu_anatomy_*` also begins with `samples_mmlu_`."""
+    both = {"mmlu": {"acc,none": 1.0}, "mmlu_anatomy": {"acc,none": 1.0}}
+    (tmp_path / "results_1.json").write_text(json.dumps({**RESULTS, "results": both}))
+    for name, number in (("mmlu_2026-01-01", 1), ("mmlu_anatomy_2026-01-01", 3)):
+        lines = [json.dumps({**SAMPLE, "doc_id": i}) for i in range(number)]
+        (tmp_path / f"samples_{name}.jsonl").write_text("\n".join(lines))
+    rows = read_items(Path(import_results(ws, tmp_path / "results_1.json")["path"])).to_pylist()
+    assert [row["task"] for row in rows] == ["mmlu", *["mmlu_anatomy"] * 3]
+
+
+@pytest.mark.parametrize(
+    ("content", "word"), [(b"{}\n", "line 1"), (b"\xff\xfe", "UTF-8"), (b'{"doc_id": 0, "resps": [[]]}', "line 1")]
+)
+def test_a_broken_sample_is_named_and_nothing_stays(ws: Workspace, results: Path, content: bytes, word: str) -> None:
+    (results.parent / "samples_arc_easy_2026.jsonl").write_bytes(content)
+    with pytest.raises(LimitError, match=word):
         import_results(ws, results)
     assert not list(ws.runs.rglob("eval.json"))
 
@@ -90,3 +107,13 @@ def test_an_evaluation_goes_out_and_comes_back(ws: Workspace, data: Path, tokeni
     assert len(samples[0]["resps"]) == 4
     back = import_results(ws, Path(found["path"]), model="org/any")
     assert read_items(Path(back["path"])).num_rows == sum(row["n"] for row in value["tasks"])
+
+    def lines(folder: Path) -> list[tuple[Any, ...]]:
+        """Schema items are exported by their options, so the length of their continuation does not come back."""
+        keys = ("task", "choice", "sum_logprob", "greedy")
+        rows = read_choices(folder).to_pylist()
+        return sorted((*(r[k] for k in keys), r["n_bytes"] if r["task"] != "who" else 0) for r in rows)
+
+    assert lines(Path(back["path"])) == lines(out)
+    written = {row["generated"] for row in read_items(out, filters={"task": "sums"}).to_pylist()}
+    assert {r["generated"] for r in read_items(Path(back["path"]), filters={"task": "sums"}).to_pylist()} == written

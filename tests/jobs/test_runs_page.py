@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from base64 import b64decode
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from limit import access, jobs
-from limit.core import append_jsonl, write_atomic, write_json
+from limit.core import append_jsonl, write_json
+from limit.jobs.cluster import Cluster, cluster_of
 from limit.jobs.processes import wait_until
 from limit.jobs.rundir import new_status, write_status
 from limit.settings import PROJECT, Workspace
-from limit.ui.runs import seconds_between
-from limit.ui.runs_compare import differences, flatten
-from limit.ui.runs_detail import loss_rows
-from limit.ui.runs_live import device_words, facts, signature, state_words, stop_words
 from limit.ui.runs_mix import BAR_WIDTH, CELL_WIDTH, PICTURE_HEIGHT, mix_bars, mix_of, mix_parts
-from limit.ui.runs_spark import HEIGHT, POINTS, WIDTH, spark, spark_html
 from tests.hostile import TEXTS
 from tests.jobs.conftest import Ask, until
 
@@ -185,43 +179,6 @@ def test_several_jobs_show_only_where_they_differ(ws: Workspace, ask: Ask, page:
     assert table["Setting"].tolist() == ["title", "arguments"]
 
 
-def test_differences_leave_out_what_is_alike() -> None:
-    settings = [flatten({"a": 1, "b": {"c": 2, "d": 3}}), flatten({"a": 1, "b": {"c": 5}})]
-    rows = [{"Setting": "b.c", "x": "2", "y": "5"}, {"Setting": "b.d", "x": "3", "y": ""}]
-    assert differences(settings, ["x", "y"]) == rows
-
-
-def test_the_signature_changes_only_when_a_state_does() -> None:
-    job = {"job_id": "a", "status": {"state": "running", "step": 1}}
-    later = {"job_id": "a", "status": {"state": "running", "step": 2}}
-    assert signature([job]) == signature([later])
-    assert signature([job]) != signature([{"job_id": "a", "status": {"state": "failed"}}])
-
-
-def test_state_words_tell_the_timer() -> None:
-    asked = (datetime.now(UTC) + timedelta(seconds=30)).isoformat()  # no second passes while the test runs
-    plan = {"asked": asked, "sent": [], "terminate_after_s": 60.0, "kill_after_s": 70.0, "discard": False}
-    now = {**new_status(1, 0.0), "state": "stopping", "stopping": plan}
-    assert state_words(now) == "stopping: saving; terminated in 60 s"
-    plan["sent"] = ["terminate"]
-    assert state_words(now) == "stopping: terminated; killed in 70 s"
-    assert "silent" in state_words({**now, "stalled": True})
-
-
-@pytest.mark.parametrize(("passed", "left"), [(0, 60), (42.4, 18), (61, 0), (-3600, 60)])
-def test_the_timer_of_a_stop_counts_down_and_survives_a_clock_that_jumps(passed: float, left: int) -> None:
-    asked = datetime(2026, 1, 1, tzinfo=UTC)
-    plan = {"asked": asked.isoformat(), "sent": [], "terminate_after_s": 60.0, "kill_after_s": 70.0}
-    assert stop_words(plan, asked + timedelta(seconds=passed)) == f"stopping: saving; terminated in {left} s"
-
-
-def test_facts_survive_odd_progress() -> None:
-    job = {"status": {**new_status(1, 0.0), "state": "running"}}
-    assert facts(job, {"loss": "nan", "tokens_per_s": True, "memory_gb": None, "task": 5}) == ["running"]
-    shown = {"loss": 0.5, "tokens_per_s": 1234.5, "memory_gb": 1.25}
-    assert facts(job, shown) == ["running", "loss 0.500", "1,234 tokens/s", "1.2 GB"]
-
-
 def test_the_figures_of_a_finetune_are_those_of_its_latest_step(ws: Workspace, ask: Ask, page: Any) -> None:
     rows = [{"kind": "train", "step": n, "loss": 1 / n, "tokens_per_s": 10.0 * n, "memory_gb": 2.0} for n in (1, 2)]
     append_jsonl(ws.run("0123456789ab") / "train" / "metrics.jsonl", [*rows, {"kind": "eval", "step": 2, "loss": 9.0}])
@@ -231,16 +188,6 @@ def test_the_figures_of_a_finetune_are_those_of_its_latest_step(ws: Workspace, a
     assert any("loss 0.500 · 20 tokens/s · 2.0 GB" in one.value.replace("\\", "") for one in page().caption)
     shown = {metric.label: metric.value for metric in page(job=job_id).metric}
     assert (shown["loss"], shown["tokens/s"], shown["memory"]) == ("0.500", "20", "2.0 GB")
-
-
-def test_loss_rows_keep_sources_apart() -> None:
-    rows = loss_rows([{"kind": "eval", "step": 1, "loss": 2, "source": "lima"}, {"kind": "note", "step": 1}], "r", "s")
-    assert rows == [{"step": 1, "loss": 2, "label": "r", "series": "s", "source": "lima"}]
-
-
-def test_a_clock_set_back_gives_no_negative_duration() -> None:
-    assert seconds_between("2026-01-01T00:00:10.000Z", "2026-01-01T00:00:00.000Z") == 0.0
-    assert seconds_between(None, "rubbish") is None
 
 
 def test_a_run_shows_what_its_mix_is_made_of(ws: Workspace, ask: Ask, page: Any) -> None:
@@ -305,35 +252,6 @@ def test_the_history_tells_progress_device_and_start(ws: Workspace, ask: Ask, pa
     assert table.loc["light", "Progress"] == 1.0
 
 
-def test_devices_have_short_names() -> None:
-    gpus = ["GPU-0123456789abcdef", "GPU-fedcba9876543210"]
-    assert device_words({"slots": gpus, "gpus": gpus}) == "GPU-01234567, GPU-fedcba98"
-    assert device_words({"slots": ["ray-3"], "gpus": []}) == "Ray"
-    assert device_words({"slots": [], "gpus": []}) is None
-
-
-def test_a_spark_grows_with_its_file_and_follows_a_rewound_one(ws: Workspace) -> None:
-    train = ws.run("0123456789ab") / "train"
-    assert spark(train) is None
-    write = lambda steps: [{"kind": "train", "step": n, "loss": float(n)} for n in steps]  # noqa: E731
-    append_jsonl(train / "metrics.jsonl", [*write(range(3)), {"kind": "eval", "step": 2, "loss": 9.0}])
-    assert spark(train) == [0.0, 1.0, 2.0]
-    append_jsonl(train / "metrics.jsonl", [*write(range(3, 1000)), {"kind": "train", "loss": float("nan")}])
-    line = spark(train)
-    assert line is not None and len(line) == POINTS and (line[0], line[-1]) == (0.0, 999.0)
-    write_atomic(train / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in write(range(2))))
-    assert spark(train) == [0.0, 1.0]
-
-
-@pytest.mark.parametrize("line", [[3.0, 2.0, 1.0], [1.0, 1.0]])
-def test_the_line_of_a_card_stays_inside_its_picture(line: list[float]) -> None:
-    html = spark_html(line, "#123456")
-    svg = b64decode(html.partition("base64,")[2].partition('"')[0]).decode()
-    points = [tuple(map(float, pair.split(","))) for pair in svg.partition('points="')[2].partition('"')[0].split()]
-    assert len(points) == len(line) and points[0][0] == 0 and points[-1][0] == WIDTH
-    assert all(0 <= y <= HEIGHT for _, y in points) and points[0][1] <= points[-1][1]
-
-
 def test_a_long_queue_is_shown_in_full_on_demand(ws: Workspace, ask: Ask, page: Any) -> None:
     jobs.pause(ws)
     ids = [jobs.start(ws, ask(f"n{n}")) for n in range(50)]
@@ -342,3 +260,28 @@ def test_a_long_queue_is_shown_in_full_on_demand(ws: Workspace, ask: Ask, page: 
     app = check(app.toggle(key="queue-all").set_value(True).run())
     press(app, f"drop-{ids[-1]}")
     assert jobs.status(ws, ids[-1])["state"] == "stopped"
+
+
+def test_the_cluster_is_chosen_only_when_it_answers(ws: Workspace, page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str | None] = ["the cluster at http://head:8265 does not answer: timed out", None]
+    monkeypatch.setattr("limit.ui.runs_where.problem_of", lambda cluster: said.pop(0))
+    app = page()
+    app.text_input(key="ray-address").set_value("nonsense").run()
+    press(app, "ray-use")
+    assert "is no address of a Ray cluster" in app.error[0].value
+    app.text_input(key="ray-address").set_value("http://head:8265").run()
+    press(app, "ray-use")
+    assert "not chosen: the cluster at" in app.error[0].value.replace("\\", "")
+    assert cluster_of(ws) is None
+    press(app, "ray-use")
+    assert cluster_of(ws) == Cluster("http://head:8265", "python")
+    press(app, "ray-off")
+    assert cluster_of(ws) is None
+
+
+def test_a_viewer_sees_where_jobs_run_and_cannot_choose(page: Any) -> None:
+    access.set_role_provider(lambda: "viewer")
+    try:
+        assert "ray-use" not in [button.key for button in page().button]
+    finally:
+        access.set_role_provider(None)

@@ -77,6 +77,17 @@ def test_own_comparison_with_answer_figures_and_pairs(imported: str) -> None:
     assert "median length" in tables and "with Markdown" in tables and "a longer answer" in tables
 
 
+def test_forms_say_what_a_judge_would_take_before_it_is_started(imported: str) -> None:
+    words = words_of(open_page("preferences", comparison=imported))
+    assert "88 questions, about" in words and "free (runs on this machine)" in words  # 44 judged pairs, both orders
+
+
+def test_a_link_to_a_comparison_that_is_not_there_says_so(imported: str) -> None:
+    app = open_page("preferences", comparison="0123456789ab")
+    assert "no comparison 0123456789ab" in " ".join(str(box.value) for box in app.info)
+    words_of(app)
+
+
 def test_topics_of_prompts_narrow_everything_below(ws: Workspace, tmp_path: Path) -> None:
     rows = [
         {

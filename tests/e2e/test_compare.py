@@ -1,0 +1,57 @@
+"""Compare in a real browser: a click on a bar opens the items behind it, and the link shows the same view."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from limit.settings import SHIPPED
+from tests.e2e.conftest import App
+from tests.e2e.test_first_start import WIDE, open_page, wait_until_still
+
+pytestmark = pytest.mark.skipif(
+    not (SHIPPED / "tiny" / "results" / "studies" / "mini").is_dir(), reason="no study ships yet"
+)
+STUDY = "compare?study=tiny+%C2%B7+shipped+study"
+
+
+def chosen(page: Any, label: str) -> str:
+    return str(page.get_by_role("combobox", name=label, exact=True).first.input_value())
+
+
+def test_a_click_on_a_bar_opens_the_items_behind_it(app: App, browser: Any) -> None:
+    page, complaints = open_page(browser, f"{app.url}/{STUDY}", WIDE, "light")
+    try:
+        assert complaints == []
+        bars = page.locator(".st-key-compare_panels .js-plotly-plot .subplot.x3y3 .bars .point")
+        bars.first.wait_for(timeout=60_000)
+        bars.first.scroll_into_view_if_needed()
+        box = bars.first.bounding_box()
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.get_by_text("that both answered").wait_for(timeout=60_000)
+        wait_until_still(page)
+        assert "view=drill+down" in page.url or "view=drill%20down" in page.url
+        text = page.locator("[data-testid=stMain]").inner_text()
+        assert "Commonsense reasoning" in text and "flips:" in text
+        link, answers = page.url, page.locator("[data-testid=stCode]").all_inner_texts()
+        assert len(answers) >= 3, "the item and both answers"
+    finally:
+        page.context.close()
+    again, _ = open_page(browser, link, WIDE, "light")
+    try:
+        again.get_by_text("that both answered").wait_for(timeout=60_000)
+        wait_until_still(again)
+        assert again.locator("[data-testid=stCode]").all_inner_texts() == answers
+    finally:
+        again.context.close()
+
+
+def test_a_preference_leads_to_both_answers(app: App, browser: Any) -> None:
+    page, complaints = open_page(browser, f"{app.url}/{STUDY}&view=drill+down&category=Preference", WIDE, "light")
+    try:
+        assert complaints == []
+        page.get_by_text("on which both were judged").wait_for(timeout=60_000)
+        assert page.locator("[data-testid=stCode]").count() == 3
+    finally:
+        page.context.close()
