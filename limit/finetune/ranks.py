@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import threading
+import os
+import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
+from limit.core import LimitError
+
 BUCKET = 2**25  # gradient elements in one message: 128 MiB in fp32
-PARTING_S = 10.0
 
 
 def any_rank(mine: bool, device: torch.device) -> bool:
@@ -60,19 +63,27 @@ def _buckets(grads: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
 
 @contextlib.contextmanager
 def parting() -> Iterator[None]:
-    """Destroy the process group on every way out; its threads abort an interpreter that ends with the group alive.
+    """Destroy the process group at the end; its threads abort an interpreter that ends with the group alive.
 
-    After an error others may still wait for this process, so leaving is given `PARTING_S` seconds and no more.
+    After an error others may still wait for this process, and so would the end of its interpreter and torchrun with
+    it: it says what was wrong and leaves at once.
     """
     try:
         yield
-    finally:
-        if dist.is_available() and dist.is_initialized():
-            leave = threading.Thread(target=_leave, daemon=True)
-            leave.start()
-            leave.join(PARTING_S)
-
-
-def _leave() -> None:
-    with contextlib.suppress(RuntimeError, ValueError):  # the other side may be gone already
+    except BaseException as error:
+        if not (dist.is_available() and dist.is_initialized()):
+            raise
+        _say(error)
+        os._exit(2 if isinstance(error, LimitError) else 1)
+    if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
+
+
+def _say(error: BaseException) -> None:
+    """What the command line would have printed."""
+    if isinstance(error, LimitError):
+        print(f"limit: {error}", file=sys.stderr)
+    else:
+        traceback.print_exception(error)
+    sys.stdout.flush()
+    sys.stderr.flush()

@@ -282,6 +282,8 @@ class Finetuner(Trainer):
             super()._save_checkpoint(model, trial)
         finally:
             self._staging = None
+        if self.args.world_size > 1:
+            dist.barrier()  # each process writes its random state, some later than others
         if self.args.should_save:
             inner = staging / f"checkpoint-{self.state.global_step}"
             for path in inner.iterdir():

@@ -36,9 +36,16 @@ def open_point(chart_key: str, rows: Sequence[Row]) -> None:
     ]
     others.sort(key=lambda row: (row["layer"] != clicked["layer"], not row["is_baseline"]))
     st.session_state["view"] = VIEWS[3] if clicked["eval_ids"] or clicked["comparison_ids"] else VIEWS[2]
-    st.session_state["a"] = names[clicked["key"]]
+    _choose("a", names[clicked["key"]])
     if others:
-        st.session_state["b"] = names[others[0]["key"]]
+        _choose("b", names[others[0]["key"]])
     measure = data[1] if data and len(data) > 1 else None
     if measure in CORE or measure == "preference":
-        st.session_state["category"] = PREFERENCE if measure == "preference" else charts.category_label(measure)
+        _choose("category", PREFERENCE if measure == "preference" else charts.category_label(measure))
+
+
+def _choose(key: str, value: str) -> None:
+    """Set a selector of the drill-down; Streamlit keeps only those in the link that were shown before."""
+    if key not in st.session_state:
+        st.query_params[key] = value
+    st.session_state[key] = value

@@ -25,11 +25,11 @@ def test_a_click_on_a_bar_opens_the_items_behind_it(app: App, browser: Any) -> N
     try:
         assert complaints == []
         bars = page.locator(".st-key-compare_panels .js-plotly-plot .subplot.x3y3 .bars .point")
-        bars.first.wait_for(timeout=60_000)
+        bars.first.wait_for(timeout=120_000)
         bars.first.scroll_into_view_if_needed()
         box = bars.first.bounding_box()
         page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        page.get_by_text("that both answered").wait_for(timeout=60_000)
+        page.get_by_text("that both answered").wait_for(timeout=120_000)
         wait_until_still(page)
         assert "view=drill+down" in page.url or "view=drill%20down" in page.url
         text = page.locator("[data-testid=stMain]").inner_text()
@@ -40,7 +40,7 @@ def test_a_click_on_a_bar_opens_the_items_behind_it(app: App, browser: Any) -> N
         page.context.close()
     again, _ = open_page(browser, link, WIDE, "light")
     try:
-        again.get_by_text("that both answered").wait_for(timeout=60_000)
+        again.get_by_text("that both answered").wait_for(timeout=120_000)
         wait_until_still(again)
         assert again.locator("[data-testid=stCode]").all_inner_texts() == answers
     finally:
@@ -51,7 +51,7 @@ def test_a_preference_leads_to_both_answers(app: App, browser: Any) -> None:
     page, complaints = open_page(browser, f"{app.url}/{STUDY}&view=drill+down&category=Preference", WIDE, "light")
     try:
         assert complaints == []
-        page.get_by_text("on which both were judged").wait_for(timeout=60_000)
+        page.get_by_text("on which both were judged").wait_for(timeout=120_000)
         assert page.locator("[data-testid=stCode]").count() == 3
     finally:
         page.context.close()
