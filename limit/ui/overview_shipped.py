@@ -6,16 +6,17 @@ import streamlit as st
 
 from limit.core import Json
 from limit.formats import accuracy, percent
-from limit.studies.difference import against_shipped, difference_text
 from limit.ui.shell import open_workspace, plain
 
 
 def show_difference(study: str, version: int) -> None:
     """A closed table with one line above it; nothing when the study was not run here or does not ship."""
-    rows = _rows(study, str(open_workspace().root), version)
+    if not (open_workspace().studies / study / "study.json").is_file():
+        return
+    rows, words = _rows(study, str(open_workspace().root), version)
     if not rows:
         return
-    with st.expander(f"Yours against what ships: {plain(difference_text(rows))}"):
+    with st.expander(f"Yours against what ships: {plain(words)}"):
         st.dataframe([_line(row) for row in rows], hide_index=True, lazy=False, alt="Your study and the shipped one")
         st.caption(
             "The same mixes, seeds and models. On another processor the last digits of a finetune differ, and a few "
@@ -24,9 +25,12 @@ def show_difference(study: str, version: int) -> None:
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
-def _rows(study: str, root: str, version: int) -> list[Json]:
-    """Kept until the store changes; `root` tells workspaces apart."""
-    return against_shipped(open_workspace(), study)
+def _rows(study: str, root: str, version: int) -> tuple[list[Json], str]:
+    """The runs side by side and one line on them, kept until the store changes; `root` tells workspaces apart."""
+    from limit.studies.difference import against_shipped, difference_text  # the Overview paints without it
+
+    rows = against_shipped(open_workspace(), study)
+    return rows, difference_text(rows)
 
 
 def _line(row: Json) -> Json:
