@@ -41,10 +41,10 @@ def read_as(rows: Sequence[Json], variant: Variant) -> list[Json]:
             scores[prompt, answer] = measure(answer, subject, world).score(variant) if subject else None
         return scores[prompt, answer]
 
-    return [{**row, "verdict": _verdict(*(score(row["prompt"], row[t]) for t in _TEXTS), variant)} for row in rows]
+    def verdict(row: Json) -> str | None:
+        return _verdict(score(row["prompt"], row["text_1"]), score(row["prompt"], row["text_2"]), variant)
 
-
-_TEXTS = ("text_1", "text_2")
+    return [{**row, "verdict": verdict(row)} for row in rows]
 
 
 def _verdict(baseline: float | None, candidate: float | None, variant: Variant) -> str | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from limit.core import Json
 from limit.settings import Workspace
-from limit.studies.show import SHIPPED_RESULTS, show_study
+from limit.studies.show import show_study
+from limit.studies.spec import SHIPPED_RESULTS
 
 
 def against_shipped(ws: Workspace, study: str) -> list[Json]:

@@ -18,7 +18,8 @@ from limit.judge.rubric import VARIANTS
 from limit.judge.summary import resolve_orders
 from limit.settings import Workspace
 from limit.statistics import seed_interval
-from limit.studies.show import SHIPPED_RESULTS, show_study
+from limit.studies.show import show_study
+from limit.studies.spec import SHIPPED_RESULTS
 
 
 def study_report(ws: Workspace, name: str) -> Json:

@@ -142,8 +142,8 @@ def story_schema(rng: random.Random, world: World, count: int) -> Records:
     for i in range(count):
         facts = puzzles.story(rng, names, world.things, 1 + i % 4, fresh=True).facts
         _, thing, place = rng.choice(facts)
-        told = {fact[2] for fact in facts} - {place}
-        other = rng.choice(sorted(told or set(PLACES) - {place}))
+        named = {fact[2] for fact in facts} - {place}
+        other = rng.choice(sorted(named or set(PLACES) - {place}))
         exchange = {place: other, other: place}
         swapped = tuple((who, what, exchange.get(where, where)) for who, what, where in facts)
         told = [f"{puzzles.Story(f).text()} The {thing} is in the" for f in (facts, swapped)]
