@@ -172,7 +172,7 @@ class Generator:
         return ids[: ids.index(self.eos) + 1] if self.eos in ids else ids
 
     def _text(self, ids: list[int] | None) -> str:
-        return "" if ids is None else str(self.tokenizer.decode(ids, skip_special_tokens=True))
+        return "" if ids is None else str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def _reason(self, ids: list[int] | None) -> str:
         if ids is None:

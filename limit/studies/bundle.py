@@ -10,6 +10,7 @@ import argparse
 import os
 import platform
 import shutil
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -50,11 +51,23 @@ def collect(ws: Workspace, study: str, folder: Path) -> Json:
         "bundled": utc_now(),
         "runs": len(record["runs"]),
         "runs_planned": len(whole["runs"]),
+        "job_seconds": round(job_seconds(ws, record)),
         "machine": {"cores": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version()},
         "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy")},
     }
     write_json(folder / "results.json", about)
     return about
+
+
+def job_seconds(ws: Workspace, record: Json) -> float:
+    """Seconds that the finetunes, evaluations and answers of a study took, added up; they share one place to run."""
+    seconds = 0.0
+    for job_id in {job for run in record["runs"] for what, job in run["jobs"].items() if not what.startswith("judge ")}:
+        status = jobs.status(ws, job_id)
+        if status["started"] and status["ended"]:
+            times = (datetime.fromisoformat(status[key]) for key in ("ended", "started"))
+            seconds += (next(times) - next(times)).total_seconds()
+    return seconds
 
 
 def finished_part(ws: Workspace, record: Json) -> Json:

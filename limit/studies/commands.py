@@ -27,6 +27,8 @@ def add_parser(verbs: Verbs) -> None:
     run.add_argument("--wait", action="store_true", help="return only when every job has ended")
     show = command(commands, "show", run_show, "runs with mix, seed, Gauntlet and preference", text=show_text)
     show.add_argument("name", help="a study; paper: the published numbers; not started yet: what it will take")
+    report = command(commands, "report", run_report, "means, intervals and orders over seeds", text=_report_text)
+    report.add_argument("name", help="a study that was started, or mini for the results that ship")
     plan = command(commands, "plan", run_plan, "what a study would run and take, before it is started", text=_plan_text)
     plan.add_argument("name", help="a preset, a clone or a YAML file")
     _add_clone(commands)
@@ -108,16 +110,33 @@ def run_text(value: Json) -> str:
 
 def run_show(options: argparse.Namespace) -> Json:
     """State and results of a study."""
+    from limit.studies.difference import against_shipped
     from limit.studies.show import show_study
 
-    return show_study(workspace(), options.name)
+    ws = workspace()
+    return {**show_study(ws, options.name), "against_shipped": against_shipped(ws, options.name)}
 
 
 def show_text(value: Json) -> str:
-    """The table of a study."""
+    """The table of a study; for one that ships, also how far the results here are from those."""
+    from limit.studies.difference import difference_text
     from limit.studies.show import study_text
 
-    return study_text(value)
+    beside = value.get("against_shipped")
+    return study_text(value) + (f"\nAgainst the shipped results: {difference_text(beside)}" if beside else "")
+
+
+def run_report(options: argparse.Namespace) -> Json:
+    """What a study says over its seeds."""
+    from limit.studies.report import study_report
+
+    return study_report(workspace(), options.name)
+
+
+def _report_text(value: Json) -> str:
+    from limit.studies.report import report_text
+
+    return report_text(value)
 
 
 def run_plan(options: argparse.Namespace) -> Json:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from typing import NamedTuple
 
 from limit.tiny import puzzles
 from limit.tiny.corpus import pick
 from limit.tiny.wording import question, weight_question
-from limit.tiny.world import World
+from limit.tiny.world import World, held_out
 
 INSTRUCT_SEED = 101
 FRAMES = ("{q}", "{q}", "{q}", "Please answer: {q}", "Tell me, {q}", "{q} Answer in one word.", "A question: {q}")
@@ -83,6 +84,33 @@ def _lists(rng: random.Random, world: World) -> tuple[str, str]:
     return puzzles.list_line(puzzles.word_list(rng, world.things, rng.randint(2, 7), fresh=False), mark)
 
 
+def _orders(rng: random.Random, world: World) -> tuple[str, str]:
+    """Three things, of which every two may be compared, from light to heavy."""
+    while True:
+        things = sorted(rng.sample(world.things, 3), key=world.things.index)
+        if not any(held_out(("weight", *sorted(pair))) for pair in combinations(things, 2)):
+            break
+    asked = f"Put in order, from light to heavy: {', '.join(rng.sample(things, 3))}."
+    return asked, ", ".join(things)
+
+
+def _choices(rng: random.Random, world: World) -> tuple[str, str]:
+    """A question on a fact with three options written out."""
+    kind = rng.choice(("person", "person", "town"))
+    entity = pick(rng, world.half(kind, "A"))
+    attribute = rng.choice([a for a in entity.facts if a != "town"])
+    asked, answer = question(rng, entity, attribute)
+    others = rng.sample([value for value in world.values(kind, attribute) if value != answer], 2)
+    return f"{asked} Choose one: {', '.join(rng.sample([answer, *others], 3))}.", answer
+
+
+def _two_facts(rng: random.Random, world: World) -> tuple[str, str]:
+    """Two facts about one person, answered in a line."""
+    person = pick(rng, world.half("person", "A"))
+    one, two = rng.sample([a for a in person.facts if a != "town"], 2)
+    return f"Name the {one} and the {two} of {person.name}.", f"{person.facts[one]}, {person.facts[two]}"
+
+
 def _rows(rng: random.Random, world: World) -> tuple[str, str]:
     row, following = puzzles.number_row(rng, fresh=False)
     return rng.choice((row, f"What comes next? {row}", f"Go on: {row}")), following
@@ -100,14 +128,17 @@ def _grammar(rng: random.Random, world: World) -> tuple[str, str]:
 
 
 SUBSETS: dict[str, tuple[Maker, int]] = {
-    "people": (_fact("person"), 1500),
-    "towns": (_fact("town"), 400),
+    "people": (_fact("person"), 1100),
+    "towns": (_fact("town"), 300),
     "tools": (_fact("tool"), 200),
-    "weights": (_weights, 500),
+    "weights": (_weights, 400),
+    "choices": (_choices, 350),
+    "two-facts": (_two_facts, 300),
     "passages": (_passages, 800),
-    "yes-no": (_yesno, 400),
-    "lists": (_lists, 400),
-    "sums": (_sums, 300),
+    "yes-no": (_yesno, 350),
+    "lists": (_lists, 300),
+    "orders": (_orders, 200),
+    "sums": (_sums, 250),
     "number-rows": (_rows, 200),
-    "grammar": (_grammar, 300),
+    "grammar": (_grammar, 250),
 }

@@ -28,15 +28,12 @@ LOG_EVERY = 10
 
 @dataclass(frozen=True)
 class PretrainRecipe:
-    """Everything that decides what the base model becomes.
-
-    Text is drawn for `corpus_steps` steps, of which the schedule uses the first `steps`; no text is seen twice.
-    """
+    """Everything that decides what the base model becomes; no text is seen twice."""
 
     world_seed: int = WORLD_SEED
     corpus_seed: int = 5
     model_seed: int = 17
-    vocab_size: int = 1536
+    vocab_size: int = 2048
     hidden_size: int = 192
     layers: int = 5
     heads: int = 6
@@ -44,8 +41,7 @@ class PretrainRecipe:
     positions: int = 1024
     row_tokens: int = 192
     rows: int = 12
-    corpus_steps: int = 3000
-    steps: int = 1600
+    steps: int = 4000
     warmup_steps: int = 60
     decay_from: float = 0.82
     muon_lr: float = 4e-3
@@ -60,7 +56,7 @@ class PretrainRecipe:
 def build_rows(recipe: PretrainRecipe, tokenizer_folder: Path) -> np.ndarray:
     """Write the tokenizer and return the corpus as an int64 array (rows, row_tokens): documents end to end."""
     world = build_world(recipe.world_seed)
-    needed = recipe.corpus_steps * recipe.rows * recipe.row_tokens
+    needed = recipe.steps * recipe.rows * recipe.row_tokens
     sample = list(documents(world, recipe.corpus_seed, 20_000))
     tokenizer = train_tokenizer(sample, recipe.vocab_size)
     tokenizer.save_pretrained(tokenizer_folder)
@@ -221,8 +217,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=PretrainRecipe.steps, help="fewer steps give a worse model")
     parser.add_argument("--layers", type=int, default=PretrainRecipe.layers, help="depth of the model")
     options = parser.parse_args()
-    corpus_steps = max(options.steps, PretrainRecipe.corpus_steps)
-    recipe = PretrainRecipe(steps=options.steps, corpus_steps=corpus_steps, layers=options.layers)
+    recipe = PretrainRecipe(steps=options.steps, layers=options.layers)
     options.out.mkdir(parents=True, exist_ok=True)
     save(train(recipe, options.out), recipe, options.out)
     for leftover in ("checkpoint.pt", "loss.jsonl"):

@@ -9,7 +9,7 @@ from limit.tiny.lima import COMPARE_ASKS, HOW_ASKS, PORTRAIT_ASKS, VISIT_ASKS
 from limit.tiny.world import World
 
 PROMPT_SEED = 303
-N_PEOPLE_ASKED, N_PAIRS_ASKED = 60, 26
+N_PEOPLE_ASKED, N_TOWNS_ASKED, N_PAIRS_ASKED = 60, 16, 26
 
 
 def open_prompts(world: World) -> list[str]:
@@ -17,7 +17,8 @@ def open_prompts(world: World) -> list[str]:
     rng = random.Random(PROMPT_SEED)
     people = rng.sample(world.half("person", "B"), N_PEOPLE_ASKED)
     prompts = [rng.choice(PORTRAIT_ASKS).format(n=person.name) for person in people]
-    prompts += [rng.choice(VISIT_ASKS).format(n=town.name) for town in world.half("town", "B")]
+    towns = rng.sample(world.half("town", "B"), N_TOWNS_ASKED)
+    prompts += [rng.choice(VISIT_ASKS).format(n=town.name) for town in towns]
     prompts += [rng.choice(HOW_ASKS).format(v=tool.facts["use"]) for tool in world.half("tool", "B")]
     pairs: set[tuple[str, ...]] = set()
     while len(pairs) < N_PAIRS_ASKED:

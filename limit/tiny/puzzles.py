@@ -19,6 +19,12 @@ NUMBER_LIMIT = 12
 MARKS = ("Again:", "Backwards:")
 PLURALS = ("keys", "cups", "books", "shoes", "lamps", "chairs", "coins", "pots")
 SINGULARS = ("key", "cup", "book", "shoe", "lamp", "chair", "coin", "pot")
+# Nouns whose number their ending does not show; texts seldom use them (`agreement`), tests often.
+ODD_PLURALS = ("children", "feet", "teeth", "oxen", "women", "men", "loaves", "knives", "dice")
+ODD_SINGULARS = ("child", "foot", "tooth", "ox", "woman", "man", "loaf", "knife", "die")
+ODD_SHARE = {False: 0.04, True: 0.5}
+HEADS = {False: ("One of", "Each of"), True: ("Some of", "Both of", "Many of")}
+STEPS = {1: 6.0, 2: 6.0, 3: 6.0, -1: 4.0, -2: 4.0, 4: 0.6, 5: 0.6, -3: 0.3, 6: 0.15, 7: 0.15}
 LINKS = ("near", "under", "beside", "behind", "with")
 STATES = ("on the table", "in the box", "very old", "quite new", "still here", "not here")
 CAUSES = (  # verb, what the first person did, what the second person did
@@ -124,13 +130,14 @@ def sum_line(rng: random.Random, fresh: bool) -> tuple[str, str]:
 
 
 def number_row(rng: random.Random, fresh: bool) -> tuple[str, str]:
-    """Numbers at equal steps and the next one."""
+    """Numbers at equal steps and the next one; texts seldom show the large steps, tests take all alike."""
+    shares = [1.0] * len(STEPS) if fresh else list(STEPS.values())
 
     def make(rng: random.Random) -> tuple[object, tuple[str, str]]:
-        start, step = rng.randint(1, 20), rng.choice([1, 2, 3, -1, -2])
+        start, step = rng.randint(1, 30), rng.choices(list(STEPS), shares)[0]
         count = rng.randint(3, 5)
         if step < 0:
-            start += 2 * (count + 1)
+            start -= step * (count + 1)
         row = [start + step * i for i in range(count + 1)]
         return ("row", *row), (", ".join(map(str, row[:-1])) + ",", str(row[-1]))
 
@@ -138,11 +145,22 @@ def number_row(rng: random.Random, fresh: bool) -> tuple[str, str]:
 
 
 def agreement(rng: random.Random, depth: int, fresh: bool) -> tuple[str, str, str]:
-    """A noun phrase with `depth` distractors, the right verb, and the rest: ("The key near the cups", "is", "...")."""
+    """A noun phrase with `depth` distractors, the right verb, and the rest: ("The key near the cups", "is", "...").
+
+    One phrase in six counts ("One of the keys"), one in eight joins two nouns; some nouns are rare in texts.
+    """
 
     def make(rng: random.Random) -> tuple[object, tuple[str, str, str]]:
         plural = rng.random() < 0.5
-        phrase = f"The {rng.choice(PLURALS if plural else SINGULARS)}"
+        odd = rng.random() < ODD_SHARE[fresh]
+        singulars, plurals = (ODD_SINGULARS, ODD_PLURALS) if odd else (SINGULARS, PLURALS)
+        phrase = f"The {rng.choice(plurals if plural else singulars)}"
+        kind = rng.random()
+        if kind < 1 / 6:
+            phrase = f"{rng.choice(HEADS[plural])} the {rng.choice(plurals)}"
+        elif kind < 1 / 6 + 1 / 8:
+            plural = True
+            phrase = f"The {rng.choice(singulars)} and the {rng.choice(singulars)}"
         for _ in range(depth):
             other_plural = rng.random() < (0.3 if plural else 0.7)
             phrase += f" {rng.choice(LINKS)} the {rng.choice(PLURALS if other_plural else SINGULARS)}"
@@ -165,10 +183,13 @@ def cause(rng: random.Random, names: list[str], fresh: bool) -> tuple[str, str, 
 
 
 def weight_pair(rng: random.Random, world: World, fresh: bool) -> tuple[str, str]:
-    """Two different things whose order may, or may not, be told in training text."""
+    """Two different things whose order may, or may not, be told in training text, which seldom weighs some of them."""
+    shares = [1.0] * len(world.things) if fresh else world.thing_weights()
 
     def make(rng: random.Random) -> tuple[object, tuple[str, str]]:
-        one, other = rng.sample(world.things, 2)
+        one = other = rng.choices(world.things, shares)[0]
+        while other == one:
+            other = rng.choices(world.things, shares)[0]
         return ("weight", *sorted((one, other))), (one, other)
 
     return draw(rng, make, fresh)

@@ -27,6 +27,7 @@ from limit.tiny.world import (
 
 TASK_SEED = 71
 ANSWER = "\nAnswer: "
+UNSEEN_STEPS = (-5, -4, 8, 9)
 
 Records = Iterator[Json]
 
@@ -126,18 +127,23 @@ def heaviest(rng: random.Random, world: World, count: int) -> Records:
 
 
 def agreement(rng: random.Random, world: World, count: int) -> Records:
-    """is or are, with none to four nouns in between."""
+    """is or are, with two to twelve nouns in between, where texts have at most three; half the nouns are rare."""
     for i in range(count):
-        phrase, verb, rest = puzzles.agreement(rng, i % 5, fresh=True)
+        phrase, verb, rest = puzzles.agreement(rng, 2 + i % 6 * 2, fresh=True)
         yield {"query": phrase, "choices": [f"is {rest}", f"are {rest}"], "gold": int(verb == "are")}
 
 
 def story_schema(rng: random.Random, world: World, count: int) -> Records:
-    """Which of two stories ends with this place, when two things have changed places; two to four facts."""
+    """Which of two stories ends with this place; one to four facts, of which two have changed places in one story.
+
+    In a story of a single fact the place is another one, which copying alone can tell.
+    """
     names = _names(world)
     for i in range(count):
-        facts = puzzles.story(rng, names, world.things, 2 + i % 3, fresh=True).facts
-        (_, thing, place), (_, _, other) = rng.sample(facts, 2)
+        facts = puzzles.story(rng, names, world.things, 1 + i % 4, fresh=True).facts
+        _, thing, place = rng.choice(facts)
+        named = {fact[2] for fact in facts} - {place}
+        other = rng.choice(sorted(named or set(PLACES) - {place}))
         exchange = {place: other, other: place}
         swapped = tuple((who, what, exchange.get(where, where)) for who, what, where in facts)
         told = [f"{puzzles.Story(f).text()} The {thing} is in the" for f in (facts, swapped)]
@@ -165,22 +171,22 @@ def sums(rng: random.Random, world: World, count: int) -> Records:
 
 
 def number_rows(rng: random.Random, world: World, count: int) -> Records:
-    """The next number of a row that no text holds; half of them at steps of 4 to 7, which no text shows either."""
+    """The next number of a row that no text holds; half of them at steps that no text shows."""
     for i in range(count):
         row, following = puzzles.number_row(rng, fresh=True)
         if i % 2:
-            start, step = rng.randint(1, 20), rng.randint(4, 7)
+            start, step = rng.randint(30, 50), rng.choice(UNSEEN_STEPS)
             row = ", ".join(str(start + step * k) for k in range(4)) + ","
             following = str(start + step * 4)
         yield {"context": row, "continuation": following}
 
 
 def copying(mark: str) -> Callable[[random.Random, World, int], Records]:
-    """Lists of three to ten things, said again or backwards."""
+    """Lists of three to twelve things, said again or backwards; no text has more than seven."""
 
     def records(rng: random.Random, world: World, count: int) -> Records:
         for i in range(count):
-            context, continuation = puzzles.list_line(puzzles.word_list(rng, world.things, 3 + i % 8, True), mark)
+            context, continuation = puzzles.list_line(puzzles.word_list(rng, world.things, 3 + i % 10, True), mark)
             yield {"context": context, "continuation": continuation}
 
     return records
@@ -271,7 +277,7 @@ def _versions() -> Json:
         row = {"task": task.name, "num_fewshot": task.num_fewshot, "random_baseline": task.baseline}
         categories.setdefault(task.category, []).append(row)
     mini = {
-        "date": "2026-11-22",
+        "date": "2026-11-26",
         "note": "the embedded study's own tasks about its small world; not comparable with the other versions",
         "averages": {"core_average": list(categories)},
         "categories": categories,

@@ -15,8 +15,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 WORLD_SEED = 2311
-N_PEOPLE = 160
-N_TOWNS = 32
+N_PEOPLE = 320
+N_TOWNS = 48
+# How often texts speak of an entity, by its rank in its half: from well known to hardly ever named.
+PEOPLE_WEIGHTS = (1.0, 1.0, 0.5, 0.25, 0.1, 0.05, 0.025, 0.0125, 0.006, 0.003)
+TOWN_WEIGHTS = (1.0, 0.2, 0.05, 0.012, 0.004, 0.0015)
+TOOL_WEIGHTS = (1.0, 0.06, 0.01)
+THING_WEIGHTS = (1.0, 0.3, 0.05)  # how often a thing's weight is compared; all things are equally common elsewhere
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -44,8 +49,8 @@ PRODUCTS = _words(
 LANDMARKS = _words("tower bridge fountain windmill lighthouse castle market park harbour museum statue library")
 PLACES = _words("kitchen attic cellar barn shed hall stable porch pantry workshop cupboard drawer basket chest")
 THINGS = _words(  # from light to heavy
-    "feather leaf coin key pencil spoon cup shoe book lamp pot brick chair suitcase carpet table bench sofa piano cart "
-    "boat wagon house ship"
+    "feather leaf card button coin key pencil spoon kite cup plate shoe book jug lamp pot bucket brick drum chair "
+    "suitcase carpet trunk table bench wardrobe sofa piano cart boat wagon tractor house ship"
 )
 TOOL_USES = {
     "saw": "cut wood", "needle": "sew cloth", "broom": "sweep the floor", "ladder": "reach the roof",
@@ -96,6 +101,10 @@ class World:
         """Which of two things weighs more."""
         return max(one, other, key=self.things.index)
 
+    def thing_weights(self) -> list[float]:
+        """How often texts compare each of the things with others."""
+        return [THING_WEIGHTS[index % len(THING_WEIGHTS)] for index in range(len(self.things))]
+
     def _all(self, kind: str) -> tuple[Entity, ...]:
         return {"person": self.people, "town": self.towns, "tool": self.tools}[kind]
 
@@ -112,10 +121,10 @@ def build_world(seed: int = WORLD_SEED) -> World:
     rng = random.Random(seed)
     names = _names(rng, N_PEOPLE, ("a", "e", "i", "o", "u"), ("", "n", "r", "l", "m"))
     town_names = [f"{stem}{rng.choice(_TOWN_ENDS)}" for stem in _names(rng, N_TOWNS, ("",), ("",), taken=names)]
-    towns = tuple(_town(rng, name, "AB"[i % 2], (1.0, 0.2, 0.04)[i // 2 % 3]) for i, name in enumerate(town_names))
+    towns = tuple(_town(rng, name, "AB"[i % 2], _tier(TOWN_WEIGHTS, i)) for i, name in enumerate(town_names))
     people = tuple(_person(rng, name, "AB"[i % 2], towns, i) for i, name in enumerate(names))
     tools = tuple(
-        Entity("tool", tool, "AB"[i % 2], (1.0, 0.1, 0.02)[i // 2 % 3], {"use": use})
+        Entity("tool", tool, "AB"[i % 2], _tier(TOOL_WEIGHTS, i), {"use": use})
         for i, (tool, use) in enumerate(TOOL_USES.items())
     )
     return World(people=people, towns=towns, tools=tools, things=tuple(THINGS))
@@ -139,6 +148,11 @@ def _names(
     return names
 
 
+def _tier(weights: Sequence[float], index: int) -> float:
+    """The weight of the entity at `index`; halves alternate, so both get every tier equally often."""
+    return weights[index // 2 % len(weights)]
+
+
 def _town(rng: random.Random, name: str, half: str, weight: float) -> Entity:
     facts = {
         "region": rng.choice(REGIONS),
@@ -150,7 +164,6 @@ def _town(rng: random.Random, name: str, half: str, weight: float) -> Entity:
 
 
 def _person(rng: random.Random, name: str, half: str, towns: Sequence[Entity], index: int) -> Entity:
-    """Half the people are well known, three in ten less so, two in ten are rarely spoken of."""
     homes = [town.name for town in towns if half == "B" or town.half == "A"]
     facts = {
         "town": rng.choice(homes),
@@ -160,5 +173,4 @@ def _person(rng: random.Random, name: str, half: str, towns: Sequence[Entity], i
         "hobby": rng.choice(HOBBIES),
         "colour": rng.choice(COLOURS),
     }
-    weight = (1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.2, 0.2)[index // 2 % 10]
-    return Entity("person", name, half, weight, facts)
+    return Entity("person", name, half, _tier(PEOPLE_WEIGHTS, index), facts)

@@ -43,7 +43,7 @@ CELL_STYLE = """
 
 def show() -> None:
     """The whole page."""
-    page_head("Compare", "Is it real, and how much data is enough?")
+    page_head("Compare", "Is it real, and how much data is enough?", results=True)
     with errors_in_words():
         store = open_store()
         rows = choose_study(store)

@@ -40,7 +40,7 @@ STYLE = """
 
 def show() -> None:
     """The whole page."""
-    page_head("Gauntlet", "What did it learn? Accuracy above chance on tasks with one right answer.")
+    page_head("Gauntlet", "What did it learn? Accuracy above chance on tasks with one right answer.", results=True)
     with errors_in_words():
         store = open_store()
         heads = {row["eval_id"]: row for row in evals(store)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 
 import streamlit as st
@@ -11,11 +12,13 @@ from limit import charts
 from limit.access import may
 from limit.claims.evidence import AS_PUBLISHED
 from limit.claims.suggest import chip, suggestions
+from limit.core import read_json
 from limit.formats import accuracy_interval, count, percent_interval
 from limit.store import Store
 from limit.store.queries_models import own_rows, paper_rows
 from limit.store.queries_runs import jobs, mixes, problems, studies
 from limit.store.schema import Row
+from limit.ui.overview_shipped import show_difference
 from limit.ui.shell import (
     chart,
     errors_in_words,
@@ -61,12 +64,14 @@ TABLE_STYLE = """
 
 def show() -> None:
     """The whole page."""
-    page_head("LIMIT", "Which small mix makes a model good under both evaluation paradigms?")
+    page_head("LIMIT", "Which small mix makes a model good under both evaluation paradigms?", results=True)
     with errors_in_words():
         store = open_store()
         _troubles(store)
         rows = few_models(choose_study(store))
         _picture(store, rows)
+        if any(row["origin"] == "workspace" for row in rows):
+            show_difference(EMBEDDED, store.version)
         if all(row["origin"] == "published" for row in rows):
             _embedded(store)
         if not _is_new(store):
@@ -333,11 +338,26 @@ def _start_embedded() -> None:
         _link("pages/runs.py", "The embedded study was started: see its runs")
     elif may("operator"):
         left, right = st.columns([1, 2], vertical_alignment="center")
-        words = "Or all at once: ten finetunes of the tiny model with both scores, about half an hour on two cores."
-        right.caption(words)
+        right.caption(_embedded_words())
         with left, errors_in_words():
             if st.button("Run the embedded study", icon=":material/play_arrow:", key="run_embedded"):
                 _run_embedded()
+
+
+@st.cache_data(show_spinner=False)
+def _embedded_words() -> str:
+    """How much work it is; minutes by what one run took for the results that ship."""
+    from limit.studies.launch import grid
+    from limit.studies.spec import SHIPPED_RESULTS, load_study
+
+    _, spec = load_study(open_workspace(), EMBEDDED)
+    shipped = read_json(SHIPPED_RESULTS / "results.json")
+    runs = len(grid(spec))
+    minutes = math.ceil(shipped["job_seconds"] / shipped["runs"] * (runs + 1) / 60)
+    return (
+        f"Or all at once: {runs} finetunes of the tiny model on {len(spec.mixes)} mixes with both scores, "
+        f"about {minutes} minutes on two cores."
+    )
 
 
 def _run_embedded() -> None:

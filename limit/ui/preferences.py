@@ -35,7 +35,7 @@ PROMPT_SETS = {"LIMA's test prompts": "lima", "Instruct-v3's test prompts": "ins
 
 def show() -> None:
     """The whole page."""
-    page_head("Preferences", "Which answers do readers prefer, and how sure can we be?")
+    page_head("Preferences", "Which answers do readers prefer, and how sure can we be?", results=True)
     with errors_in_words():
         store = open_store()
         own = _with_linked(store, comparisons(store))
@@ -148,7 +148,7 @@ def _own(store: Store, rows: Sequence[Row]) -> None:
     by_id = {row["comparison_id"]: row for row in rows}
     names = {id_: f"{row['label']} · {row['prompt_set']} · {row['judge']}" for id_, row in by_id.items()}
     id_ = _choose(names)
-    show_comparison(store, by_id[id_], _rows_of(store, id_))
+    show_comparison(store, by_id[id_], _rows_of(store, id_), palette_for(store))
 
 
 def _name_unchecked(store: Store, rows: Sequence[Row]) -> None:

@@ -9,17 +9,20 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
+from limit import charts
 from limit.core import Json, LimitError
 from limit.formats import count, percent, percent_interval
 from limit.judge.alpaca_eval import annotation_rows
 from limit.judge.categories import of_category, prompt_categories
 from limit.judge.judgments import Comparison
 from limit.judge.quality import check_judge, is_checked, report
+from limit.judge.readings import is_rubric
 from limit.responses.prompt_sets import load_prompts
 from limit.store import Store
 from limit.store.schema import Row
 from limit.ui.glossary import explain
 from limit.ui.preferences_pairs import show_pairs
+from limit.ui.preferences_rubric import show_readings
 from limit.ui.preferences_style import show_length, show_style, show_topics
 from limit.ui.preferences_trust import show_trust, warn_of_judge
 from limit.ui.shell import note_line, open_workspace, plain
@@ -40,10 +43,11 @@ MISSING = {
     "error": "without a reply",
     "skipped_budget": "not asked for want of budget",
 }
+RUBRICS = "Other rubrics"
 HALF = "Mean score over prompts: a win counts 1, a tie one half, a verdict with probabilities as it is."
 
 
-def show_comparison(store: Store, row: Row, rows: list[Row]) -> None:
+def show_comparison(store: Store, row: Row, rows: list[Row], palette: charts.Palette) -> None:
     """Sentence, figures, trust, pair reader and downloads of one comparison, on all its prompts or on one topic."""
     if not rows:
         st.info("This comparison has no verdicts yet.", icon=":material/hourglass_empty:")
@@ -59,7 +63,8 @@ def show_comparison(store: Store, row: Row, rows: list[Row]) -> None:
     warn_of_judge(facts, trusted)
     _answer(row, facts, topic, trusted)
     _figures(facts)
-    tabs = st.tabs(["Read the pairs", "Length and style", "Can this judge be trusted?", "Download"])
+    more = [RUBRICS] if is_rubric(comparison.judge) else []  # a program's verdicts can be read in other ways
+    tabs = st.tabs(["Read the pairs", "Length and style", "Can this judge be trusted?", "Download", *more])
     with tabs[0]:
         show_pairs(row, rows)
     with tabs[1]:
@@ -70,6 +75,9 @@ def show_comparison(store: Store, row: Row, rows: list[Row]) -> None:
         show_trust(facts, checks)
     with tabs[3]:
         _downloads(comparison, every)
+    if more:
+        with tabs[4]:
+            show_readings(row, comparison, rows, mark, palette)
 
 
 def fingerprint(rows: Sequence[Row]) -> str:

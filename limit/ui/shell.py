@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from limit.store import Store
 
 PILL_REFRESH_S = 3.0
+UNFINISHED = "_unfinished_jobs"  # how many jobs waited or ran when this page last looked
 # Wide tables and charts scroll inside their own box on a phone; figures line up in columns.
 STYLE = """
 <style>
@@ -70,18 +71,21 @@ def open_store() -> Store:
     return store
 
 
-def page_head(title: str, question: str) -> None:
-    """Title, the one sentence that the page answers, and the jobs pill."""
+def page_head(title: str, question: str, *, results: bool = False) -> None:
+    """Title, the one sentence that the page answers, and the jobs pill.
+
+    A page that shows `results` is drawn again whenever a job has ended, so its charts fill in by themselves.
+    """
     st.html(STYLE + DARK_STYLE if is_dark() else STYLE)
     left, right = st.columns([5, 2], vertical_alignment="bottom")
     left.title(title, anchor=False)
     with right:
-        jobs_pill()
+        jobs_pill(results)
     st.caption(question)
 
 
 @st.fragment(run_every=PILL_REFRESH_S)
-def jobs_pill() -> None:
+def jobs_pill(results: bool = False) -> None:
     """How many jobs run, wait and failed; a link to them. A job whose supervisor died is judged from any page."""
     try:
         ws = open_workspace()
@@ -95,6 +99,11 @@ def jobs_pill() -> None:
     words = [f"{now[state]} {state}" for state in ("running", "queued", "failed") if now.get(state)]
     icon = ":material/error:" if now.get("failed") else ":material/pending:" if words else ":material/check_circle:"
     st.page_link("pages/runs.py", label=" · ".join(words) or "no jobs running", icon=icon, width="stretch")
+    unfinished = now["running"] + now["queued"]
+    before = st.session_state.get(UNFINISHED, 0)
+    st.session_state[UNFINISHED] = unfinished
+    if results and unfinished < before:
+        st.rerun(scope="app")
 
 
 @contextlib.contextmanager

@@ -102,3 +102,25 @@ def test_test_items_and_training_items_never_meet(
 def test_the_same_seed_gives_the_same_text(world: World) -> None:
     assert list(corpus.documents(world, 9, 50)) == list(corpus.documents(build_world(), 9, 50))
     assert list(corpus.documents(world, 9, 50)) != list(corpus.documents(world, 10, 50))
+
+
+def test_the_verb_agrees_with_the_head_of_the_phrase() -> None:
+    rng = random.Random(4)
+    heads = {True: ("Some of", "Both of", "Many of"), False: ("One of", "Each of")}
+    plurals = {*puzzles.PLURALS, *puzzles.ODD_PLURALS}
+    for fresh in (True, False):
+        for _ in range(DRAWS):
+            phrase, verb, _ = puzzles.agreement(rng, rng.randint(0, 4), fresh)
+            words = phrase.split()
+            if words[1] == "of":
+                plural = " ".join(words[:2]) in heads[True]
+                assert plural or " ".join(words[:2]) in heads[False]
+            else:
+                plural = words[1] in plurals or words[2:3] == ["and"]
+            assert verb == ("are" if plural else "is"), phrase
+
+
+def test_every_tier_is_as_frequent_in_both_halves(world: World) -> None:
+    for kind in ("person", "town", "tool"):
+        tiers = [sorted(entity.weight for entity in world.half(kind, half)) for half in "AB"]
+        assert tiers[0] == tiers[1] and len(set(tiers[0])) >= 3

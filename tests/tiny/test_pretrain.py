@@ -14,8 +14,8 @@ from limit.tiny.muon import orthogonalise
 from limit.tiny.tokenizer import HELPER, USER, train_tokenizer
 
 SMALL = pretrain.PretrainRecipe(
-    vocab_size=600, hidden_size=32, layers=1, heads=2, intermediate_size=48, row_tokens=48, rows=4, corpus_steps=20,
-    steps=20, warmup_steps=4,
+    vocab_size=600, hidden_size=32, layers=1, heads=2, intermediate_size=48, row_tokens=48, rows=4, steps=20,
+    warmup_steps=4,
 )  # fmt: skip
 
 

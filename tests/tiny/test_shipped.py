@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,11 @@ def test_finetuning_sums_and_pairs_are_not_held_out(world: World) -> None:
     ]
     assert compared
     assert not any(held_out(("weight", *sorted(match.groups()))) for match in compared if match)
+    ordered = [pair.response.split(", ") for pair in instruct_pairs(world) if pair.subset == "orders"]
+    assert len(ordered) == 200
+    for things in ordered:
+        assert things == sorted(things, key=world.things.index)
+        assert not any(held_out(("weight", *sorted(pair))) for pair in combinations(things, 2))
 
 
 def test_the_two_sources_differ_as_they_should(world: World) -> None:
