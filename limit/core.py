@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 class LimitError(Exception):
@@ -26,7 +27,7 @@ class LimitError(Exception):
 
 def canonical_json(value: Any) -> str:
     """Serialise with sorted keys and no spaces, so that equal values give equal text on any machine."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def content_id(value: Any, length: int = 12) -> str:

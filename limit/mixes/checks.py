@@ -21,6 +21,7 @@ from limit.specs import MixSpec
 
 LONG_CHARS = 8_000  # about 2,000 tokens: such a response alone fills the paper's 2,048
 SHOWN = 100
+SHOWN_CHARS = 200
 
 
 def check(ws: Workspace, mix_id: str, data: str | Path | None = None, context: JobContext | None = None) -> Json:
@@ -58,16 +59,21 @@ def kept_check(ws: Workspace, mix_id: str) -> Json | None:
 
 
 def odd_responses(table: pa.Table) -> Json:
-    """{empty, over_long, long_chars, rows}: responses without letter or digit, and those that fill a context alone."""
+    """{empty, over_long, long_chars, rows}: responses without letter or digit, and those that fill a context alone.
+
+    Each of `rows` has the beginning of its prompt and response.
+    """
     empty = pc.invert(pc.match_substring_regex(table["response"], r"[\pL\pN]"))
     long = pc.greater(table["n_response_chars"], LONG_CHARS)
     rows = table.filter(pc.or_(empty, long)).slice(0, SHOWN)
-    shown = rows.select(["row", "sample_id", "source", "subset", "n_response_chars"]).to_pylist()
+    shown = rows.select(["row", "sample_id", "source", "subset", "n_response_chars"])
+    for name in ("prompt", "response"):
+        shown = shown.append_column(name, pc.utf8_slice_codeunits(rows[name], 0, SHOWN_CHARS))
     return {
         "empty": pc.sum(empty).as_py() or 0,
         "over_long": pc.sum(long).as_py() or 0,
         "long_chars": LONG_CHARS,
-        "rows": shown,
+        "rows": shown.to_pylist(),
     }
 
 

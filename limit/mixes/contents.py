@@ -41,9 +41,10 @@ def describe_spec(ws: Workspace, spec: MixSpec, by: Measure = Measure()) -> Json
     rates = [calibrate(ws, infos[part.source], by.model, by.template) for part in spec.parts]
     counted = [rate.apply(k, rows) for rate, k, rows in zip(rates, keys, drawn, strict=True)]
     counts = TokenCounts(np.concatenate([c.total for c in counted]), np.concatenate([c.loss for c in counted]))
+    kept = [np.minimum(c.total, by.max_seq_len) for c in counted]
     composition = []
     for number, (part, k, rows) in enumerate(zip(spec.parts, keys, drawn, strict=True)):
-        composition += _composition(number, part.source, infos[part.source]["rows"], k, rows, counted[number].total)
+        composition += _composition(number, part.source, infos[part.source]["rows"], k, rows, kept[number])
     how = "estimate: 4 characters a token" if by.model is None else f"estimate from {rates[0].counted} samples a source"
     return {
         **summary(counts, by),
@@ -55,9 +56,9 @@ def describe_spec(ws: Workspace, spec: MixSpec, by: Measure = Measure()) -> Json
                 "subset": p.subset,
                 "rows": len(r),
                 "of": infos[p.source]["rows"],
-                "tokens": int(c.total.sum()),
+                "tokens": int(tokens.sum()),
             }
-            for p, r, c in zip(spec.parts, drawn, counted, strict=True)
+            for p, r, tokens in zip(spec.parts, drawn, kept, strict=True)
         ],
     }
 
@@ -69,7 +70,7 @@ def describe(ws: Workspace, mix_id: str, by: Measure = Measure()) -> Json:
         return {**describe_spec(ws, MixSpec.from_dict(mix["spec"]), by), "mix_id": mix_id}
     counts = count_mix_tokens(ws, mix_id, by.model, by.template)
     table = mix_samples(ws, mix_id, ["source", "subset", "part"]).to_pandas()
-    table["tokens"] = counts.total
+    table["tokens"] = np.minimum(counts.total, by.max_seq_len)
     groups = table.groupby(["part", "source", "subset"], sort=True)["tokens"].agg(["size", "sum"]).reset_index()
     composition = [
         {"part": int(part), "source": source, "subset": subset, "rows": int(n), "tokens": int(tokens)}

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pyarrow.parquet as pq
 
-from limit.core import Json, LimitError
+from limit.core import Json, LimitError, content_id
 from limit.settings import SHIPPED, Workspace
 from limit.sources.readers import read_records
 
@@ -37,12 +37,20 @@ def load_references(ws: Workspace, data: str | Path | None = None) -> list[Refer
     Without `data` it is the folder that `gauntlet fetch` fills, else the small Gauntlet that ships with the project.
     Raises LimitError when the folder named is not there.
     """
-    folder = Path(data).expanduser() if data else ws.root / "gauntlet"
-    if data and not folder.is_dir():
+    if data and not Path(data).expanduser().is_dir():
         raise LimitError(f"there is no folder of Gauntlet items at {str(data)!r}; name one with a folder per category")
-    if not folder.is_dir():
-        folder = SHIPPED_ITEMS
-    return [*_gauntlet(folder), *_prompt_sets(ws)]
+    return [*_gauntlet(_items_folder(ws, data)), *_prompt_sets(ws)]
+
+
+def references_version(ws: Workspace) -> str:
+    """Changes when items are fetched or a prompt set is added, without reading them."""
+    files = [*_items_folder(ws, None).glob("*/*.jsonl"), *ws.prompts.glob("*/prompts.parquet")]
+    return content_id(sorted([str(file), file.stat().st_mtime_ns] for file in files))
+
+
+def _items_folder(ws: Workspace, data: str | Path | None) -> Path:
+    folder = Path(data).expanduser() if data else ws.root / "gauntlet"
+    return folder if folder.is_dir() else SHIPPED_ITEMS
 
 
 def reference_facts(references: list[Reference]) -> list[Json]:

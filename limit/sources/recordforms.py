@@ -39,6 +39,7 @@ _PAIRS = (
     ("input", "output"),
     ("prompt", "answer"),
 )
+_TEXT_COLUMNS = frozenset(name for pair in _PAIRS for name in pair) | {"context", "messages"}
 
 
 @dataclass(frozen=True)
@@ -248,7 +249,8 @@ def convert(record: Any, form: Form, keep_turns: bool, columns: Columns | None, 
         extra=_extra(record, subset_column, form),
     )
     try:
-        (exchange.content() + exchange.meta().encode() + subset.encode()).decode()
+        for text in (*(text for _, text in cleaned), exchange.meta(), subset):
+            text.encode()
     except UnicodeEncodeError:
         raise Unusable("text holds bytes that are not UTF-8, or half of a surrogate pair") from None
     return exchange
@@ -290,10 +292,9 @@ def _subset(record: Json, wanted: str | None, form: Form) -> tuple[str, str | No
 
 def _extra(record: Json, subset_column: str | None, form: Form) -> Json:
     """Short plain fields worth keeping beside the text, such as an id or a label."""
-    used = {subset_column, *form.columns, *(name for pair in _PAIRS for name in pair), "context", "messages"}
     kept: Json = {}
     for name, value in record.items():
-        if name in used or not isinstance(name, str):
+        if name in _TEXT_COLUMNS or name == subset_column or name in form.columns or not isinstance(name, str):
             continue
         short = isinstance(value, str) and 0 < len(value) <= EXTRA_CHARS
         number = isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value))

@@ -56,6 +56,8 @@ class Exchange:
 
     def meta(self) -> str:
         """The `meta` column: other fields of the record, and all messages of a dialogue."""
+        if not self.extra and not self.messages:
+            return "{}"
         value: Json = dict(self.extra)
         if self.messages:
             value["messages"] = [{"role": role, "content": text} for role, text in self.messages]
@@ -64,7 +66,7 @@ class Exchange:
     def content(self) -> bytes:
         """The bytes that identify the sample: Unicode-normalised texts without outer white space."""
         texts = [text for _, text in self.messages] or [self.prompt, self.response]
-        return "\x1f".join(unicodedata.normalize("NFC", text).strip() for text in texts).encode()
+        return "\x1f".join([unicodedata.normalize("NFC", text).strip() for text in texts]).encode()
 
 
 def content_hash(content: bytes, counter: int = 0) -> str:
@@ -124,8 +126,10 @@ class DuplicateCounter:
         self._runs.append((words, counts))
 
 
-def as_batch(source: str, first_row: int, exchanges: list[Exchange], ids: list[str]) -> pa.RecordBatch:
-    """Rows of SCHEMA, numbered from `first_row`, for exchanges whose sample ids are known."""
+def as_batch(
+    source: str, first_row: int, exchanges: list[Exchange], ids: list[str], metas: list[str]
+) -> pa.RecordBatch:
+    """Rows of SCHEMA, numbered from `first_row`, for exchanges whose sample ids and `meta` columns are known."""
     columns: list[Any] = [
         range(first_row, first_row + len(exchanges)),
         ids,
@@ -136,7 +140,7 @@ def as_batch(source: str, first_row: int, exchanges: list[Exchange], ids: list[s
         [item.turns for item in exchanges],
         [len(item.prompt) for item in exchanges],
         [len(item.response) for item in exchanges],
-        [item.meta() for item in exchanges],
+        metas,
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)

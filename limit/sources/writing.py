@@ -83,11 +83,12 @@ class SampleWriter:
         ids = [b if c == 0 else content_hash(t, int(c)) for b, c, t in zip(bases, counters, contents, strict=True)]
         self.duplicates += int(np.count_nonzero(counters))
         self.subsets.update(item.subset for item in batch)
-        for base, item in zip(bases, batch, strict=True):
-            digest = hashlib.blake2b(f"{base}\x1f{item.subset}\x1f{item.meta()}".encode(), digest_size=8).digest()
+        metas = [item.meta() for item in batch]
+        for base, item, meta in zip(bases, batch, metas, strict=True):
+            digest = hashlib.blake2b(f"{base}\x1f{item.subset}\x1f{meta}".encode(), digest_size=8).digest()
             self._digests.append(int.from_bytes(digest, "little"))
         with explained(self.folder):
-            self._write(as_batch(self.source, self.rows, batch, ids))
+            self._write(as_batch(self.source, self.rows, batch, ids, metas))
         self._file_subsets[-1].update(item.subset for item in batch)
 
     def _write(self, batch: object) -> None:

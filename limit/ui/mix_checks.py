@@ -14,7 +14,8 @@ from limit.settings import Workspace
 from limit.specs import MixSpec
 from limit.ui.mix_live import show_alignment
 from limit.ui.mix_state import load
-from limit.ui.shell import errors_in_words, note_line, plain, printable, show_text
+from limit.ui.samples_words import first_line
+from limit.ui.shell import errors_in_words, note_line, plain, show_text
 
 REFRESH_S = 2.0
 
@@ -76,8 +77,18 @@ def _results(ws: Workspace, mix: Json, found: Json) -> None:
     _leaks(ws, mix, found)
     if odd["rows"]:
         with st.expander("Odd responses"):
-            rows = [{**row, "subset": printable(row["subset"])} for row in odd["rows"]]
-            st.dataframe(rows, hide_index=True, alt="odd responses", lazy=False)
+            rows = [
+                {
+                    "source": row["source"],
+                    "row": row["row"],
+                    "prompt": first_line(row.get("prompt", "")),
+                    "response": first_line(row.get("response", "")),
+                    "characters": row["n_response_chars"],
+                }
+                for row in odd["rows"]
+            ]
+            numbers = {name: st.column_config.NumberColumn(format="localized") for name in ("row", "characters")}
+            st.dataframe(rows, hide_index=True, column_config=numbers, alt="odd responses", lazy=False)
             _leave_out(ws, mix, [row["sample_id"] for row in odd["rows"]], "odd")
     with st.expander("Alignment"):
         show_alignment(found["alignment"], "check-alignment")

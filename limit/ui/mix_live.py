@@ -12,6 +12,7 @@ from limit.mixes.alignment import align
 from limit.mixes.contents import Measure, describe_spec
 from limit.mixes.draw import draw_parts
 from limit.mixes.listing import shares_short_of
+from limit.mixes.reference import references_version
 from limit.mixes.style import style_of
 from limit.settings import Workspace
 from limit.sources.listing import source_info
@@ -42,7 +43,11 @@ def live_panel(ws: Workspace, spec: MixSpec) -> Json:
     found = describe_spec(ws, spec, by)
     figures = (
         ("samples", formats.count(found["rows"]), None),
-        ("tokens", formats.tokens(found["tokens"]), found["tokens_from"]),
+        (
+            "tokens",
+            formats.tokens(found["tokens"]),
+            f"{found['tokens_from']}; {found['lost_tokens']:,} more are cut off",
+        ),
         ("tokens with loss", formats.tokens(found["response_tokens"]), "response tokens and the end token"),
         (
             "truncated",
@@ -93,21 +98,24 @@ def look_panel(ws: Workspace, spec: MixSpec, described: Json) -> None:
     """Style and alignment of a random thousand of the draft's samples, when asked for."""
     if not st.toggle("Look at style and alignment", key="mix-look", help="reads up to 1,000 samples of the draw"):
         return
-    with st.spinner("Reading samples", show_time=True):
-        looked = _look(ws, spec, spec.id(), tuple(sorted(_hashes(ws, spec).items())))
+    request = (ws, spec, spec.id(), tuple(sorted(_hashes(ws, spec).items())))
     left, right = st.columns(2)
     with left:
         st.subheader("What style does it teach?", anchor=False)
-        chart(style_figure({"this mix": looked["style"]}, palette()), "style shares of the mix", "mix-style")
-        sizes = looked["style"]["response_chars"]
+        with st.spinner("Reading samples", show_time=True):
+            style = _style(*request)
+        chart(style_figure({"this mix": style}, palette()), "style shares of the mix", "mix-style")
+        sizes = style["response_chars"]
         note_line(
-            n=f"{looked['style']['n']:,}",
+            n=f"{style['n']:,}",
             interval="Wilson 95 %",
             response_characters_p10_p50_p90=" · ".join(f"{sizes[k]:,.0f}" for k in ("p10", "p50", "p90")),
         )
     with right:
         st.subheader("Which tests do its prompts look like?", anchor=False)
-        show_alignment(looked["alignment"], "mix-alignment")
+        with st.spinner("Comparing with the tests; the first time takes a few seconds", show_time=True):
+            alignment = _alignment(*request, references_version(ws))
+        show_alignment(alignment, "mix-alignment")
 
 
 def show_alignment(alignment: Json, key: str) -> None:
@@ -132,9 +140,15 @@ def _hashes(ws: Workspace, spec: MixSpec) -> dict[str, str]:
 
 
 @st.cache_data(show_spinner=False, max_entries=20)
-def _look(_ws: Workspace, _spec: MixSpec, spec_id: str, hashes: tuple[tuple[str, str], ...]) -> Json:
-    table = sample_of(_ws, _spec, LOOKED_AT)
-    return {"style": style_of(table), "alignment": align(_ws, table)}
+def _style(_ws: Workspace, _spec: MixSpec, spec_id: str, hashes: tuple[tuple[str, str], ...]) -> Json:
+    return style_of(sample_of(_ws, _spec, LOOKED_AT))
+
+
+@st.cache_data(show_spinner=False, max_entries=20)
+def _alignment(
+    _ws: Workspace, _spec: MixSpec, spec_id: str, hashes: tuple[tuple[str, str], ...], references: str
+) -> Json:
+    return align(_ws, sample_of(_ws, _spec, LOOKED_AT))
 
 
 def sample_of(ws: Workspace, spec: MixSpec, most: int) -> pa.Table:

@@ -42,6 +42,7 @@ def saved_mixes(ws: Workspace) -> None:
         on_select="rerun",
         selection_mode="multi-row",
         key="saved-list",
+        column_config={"samples": st.column_config.NumberColumn(format="localized")},
         lazy=False,
         alt="saved mixes",
     )
@@ -56,9 +57,7 @@ def saved_mixes(ws: Workspace) -> None:
 
 def _one(ws: Workspace, mix: Json) -> None:
     open_, launch, jsonl, parquet = st.columns(4)
-    open_.page_link(
-        "pages/mix.py", label="Open a copy", icon=":material/content_copy:", query_params={"mix": mix["mix_id"]}
-    )
+    open_.button("Open a copy", icon=":material/content_copy:", on_click=_open, args=(mix["mix_id"],))
     launch.page_link(
         "pages/launch.py", label="Launch", icon=":material/rocket_launch:", query_params={"mix": mix["mix_id"]}
     )
@@ -68,6 +67,12 @@ def _one(ws: Workspace, mix: Json) -> None:
     for column, format in ((jsonl, "jsonl"), (parquet, "parquet")):
         with column:
             _download(ws, mix, format)  # type: ignore[arg-type]
+
+
+def _open(mix_id: str) -> None:
+    """Put a saved mix on the screen, also when it was opened before and changed since."""
+    st.session_state.pop("mix-opened", None)
+    st.query_params["mix"] = mix_id
 
 
 def _download(ws: Workspace, mix: Json, format: Literal["jsonl", "parquet"]) -> None:

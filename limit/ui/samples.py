@@ -163,7 +163,7 @@ def _result_list(source: Json, found: Json) -> int | None:
         height=35 * min(len(rows), 16) + 40,
         on_select="rerun",
         selection_mode="single-row",
-        key=f"list-{source['source']}-{rows[0]['row']}-{len(rows)}",
+        key=f"list-{source['source']}-{rows[0]['row']}-{len(rows)}-{st.session_state.get('opened', 0)}",
         column_config={
             "prompt": st.column_config.TextColumn(width=190),
             "response": st.column_config.TextColumn(width=130),

@@ -17,6 +17,8 @@ from limit.sources.catalog import catalog
 from limit.sources.fetch import resolve
 from limit.sources.launch import launch_add, launch_fetch
 from limit.sources.recordforms import FORM_NAMES, Columns
+from limit.ui.samples_filters import LIFTED
+from limit.ui.samples_words import open_samples
 from limit.ui.shell import errors_in_words, next_step, plain, printable, show_text
 
 AUTO = "as recognised"
@@ -130,7 +132,7 @@ def _report(report: Json) -> None:
     st.success(plain(words))
     for reason, count in report["rejects_by_reason"].items():
         st.caption(plain(f"{count:,} rejected: {reason}"))
-    st.page_link("pages/samples.py", label="Look at it", query_params={"source": report["source"]})
+    st.button("Look at it", on_click=open_samples, args=(report["source"], LIFTED))
     st.page_link("pages/mix.py", label="Put it into a mix")
 
 

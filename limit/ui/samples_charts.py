@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import median
 
 import plotly.graph_objects as go
 
@@ -39,12 +40,17 @@ def length_figure(lengths: Mapping[str, Json], palette: Palette, height: int = 2
             y=[100 * count / total for count in facts["counts"]],
             name=literal(name, 40),
             mode="lines",
-            line={"shape": "hvh", "width": 2, "color": palette.colour(name)},
+            line={"shape": "hvh", "width": 2, "color": _line_colour(name, palette)},
             hovertemplate="from %{x:,.0f} characters: %{y:.1f} %<extra></extra>",
         )
     figure.update_xaxes(type="log", dtick=1, title="response length, characters (log)")
     figure.update_yaxes(title="share of samples, %", rangemode="tozero")
     return styled(figure, palette, height)
+
+
+def _line_colour(name: str, palette: Palette) -> str:
+    """A series' colour, except that LIMA's midnight blue is drawn as its light edge on a dark ground."""
+    return palette.edge if palette.mode == "dark" and name == "lima" else palette.colour(name)
 
 
 def length_histogram(facts: Json, palette: Palette, chosen: tuple[int, int] | None = None) -> go.Figure:
@@ -83,7 +89,7 @@ def style_figure(styles: Mapping[str, Json], palette: Palette) -> go.Figure:
 
 
 def topic_figure(topics: Sequence[Json], points: Sequence[Json], palette: Palette) -> go.Figure:
-    """The map of topics; each point carries its topic and row."""
+    """The map of topics, each named where most of its points lie; each point carries its topic and row."""
     figure = go.Figure()
     for place, topic in enumerate(topics):
         mine = [point for point in points if point["topic"] == topic["topic"]]
@@ -96,6 +102,15 @@ def topic_figure(topics: Sequence[Json], points: Sequence[Json], palette: Palett
             marker={"size": 5, "opacity": 0.75, "color": TOPIC_COLOURS[place % len(TOPIC_COLOURS)]},
             hovertemplate=literal(topic["name"], 60) + "<extra></extra>",
         )
+        if mine:
+            figure.add_annotation(
+                x=median(point["x"] for point in mine),
+                y=median(point["y"] for point in mine),
+                text=literal(topic["name"], 28),
+                showarrow=False,
+                font={"size": 12, "color": palette.ink},
+                bgcolor=palette.tint(palette.halo, 0.75),
+            )
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
-    return styled(figure, palette, 440)
+    return styled(figure, palette, 440).update_layout(showlegend=False)

@@ -15,7 +15,8 @@ from limit.sources.browsing import lengths, random_samples
 from limit.sources.launch import launch_work
 from limit.sources.topics import load_topics
 from limit.ui.samples_charts import length_figure, style_figure, topic_figure
-from limit.ui.samples_words import first_line, licence_words, palette
+from limit.ui.samples_filters import LIFTED
+from limit.ui.samples_words import first_line, licence_words, open_samples, palette
 from limit.ui.shell import chart, errors_in_words, next_step, note_line, plain, printable, show_text
 
 MOST = 3
@@ -30,30 +31,34 @@ def compare_view(ws: Workspace, sources: list[Json]) -> None:
         st.info("Choose two or three sources to see them side by side.")
         return
     by_name = {source["source"]: source for source in sources}
-    facts = {name: _lengths(str(ws.root), name, by_name[name]["content_sha256"]) for name in chosen}
-    styles = {name: _style(str(ws.root), name, by_name[name]["content_sha256"]) for name in chosen}
     colours = palette().with_mixes(chosen)
     left, right = st.columns(2)
     with left:
         st.subheader("How long are the responses?", anchor=False)
+        facts = {name: _lengths(str(ws.root), name, by_name[name]["content_sha256"]) for name in chosen}
         chart(length_figure(facts, colours, 360), "response lengths of the chosen sources", "compare-lengths")
         medians = ", ".join(f"{name} {value['p50']:,.0f}" for name, value in facts.items())
         note_line(median_characters=medians, n=", ".join(formats.count(value["n"]) for value in facts.values()))
     with right:
         st.subheader("What style do they teach?", anchor=False)
+        styles = {name: _style(str(ws.root), name, by_name[name]["content_sha256"]) for name in chosen}
         chart(style_figure(styles, colours), "style shares of the chosen sources", "compare-style")
         drawn = ", ".join(f"{name} {value['n']:,}" for name, value in styles.items())
         note_line(n=drawn, interval="Wilson 95 %", measure="patterns over prompt or response")
+    _examples(ws, [by_name[name] for name in chosen])
+
+
+def _examples(ws: Workspace, sources: list[Json]) -> None:
+    """Random samples of each source in columns."""
     seed = st.session_state.setdefault("examples", 0)
     if st.button(f"Another {EXAMPLES} of each", icon=":material/casino:"):
         seed = st.session_state["examples"] = seed + 1
-    for column, name in zip(st.columns(len(chosen)), chosen, strict=True):
+    for column, source in zip(st.columns(len(sources)), sources, strict=True):
         with column:
-            st.caption(
-                plain(f"{name} · {formats.count(by_name[name]['rows'])} samples · {licence_words(by_name[name])}")
-            )
-            for sample in random_samples(ws, name, EXAMPLES, seed):
-                with st.expander(plain(first_line(sample["prompt"])[:90] or "…")):
+            st.caption(plain(f"{source['source']} · {formats.count(source['rows'])} samples · {licence_words(source)}"))
+            for sample in random_samples(ws, source["source"], EXAMPLES, seed):
+                line = first_line(sample["prompt"])
+                with st.expander(plain(f"{line[:89]}…" if len(line) > 90 else line or "…")):
                     show_text(sample["prompt"], 3_000)
                     show_text(sample["response"], 3_000)
 
@@ -78,7 +83,6 @@ def topics_view(ws: Workspace, source: Json) -> None:
     left, right = st.columns([3, 2])
     with left:
         figure = topic_figure(topics["topics"], topics["points"], palette())
-        figure.update_layout(showlegend=False)
         event = chart(figure, "map of topics", "topic-map", on_select="rerun", selection_mode="points")
         note_line(
             n=f"{topics['samples']:,} samples, {len(topics['points']):,} on the map",
@@ -91,10 +95,13 @@ def topics_view(ws: Workspace, source: Json) -> None:
         for topic in topics["topics"]:
             label = f"{printable(topic['name'])} · {topic['rows']:,}"
             mark = "▸ " if picked == topic["topic"] else ""
-            st.page_link(
-                "pages/samples.py",
-                label=plain(mark + label),
-                query_params={"source": source["source"], "topic": str(topic["topic"])},
+            st.button(
+                plain(mark + label),
+                key=f"topic-{topic['topic']}",
+                type="tertiary",
+                on_click=open_samples,
+                args=(source["source"], LIFTED),
+                kwargs={"topic": str(topic["topic"])},
             )
 
 

@@ -13,6 +13,7 @@ from limit.settings import Workspace
 from limit.sources.marks import mark, read_marks
 from limit.sources.samples import messages_of
 from limit.sources.vectors import neighbours
+from limit.ui.samples_words import open_samples
 from limit.ui.shell import errors_in_words, note_line, plain, printable, show_text
 
 PANELS = ("text", "as trained", "neighbours", "notes")
@@ -100,10 +101,12 @@ def _neighbours(ws: Workspace, source: Json, sample: Json) -> None:
         with st.expander(plain(label)):
             show_text(other["prompt"], 2_000)
             show_text(other["response"], 2_000)
-            st.page_link(
-                "pages/samples.py",
-                label="Open this sample",
-                query_params={"source": source["source"], "row": str(other["row"])},
+            st.button(
+                "Open this sample",
+                key=f"open-{other['row']}",
+                on_click=open_samples,
+                args=(source["source"],),
+                kwargs={"row": str(other["row"])},
             )
     note_line(compared_with=f"{found['compared']:,} samples", measure="cosine of TF-IDF word vectors")
 

@@ -62,3 +62,15 @@ def linked_choice(
     elif wanted != value:
         st.query_params[param] = value
     return value
+
+
+def open_samples(source: str, lifts: Mapping[str, object] | None = None, **params: str) -> None:
+    """A button's callback: browse a source at the given row or topic, with widgets set back to the values in `lifts`.
+
+    It is no link, because a link from a page to itself does not draw the page again.
+    """
+    st.session_state.update({"view": "Browse", "panel": "text", **(lifts or {})})
+    st.session_state["opened"] = st.session_state.get("opened", 0) + 1
+    for name in ("row", "topic", "subset"):
+        st.query_params.pop(name, None)
+    st.query_params.update({"source": source, **params})
