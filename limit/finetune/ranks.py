@@ -83,7 +83,19 @@ def _say(error: BaseException) -> None:
     """What the command line would have printed."""
     if isinstance(error, LimitError):
         print(f"limit: {error}", file=sys.stderr)
+    elif _lost_another(error):
+        print(f"process {dist.get_rank()} ends, since another has left: {_first_line(error)}", file=sys.stderr)
     else:
         traceback.print_exception(error)
     sys.stdout.flush()
     sys.stderr.flush()
+
+
+def _lost_another(error: BaseException) -> bool:
+    """True when the error only tells that another process, which has said why, is gone."""
+    text = str(error)
+    return isinstance(error, dist.DistError) or "gloo" in text or "closed by peer" in text
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

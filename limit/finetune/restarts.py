@@ -14,8 +14,9 @@ from pathlib import Path
 from limit.core import LimitError, read_json, write_json
 
 MOST_RESTARTS = 4
-# torchrun reads its options from the environment too.
-ENVIRONMENT = {"PET_MAX_RESTARTS": str(MOST_RESTARTS)}
+# torchrun reads its options from the environment too. Its store must not be shared: it lasts from one attempt to the
+# next, and new processes would look for the dead ones by the addresses there (torch 2.13).
+ENVIRONMENT = {"PET_MAX_RESTARTS": str(MOST_RESTARTS), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 _NAME = "restart.json"
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from accelerate import state
 from accelerate.utils import DistributedType
 
@@ -88,6 +89,7 @@ def main() -> None:
         at_step(options.fail_at, fail)
     worker = argparse.Namespace(run_id=options.run_id, job=None, log_to=[])
     commands._work(workspace(), worker)
+    assert not dist.is_initialized(), "the process group outlives the run"
 
 
 if __name__ == "__main__":
