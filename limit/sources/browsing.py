@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from limit.core import Json, LimitError
 from limit.settings import Workspace
-from limit.sources.filters import Filter, resolve_filter
+from limit.sources.filters import Filter, Resolved, resolve_filter
 from limit.sources.listing import sample_files, source_info
 from limit.sources.rows import read_rows
 
@@ -23,8 +23,14 @@ _COUNTED: dict[tuple[str, str, str, str], int] = {}
 Rows = npt.NDArray[np.int64]
 
 
-def browse(ws: Workspace, source: str, page: int = 1, size: int = PAGE, where: Filter | None = None) -> Json:
-    """One page of samples: {rows, total, page, pages}; a page beyond the end is the last one. Raises LimitError."""
+def browse(
+    ws: Workspace, source: str, page: int = 1, size: int = PAGE, where: Filter | None = None, counted: bool = True
+) -> Json:
+    """One page of samples: {rows, total, page, pages}; a page beyond the end is the last one. Raises LimitError.
+
+    With `counted` False, `total` and `pages` are None where only reading the whole source would tell: the page comes
+    first, and `count_samples` has the number.
+    """
     info = source_info(ws, source)
     chosen = where or Filter()
     if chosen.is_empty:
@@ -36,13 +42,27 @@ def browse(ws: Workspace, source: str, page: int = 1, size: int = PAGE, where: F
         page, pages = _clamp(page, size, total)
         numbers = _rows_of_subset(info, str(chosen.subset), (page - 1) * size, size)
     else:
-        resolved = resolve_filter(ws, source, chosen)
-        condition, values = resolved.sql()
+        return _filtered(info, resolve_filter(ws, source, chosen), page, size, counted)
+    return {"rows": read_rows(info, numbers).to_pylist(), "total": total, "page": page, "pages": pages}
+
+
+def count_samples(ws: Workspace, source: str, where: Filter) -> int:
+    """How many samples fit a filter; reads a column of the whole source the first time."""
+    return _count(source_info(ws, source), *resolve_filter(ws, source, where).sql())
+
+
+def _filtered(info: Json, resolved: Resolved, page: int, size: int, counted: bool) -> Json:
+    """A page of the samples that fit, counted before or not; an empty page beyond the first makes it count."""
+    condition, values = resolved.sql()
+    total = pages = None
+    if counted or _key(info, condition, values) in _COUNTED:
         total = _count(info, condition, values)
         page, pages = _clamp(page, size, total)
-        of_page = f"{resolved.order} limit {size} offset {(page - 1) * size}"
-        numbers = _numbers(_query(info, f"select row from samples where {condition} {of_page}", values))
-    return {"rows": read_rows(info, numbers).to_pylist(), "total": total, "page": page, "pages": pages}
+    of_page = f"{resolved.order} limit {size} offset {(max(page, 1) - 1) * size}"
+    numbers = _numbers(_query(info, f"select row from samples where {condition} {of_page}", values))
+    if total is None and not len(numbers) and page > 1:
+        return _filtered(info, resolved, page, size, True)
+    return {"rows": read_rows(info, numbers).to_pylist(), "total": total, "page": max(page, 1), "pages": pages}
 
 
 def sample(ws: Workspace, source: str, row: int) -> Json:
@@ -129,12 +149,16 @@ def _rows_of_subset(info: Json, subset: str, offset: int, size: int) -> Rows:
 
 def _count(info: Json, condition: str, values: list[Any]) -> int:
     """How many samples fit; remembered while pages of the same filter are turned."""
-    key = (info["path"], info["content_sha256"], condition, repr(values))
+    key = _key(info, condition, values)
     if key not in _COUNTED:
         while len(_COUNTED) >= COUNTS_KEPT:
             _COUNTED.pop(next(iter(_COUNTED)), None)
         _COUNTED[key] = int(_query(info, f"select count(*) from samples where {condition}", values)[0][0])
     return _COUNTED[key]
+
+
+def _key(info: Json, condition: str, values: list[Any]) -> tuple[str, str, str, str]:
+    return info["path"], info["content_sha256"], condition, repr(values)
 
 
 def _clamp(page: int, size: int, total: int) -> tuple[int, int]:

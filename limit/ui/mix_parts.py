@@ -139,9 +139,9 @@ def _exclusions(ws: Workspace, held: Json) -> None:
     flagged = set(excluded_ids(ws, names, flagged_too=True)) - excluded
     others = set(held["exclude"]) - excluded - flagged
     chosen = set(others)
-    for words, ids in (("marked 'exclude'", excluded), ("that are flagged", flagged)):
+    for words, ids in (("marked 'exclude'", excluded), ("with a flag", flagged)):
         if ids and st.toggle(
-            f"Leave out {len(ids):,} samples {words}",
+            f"Leave out {len(ids):,} sample{'s' if len(ids) != 1 else ''} {words}",
             bool(ids & set(held["exclude"])),
             key=f"{words}-{held['version']}",
         ):

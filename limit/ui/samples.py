@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from limit import formats
 from limit.core import Json
 from limit.settings import Workspace
-from limit.sources.browsing import PAGE, browse, sample
+from limit.sources.browsing import PAGE, browse, count_samples, sample
 from limit.sources.filters import Filter
 from limit.sources.listing import list_sources
 from limit.sources.searching import INDEX_FROM_ROWS, MODES, search
@@ -77,11 +78,31 @@ def _browse_view(ws: Workspace, source: Json) -> None:
         where = filters(ws, source)
     with middle:
         found = _found(ws, source, where)
+        words = st.empty()
         row = _result_list(source, found)
+        turner = st.container()
+    _say_count(found, words, turner)
     with right:
         if row is not None:
             with errors_in_words():
                 sample_panel(ws, source, sample(ws, source["source"], row))
+    if found.get("pages", 1) is None:  # the page stood first; reading the whole source for its number comes last
+        total = count_samples(ws, source["source"], where)
+        _say_count(found | {"total": total, "pages": max(1, -(-total // PAGE))}, words, turner)
+
+
+def _say_count(found: Json, words: DeltaGenerator, turner: DeltaGenerator) -> None:
+    """How many samples there are above the list, and the way to further pages below it."""
+    words.caption(plain(found["words"] if "words" in found else _range_words(found)))
+    if (found.get("pages") or 1) > 1:
+        turner.pagination(found["pages"], key="page", bind="query-params")
+
+
+def _range_words(found: Json) -> str:
+    first = (found["page"] - 1) * PAGE + 1 if found["rows"] else 0
+    last = first + len(found["rows"]) - 1 if found["rows"] else 0
+    total = "… (counting)" if found["total"] is None else f"{found['total']:,}"
+    return f"{first:,} to {last:,} of {total} samples"
 
 
 def _found(ws: Workspace, source: Json, where: Filter) -> Json:
@@ -102,10 +123,7 @@ def _found(ws: Workspace, source: Json, where: Filter) -> Json:
         with errors_in_words():
             found |= _searched(ws, source, query, mode, where)
         return found
-    found = browse(ws, source["source"], _page(), where=where)
-    first = (found["page"] - 1) * PAGE + 1 if found["total"] else 0
-    words = f"{first:,} to {min(found['page'] * PAGE, found['total']):,} of {found['total']:,} samples"
-    return {**found, "words": words}
+    return browse(ws, source["source"], _page(), where=where, counted=False)
 
 
 def _page() -> int:
@@ -144,7 +162,6 @@ def _offer_index(ws: Workspace, source: Json) -> None:
 def _result_list(source: Json, found: Json) -> int | None:
     """The list of samples; returns the row of the chosen one."""
     rows = found["rows"]
-    st.caption(plain(found["words"]))
     if not rows:
         st.info("Nothing fits. Loosen the filters or change the search.")
         return None
@@ -171,8 +188,6 @@ def _result_list(source: Json, found: Json) -> int | None:
         lazy=False,
         alt="samples found",
     )
-    if found.get("pages", 1) > 1:
-        st.pagination(found["pages"], key="page", bind="query-params")
     picked = list(event.selection.rows) if event and event.selection else []
     if picked and picked[0] < len(rows):
         row = int(rows[picked[0]]["row"])

@@ -9,6 +9,7 @@ import pytest
 from limit.mixes import build_mix, list_mixes
 from limit.settings import PROJECT, Workspace
 from limit.specs import MixSpec
+from tests.mixes.conftest import short_rows
 from tests.mixes.test_build import spec
 
 
@@ -196,6 +197,49 @@ def test_the_mix_page_offers_to_leave_flagged_samples_out(stocked: Workspace) ->
     mark(stocked, "short", [row["sample_id"] for row in browse(stocked, "short")["rows"][:3]], "flag", True)
     first = build_mix(stocked, spec("short:all"), "mine")
     app = open_page("mix", mix=first["mix_id"])
-    next(t for t in app.toggle if "that are flagged" in t.label).set_value(True).run()
+    next(t for t in app.toggle if t.label == "Leave out 3 samples with a flag").set_value(True).run()
     check(app)
     assert metric(app, "samples") == "197"
+
+
+def test_a_filtered_page_says_how_many_there_are(stocked: Workspace) -> None:
+    app = open_page("samples", source="short", min="3")
+    check(app)
+    fitting = sum(len(row["response"]) >= 3 for row in short_rows())
+    assert f"1 to 25 of {fitting} samples" in [caption.value for caption in app.caption]
+
+
+def test_a_topic_of_the_map_opens_its_samples(stocked: Workspace) -> None:
+    from limit.jobs.context import JobContext
+    from limit.sources.topics import make_topics
+
+    topics = make_topics(stocked, "long", JobContext(None), topics=3)["topics"]
+    app = open_page("samples", source="long", view="Topics")
+    check(app)
+    next(b for b in app.button if b.key == f"topic-{topics[0]['topic']}").click().run()
+    check(app)
+    shown = min(25, topics[0]["rows"])
+    assert f"1 to {shown} of {topics[0]['rows']} samples" in [caption.value for caption in app.caption]
+
+
+def test_a_neighbour_is_opened(stocked: Workspace) -> None:
+    app = open_page("samples", source="short", row="7", panel="neighbours")
+    check(app)
+    opened = next(b for b in app.button if b.label == "Open this sample")
+    row = opened.key.removeprefix("open-")
+    opened.click().run()
+    check(app)
+    assert app.query_params["row"] == row
+    assert any(caption.value.startswith(f"row {row} ") for caption in app.caption)
+
+
+def test_a_saved_mix_is_opened_anew_after_changes(stocked: Workspace) -> None:
+    first = build_mix(stocked, spec("short:20"), "mine")
+    app = open_page("mix", mix=first["mix_id"])
+    next(n for n in app.number_input if n.label == "exactly").set_value(25).run()
+    assert metric(app, "samples") == "25"
+    app.session_state["saved-list"] = {"selection": {"rows": [0], "columns": [], "cells": []}}
+    app.run()
+    button(app, "Open a copy").click().run()
+    check(app)
+    assert metric(app, "samples") == "20"

@@ -14,7 +14,7 @@ from limit.jobs.context import JobContext
 from limit.settings import Workspace
 from limit.sources import Filter, add_source, browse, sample, search, searching, writing
 from limit.sources import samples as samples_module
-from limit.sources.browsing import find_sample, lengths, random_samples
+from limit.sources.browsing import count_samples, find_sample, lengths, random_samples
 from limit.sources.launch import launch_work
 from limit.sources.marks import excluded_ids, mark, read_marks
 from limit.sources.searching import build_index, count_words
@@ -51,6 +51,17 @@ def test_pages_hold_every_sample_once_in_order(big: Workspace) -> None:
     assert seen == list(range(N))
     assert browse(big, "big", 999)["page"] == 12
     assert browse(big, "big", -5)["page"] == 1
+
+
+def test_a_page_may_come_before_its_count(big: Workspace) -> None:
+    where = Filter(min_chars=17)
+    first = browse(big, "big", 1, where=where, counted=False)
+    assert (first["total"], first["pages"]) == (None, None)
+    beyond = browse(big, "big", 999, where=where, counted=False)
+    known = browse(big, "big", 1, where=where, counted=False)
+    assert known == browse(big, "big", 1, where=where)
+    assert (known["rows"], known["total"]) == (first["rows"], count_samples(big, "big", where))
+    assert beyond == browse(big, "big", known["pages"], where=where)
 
 
 def test_filters_agree_with_a_scan(big: Workspace) -> None:
