@@ -8,7 +8,7 @@ from pathlib import Path
 from limit.core import Json, LimitError, read_json
 from limit.settings import Workspace
 
-INDEX_NAME = "search.sqlite"
+INDEX_NAME = "words.sqlite"
 
 
 def list_sources(ws: Workspace) -> list[Json]:

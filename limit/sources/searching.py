@@ -1,17 +1,19 @@
 """Find samples by words, exact text or regular expression.
 
 Words use a full-text index (SQLite FTS5, built once by a job) where there is one: contentless, without positions, and
-in shards of half a million rows, because looking up the beginning of a word costs as much as all rows that hold such
-words, and the first shards already fill a page. Everything else is a
+in shards of 64 thousand to half a million rows, because looking up the beginning of a word costs as much as all rows
+of a shard that hold such words, and the first shards already fill a page. Everything else is a
 scan that is bounded in time, says how far it came, and goes on from there. Regular expressions run in RE2, whose time
 grows with the text alone, so no pattern can hang the page.
 """
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import re
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,7 +36,8 @@ Mode = Literal["words", "exact", "regex"]
 MODES: tuple[Mode, ...] = ("words", "exact", "regex")
 FILTERED_AT_ONCE = 100  # hits of the index that are looked up for a filter
 INDEX_FROM_ROWS = 200_000  # a smaller source is scanned as fast
-SHARD_ROWS = 1 << 19  # rows of the index in one table
+FIRST_SHARD_ROWS = 1 << 16  # rows of the index in its first table; each further one has twice as many,
+SHARD_ROWS = 1 << 19  # up to these
 _WORD = re.compile(r"[^\W_]+")  # as FTS5's unicode61 cuts words: letters and digits
 _CREATE = (
     "create virtual table shard_{} using fts5(text, content='', columnsize=0, detail=none,"
@@ -90,7 +93,7 @@ def count_words(ws: Workspace, source: str, query: str) -> int | None:
     with _open_index(Path(info["path"]) / INDEX_NAME) as index:
         return sum(
             int(index.execute(f"select count(*) from shard_{n} where shard_{n} match ?", [_match(words)]).fetchone()[0])
-            for n in range(_shards(info))
+            for n in range(len(shard_starts(int(info["rows"]))))
         )
 
 
@@ -103,9 +106,9 @@ def build_index(ws: Workspace, source: str, context: JobContext) -> Json:
         temporary.unlink()
         with contextlib.closing(sqlite3.connect(temporary)) as index:
             index.executescript("pragma journal_mode=off; pragma synchronous=off; pragma cache_size=-65536;")
-            made = -1
+            made, starts = -1, shard_starts(int(info["rows"]))
             for first, table in _text_groups(info, 0):
-                for number, rows in _by_shard(first, table):
+                for number, rows in _by_shard(first, table, starts):
                     if number > made:
                         _finish(index, made)
                         index.execute(_CREATE.format(number))
@@ -120,16 +123,27 @@ def build_index(ws: Workspace, source: str, context: JobContext) -> Json:
     return {"source": source, "rows": done, "bytes": target.stat().st_size, "path": str(target)}
 
 
-def _shards(info: Json) -> int:
-    return -(-int(info["rows"]) // SHARD_ROWS)
+def shard_starts(rows: int) -> list[int]:
+    """The row with which each table of an index begins."""
+    starts, size = [0], FIRST_SHARD_ROWS
+    while starts[-1] + size < rows:
+        starts.append(starts[-1] + size)
+        size = min(2 * size, SHARD_ROWS)
+    return starts
 
 
-def _by_shard(first: int, table: pa.Table) -> Iterator[tuple[int, Iterator[tuple[int, str]]]]:
+def _shard_of(row: int, starts: list[int]) -> tuple[int, int]:
+    """The shard that holds a row, and the row with which the next one begins."""
+    shard = bisect.bisect_right(starts, row) - 1
+    return shard, starts[shard + 1] if shard + 1 < len(starts) else sys.maxsize
+
+
+def _by_shard(first: int, table: pa.Table, starts: list[int]) -> Iterator[tuple[int, Iterator[tuple[int, str]]]]:
     """(row, text) pairs of a row group, cut where a shard ends."""
     start = 0
     while start < len(table):
-        shard = (first + start) // SHARD_ROWS
-        end = min(len(table), (shard + 1) * SHARD_ROWS - first)
+        shard, next_start = _shard_of(first + start, starts)
+        end = min(len(table), next_start - first)
         piece = table.slice(start, end - start)
         texts = zip(piece["prompt"].to_pylist(), piece["response"].to_pylist(), strict=True)
         numbered = zip(range(first + start, first + end), texts, strict=True)
@@ -146,14 +160,15 @@ def _finish(index: sqlite3.Connection, shard: int) -> None:
 def _indexed(info: Json, words: list[str], limit: int, start_row: int, chosen: Resolved | None, halt: Halt) -> Json:
     numbers: list[int] = []
     next_row, total = start_row, int(info["rows"])
+    starts = shard_starts(total)
     with _open_index(Path(info["path"]) / INDEX_NAME) as index:
         while next_row < total and len(numbers) <= limit:
-            shard = next_row // SHARD_ROWS
+            shard, next_start = _shard_of(next_row, starts)
             most = limit + 1 - len(numbers) if chosen is None else FILTERED_AT_ONCE
             sql = f"select rowid from shard_{shard} where shard_{shard} match ? and rowid >= ? order by rowid limit ?"
             hits = [row for (row,) in index.execute(sql, [_match(words), next_row, most])]
             numbers += hits if chosen is None else _that_fit(info, hits, chosen)
-            next_row = hits[-1] + 1 if len(hits) == most else (shard + 1) * SHARD_ROWS
+            next_row = hits[-1] + 1 if len(hits) == most else min(next_start, total)
             if halt.now():
                 break
     if len(numbers) > limit:

@@ -178,7 +178,7 @@ def test_a_stopped_index_leaves_no_file(big: Workspace, tmp_path: Path) -> None:
 
 
 def test_a_damaged_index_says_what_to_do(big: Workspace) -> None:
-    (big.source("big") / "search.sqlite").write_bytes(b"no database" * 100)
+    (big.source("big") / "words.sqlite").write_bytes(b"no database" * 100)
     with pytest.raises(LimitError, match="build it again"):
         search(big, "big", "apple")
     assert sqlite3.sqlite_version
@@ -353,6 +353,7 @@ def test_a_folder_without_a_model_is_refused_before_a_job(
 
 
 def test_an_index_in_many_shards_gives_what_the_scan_gives(big: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "FIRST_SHARD_ROWS", 4)
     monkeypatch.setattr(searching, "SHARD_ROWS", 16)  # row groups of seven lie across the cuts
     queries = ("apple", "num apple", "end2 dance", "NUMBER", "end299", "nothing")
     scanned = [search(big, "big", query, limit=500, seconds=60)["rows"] for query in queries]
