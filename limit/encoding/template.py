@@ -222,7 +222,11 @@ def _apply_chat(messages: Messages, tokenizer: Any, ask: bool = False) -> str:
     try:
         return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask))
     except Exception as error:  # a template is a program of the model's author and may raise anything
-        raise LimitError(f"the chat template of this tokenizer refuses the dialogue: {error}") from error
+        roles = ", ".join(message["role"] for message in messages)
+        raise LimitError(
+            f"the chat template of this tokenizer refuses a dialogue of {roles} ({error}); "
+            "choose another template, such as alpaca"
+        ) from error
 
 
 def _render_chat(messages: Messages, tokenizer: Any) -> list[Piece]:

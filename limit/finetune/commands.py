@@ -9,6 +9,7 @@ from typing import Any
 
 from limit.cli import Verbs, command
 from limit.core import Json, LimitError
+from limit.finetune.metrics import LOGGERS
 from limit.settings import Workspace, workspace
 from limit.specs.run import Recipe, RunSpec
 
@@ -28,7 +29,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument("--after", action="append", default=[], metavar="JOB", help="start when this job has finished")
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with this model")
     parser.add_argument(
-        "--log-to", action="append", default=[], choices=["tensorboard", "wandb", "mlflow", "trackio"],
+        "--log-to", action="append", default=[], choices=list(LOGGERS),
         help="also log there, through transformers' own integration",
     )  # fmt: skip
     parser.add_argument("--estimate", action="store_true", help="say what it would cost, and start nothing")

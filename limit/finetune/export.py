@@ -77,10 +77,9 @@ def merge_adapter(ws: Workspace, run_name: str, out: Path) -> Path:
 def push_model(ws: Workspace, run_name: str, repository: str) -> str:
     """Upload a run's model or adapter with a fresh card to the hub as a private repository; returns its address.
 
-    Raises LimitError without HF_TOKEN, or when the hub refuses.
+    Raises LimitError without HF_TOKEN, or when the hub refuses or cannot be reached.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
 
     ref = resolve_model(ws, run_name)
     if ref.run_id is None or not (ref.adapter or ref.local):
@@ -93,6 +92,7 @@ def push_model(ws: Workspace, run_name: str, repository: str) -> str:
         api = HfApi()
         api.create_repo(repository, private=True, exist_ok=True)
         api.upload_folder(repo_id=repository, folder_path=folder, ignore_patterns=list(_PICKLES))
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise LimitError(f"the hub did not take {repository!r}: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # the hub's client lets errors of its network library through, whichever it uses
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise LimitError(f"the hub did not take {repository!r}: {why}") from error
     return f"https://huggingface.co/{repository}"

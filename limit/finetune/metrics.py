@@ -5,10 +5,12 @@ from __future__ import annotations
 import resource
 import time
 from collections import deque
+from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from limit.core import Json, append_jsonl, read_jsonl, utc_now, write_atomic
+from limit.core import Json, LimitError, append_jsonl, read_jsonl, utc_now, write_atomic
 from limit.core import canonical_json as to_line
 
 # Dense bf16 tensor peak in FLOP/s, from the makers' data sheets (no sparsity).
@@ -26,6 +28,21 @@ PEAK_FLOPS = {
     "V100": 125e12,
     "T4": 65e12,
 }
+
+# Where transformers can log to besides, and the packages that do it, any of which will do.
+LOGGERS = {
+    "tensorboard": ("tensorboard", "tensorboardX"),
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow",),
+    "trackio": ("trackio",),
+}
+
+
+def require_loggers(names: Iterable[str]) -> None:
+    """Raise LimitError for a logger whose package is not installed."""
+    for name in names:
+        if not any(map(find_spec, LOGGERS[name])):
+            raise LimitError(f"--log-to {name} needs the {name} package; `pip install {name}`, or leave --log-to away")
 
 
 def peak_flops(device_name: str) -> float | None:

@@ -21,7 +21,7 @@ from limit.finetune.examples import Examples, load_examples
 from limit.finetune.export import save_weights
 from limit.finetune.follow import Follow
 from limit.finetune.loss import causal_lm
-from limit.finetune.metrics import Journal, flops_per_token, peak_flops
+from limit.finetune.metrics import Journal, flops_per_token, peak_flops, require_loggers
 from limit.finetune.optimizers import group_weight_decay, optimizer_class
 from limit.finetune.ranks import parting
 from limit.finetune.trainer import Finetuner
@@ -49,6 +49,7 @@ def finetune(ws: Workspace, run_id: str, context: JobContext, loggers: Sequence[
     summary = folder / "train" / "summary.json"
     if (folder / "model").is_dir() and summary.exists():
         return read_json(summary)
+    require_loggers(loggers)
     with parting():
         return _train(ws, folder, spec, spec.recipe, context, loggers)
 

@@ -153,11 +153,14 @@ def test_a_missing_chat_template_is_said(tokenizer: Any) -> None:
         encode_prompt("x", tokenizer, "chat")
 
 
-def test_a_chat_template_that_refuses_is_said(tokenizer: Any) -> None:
-    tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+def test_a_chat_template_without_a_system_role_says_what_to_do(tokenizer: Any) -> None:
+    no_system = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    tokenizer.chat_template = no_system + CHATML
+    sample = {"meta": {"messages": [{"role": "system", "content": "be brief"}, *DIALOGUE["meta"]["messages"]]}}
     try:
-        with pytest.raises(LimitError, match="roles must alternate"):
-            encode_prompt("x", tokenizer, "chat")
+        with pytest.raises(LimitError, match=r"of system, .* \(System role not supported\); choose another template"):
+            encode_sample(sample, tokenizer, "chat", 100)
+        assert learned(DIALOGUE, tokenizer, "chat")
     finally:
         tokenizer.chat_template = None
 

@@ -86,6 +86,16 @@ def test_what_is_wrong_is_one_sentence(
     assert len(captured.err.strip().splitlines()) == 1
 
 
+def test_a_logger_that_is_not_installed_is_refused_before_a_job_is_made(
+    ws: Workspace, mix_id: str, tiny_llama: Path, queue_only: None, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr("limit.finetune.metrics.find_spec", lambda name: None)
+    assert main(["finetune", "--model", str(tiny_llama), "--mix", mix_id, "--log-to", "wandb"]) == 2
+    assert "`pip install wandb`" in capsys.readouterr().err
+    assert not jobs.list_jobs(ws)
+
+
 def test_the_estimate_is_json(ws: Workspace, mix_id: str, tiny_llama: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["finetune", "--model", str(tiny_llama), "--mix", mix_id, "--estimate", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)

@@ -68,6 +68,21 @@ def test_pushing_needs_a_token(ws: Workspace, adapter: str, monkeypatch: pytest.
         push_model(ws, adapter, "me/model")
 
 
+def test_a_hub_that_cannot_be_reached_is_one_sentence(
+    ws: Workspace, adapter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ConnectError(Exception):
+        """What a network library raises, related to none of ours."""
+
+    def unreachable(*args: object, **options: object) -> None:
+        raise ConnectError("[Errno 111] Connection refused")
+
+    monkeypatch.setenv("HF_TOKEN", "hf_nothing")
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", unreachable)
+    with pytest.raises(LimitError, match=r"did not take 'me/model': .*Connection refused"):
+        push_model(ws, adapter, "me/model")
+
+
 def test_only_runs_of_the_workspace_can_be_pushed(ws: Workspace, tiny_llama: Path) -> None:
     with pytest.raises(LimitError, match="not a finished run"):
         push_model(ws, str(tiny_llama), "me/model")

@@ -100,12 +100,23 @@ def test_another_seed_gives_another_model(ws: Workspace, make_run: Callable[...,
     assert not same(weights(ws, first), weights(ws, second))
 
 
-@pytest.mark.parametrize("recipe", ["tiny", "lora"])
+@pytest.mark.parametrize(
+    ("recipe", "changes"),
+    [
+        ("tiny", ()),
+        ("lora", ()),
+        ("tiny", ("optimizer=decoupled_lionw", "weight_decay=0.001", "packing=false", "micro_batch_size=3")),
+    ],
+)
 def test_a_run_that_crashed_at_any_step_ends_with_the_same_bits(
-    recipe: str, ws: Workspace, make_run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    recipe: str,
+    changes: tuple[str, ...],
+    ws: Workspace,
+    make_run: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Killed before the first checkpoint, inside an epoch, and at its edge; with dropout in the adapter."""
-    settings = ("save_every_epochs=0.5", "precision=fp32", "learning_rate=0.01", "epochs=3")
+    settings = ("save_every_epochs=0.5", "precision=fp32", "learning_rate=0.01", "epochs=3", *changes)
     straight, broken = make_run(*settings, recipe=recipe), make_run(*settings, "keep_checkpoints=3", recipe=recipe)
     finetune(ws, straight, QUIET)
     for step in (1, 4, 5, 12):
@@ -403,13 +414,25 @@ def test_token_ids_that_a_model_does_not_know_are_refused(
         finetune(ws, run_id, QUIET)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "decoupled_adamw", "decoupled_lionw"])
+def test_bf16_on_a_cpu_is_fp32_but_for_rounding(optimizer: str, ws: Workspace, make_run: Callable[..., str]) -> None:
+    settings = (f"optimizer={optimizer}", "learning_rate=0.001", "epochs=1.5")
+    exact, rounded = make_run(*settings), make_run(*settings, "precision=bf16")
+    assert [finetune(ws, run_id, QUIET)["epochs"] for run_id in (exact, rounded)] == [1.5, 1.5]
+    pairs = list(zip(metrics(ws, exact, "train"), metrics(ws, rounded, "train"), strict=True))
+    assert len(pairs) == 6, "one epoch and a half of four steps"
+    assert all(a["loss"] == pytest.approx(b["loss"], rel=1e-2) for a, b in pairs)
+    assert pairs[-1][0]["loss"] < pairs[0][0]["loss"]
+    assert {tensor.dtype for tensor in weights(ws, rounded).values()} == {torch.bfloat16}
+
+
 def test_samples_that_are_cut_or_lost_are_said(ws: Workspace, make_run: Callable[..., str]) -> None:
-    run_id = make_run("max_seq_len=80", "max_steps=1")
+    run_id = make_run("template=plain", "max_seq_len=18", "max_steps=1")
     summary = finetune(ws, run_id, QUIET)
-    said = [row["text"] for row in metrics(ws, run_id, "note") if "max_seq_len=80" in row["text"]]
-    assert summary["truncated"] > 0
+    said = [row["text"] for row in metrics(ws, run_id, "note") if "max_seq_len=18" in row["text"]]
+    assert summary["truncated"] > summary["without_loss"] > 0
     assert said == [
-        f"{summary['truncated']} samples are longer than max_seq_len=80 and cut; "
+        f"{summary['truncated']} samples are longer than max_seq_len=18 and cut; "
         f"{summary['without_loss']} have no response left and are not trained on"
     ]
 
