@@ -16,11 +16,11 @@ from limit.core import Json, LimitError, read_json, read_jsonl, utc_now, write_j
 from limit.finetune import checkpoints, restarts
 from limit.finetune.architecture import prepare_model
 from limit.finetune.card import write_card
-from limit.finetune.estimate import devices, has_bitsandbytes, model_size, wants_recompute
 from limit.finetune.examples import Examples, load_examples
 from limit.finetune.export import save_weights
 from limit.finetune.follow import Follow
 from limit.finetune.loss import causal_lm
+from limit.finetune.memory import devices, has_bitsandbytes, model_size, wants_recompute
 from limit.finetune.metrics import Journal, flops_per_token, peak_flops, require_loggers
 from limit.finetune.optimizers import group_weight_decay, optimizer_class
 from limit.finetune.ranks import parting

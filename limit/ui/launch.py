@@ -8,7 +8,8 @@ import streamlit as st
 
 from limit import jobs
 from limit.core import LimitError
-from limit.finetune.estimate import Estimate, estimate_finetune, model_size
+from limit.finetune.estimate import Estimate, estimate_finetune
+from limit.finetune.memory import model_size
 from limit.formats import count, money
 from limit.mixes.listing import list_mixes
 from limit.models import TINY_MODEL, resolve_model

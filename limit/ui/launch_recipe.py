@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from limit.core import LimitError
-from limit.finetune.estimate import devices, has_bitsandbytes
+from limit.finetune.memory import devices, has_bitsandbytes
 from limit.recipes import RecipeFile
 from limit.specs.base import OptionInfo, parse_text
 from limit.specs.run import Recipe, RunSpec
