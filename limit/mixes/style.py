@@ -14,8 +14,11 @@ import pyarrow.compute as pc
 from limit.core import Json
 from limit.settings import Workspace
 from limit.sources.browsing import random_samples
+from limit.sources.listing import source_info
 
 SAMPLED = 2_000
+SAMPLED_OF_LARGE = 500
+LARGE_ROWS = 1_000_000
 # (key, words for people, column, pattern)
 HABITS = (
     (
@@ -72,11 +75,11 @@ def style_of(table: pa.Table) -> Json:
 
 
 def source_style(ws: Workspace, source: str, subset: str | None = None) -> Json:
-    """Style of up to 2,000 random samples of a source."""
-    rows = random_samples(ws, source, SAMPLED, seed=0, subset=subset)
-    return style_of(
-        pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in ("prompt", "response")})
-    )
+    """Style of up to 2,000 random samples of a source; 500 of a large one, where each costs a row group to read."""
+    n = SAMPLED if source_info(ws, source)["rows"] <= LARGE_ROWS else SAMPLED_OF_LARGE
+    columns = ["prompt", "response"]
+    rows = random_samples(ws, source, n, seed=0, subset=subset, columns=columns)
+    return style_of(pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in columns}))
 
 
 def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:

@@ -21,6 +21,7 @@ PAGE = 25
 COUNTS_KEPT = 64  # filters whose number of samples is remembered
 _COUNTED: dict[tuple[str, str, str, str], int] = {}
 Rows = npt.NDArray[np.int64]
+_NONE: Rows = np.empty(0, np.int64)
 
 
 def browse(
@@ -83,15 +84,17 @@ def find_sample(ws: Workspace, source: str, sample_id: str) -> Json:
     return sample(ws, source, int(rows[0][0]))
 
 
-def random_samples(ws: Workspace, source: str, n: int, seed: int, subset: str | None = None) -> list[Json]:
-    """`n` samples drawn at random; the same seed gives the same ones."""
+def random_samples(
+    ws: Workspace, source: str, n: int, seed: int, subset: str | None = None, columns: list[str] | None = None
+) -> list[Json]:
+    """`n` samples drawn at random, with all columns or the given ones; the same seed gives the same ones."""
     info = source_info(ws, source)
     if subset is None:
         numbers = np.random.default_rng(seed).choice(info["rows"], min(n, info["rows"]), replace=False)
     else:
         rows = np.array([r for (r,) in _query(info, "select row from samples where subset = ?", [subset])], np.int64)
         numbers = np.random.default_rng(seed).choice(rows, min(n, len(rows)), replace=False) if len(rows) else rows
-    found: list[Json] = read_rows(info, np.asarray(numbers, np.int64)).to_pylist()
+    found: list[Json] = read_rows(info, np.asarray(numbers, np.int64), columns).to_pylist()
     return found
 
 
@@ -99,30 +102,33 @@ def lengths(ws: Workspace, source: str, subset: str | None = None) -> Json:
     """Response lengths in characters: {n, mean, p10, p50, p90, max, edges, counts}; edges are powers of root two."""
     info = source_info(ws, source)
     condition, values = ("subset = ?", [subset]) if subset is not None else ("true", [])
-    facts = _query(
-        info,
-        "select count(*), avg(n_response_chars), quantile_cont(n_response_chars, [0.1, 0.5, 0.9]), "
-        f"max(n_response_chars) from samples where {condition}",
-        values,
-    )[0]
-    bars = _query(
-        info,
-        "select cast(floor(log2(greatest(n_response_chars, 1)) * 2) as int) bar, count(*) from samples "
-        f"where {condition} group by bar order by bar",
-        values,
+    found = _query(
+        info, f"select n_response_chars, count(*) from samples where {condition} group by 1 order by 1", values
     )
-    n, mean, quantiles, longest = facts
-    low, mid, high = quantiles or (0, 0, 0)
+    sizes, counts = (np.array(column, np.int64) for column in zip(*found, strict=True)) if found else (_NONE, _NONE)
+    n = int(counts.sum())
+    bars, place = np.unique(np.floor(np.log2(np.maximum(sizes, 1)) * 2).astype(np.int64), return_inverse=True)
+    low, mid, high = (_quantile(sizes, counts, share) for share in (0.1, 0.5, 0.9))
     return {
         "n": n,
-        "mean": mean or 0.0,
+        "mean": float(sizes @ counts) / n if n else 0.0,
         "p10": low,
         "p50": mid,
         "p90": high,
-        "max": longest or 0,
-        "edges": [2 ** (bar / 2) for bar, _ in bars],
-        "counts": [count for _, count in bars],
+        "max": int(sizes[-1]) if n else 0,
+        "edges": [2 ** (int(bar) / 2) for bar in bars],
+        "counts": np.bincount(place, weights=counts, minlength=len(bars)).astype(np.int64).tolist(),
     }
+
+
+def _quantile(sizes: Rows, counts: Rows, share: float) -> float:
+    """The quantile of sorted values that occur `counts` times, between two of them by a line; 0 of none."""
+    if not len(sizes):
+        return 0.0
+    ends = np.cumsum(counts)
+    at = share * (int(ends[-1]) - 1)
+    below, above = (sizes[np.searchsorted(ends, int(rank), side="right")] for rank in (np.floor(at), np.ceil(at)))
+    return float(below + (above - below) * (at - np.floor(at)))
 
 
 def _numbers(found: list[tuple[Any, ...]]) -> Rows:
