@@ -36,12 +36,13 @@ def length_figure(lengths: Mapping[str, Json], palette: Palette, height: int = 2
     for name, facts in lengths.items():
         total = sum(facts["counts"]) or 1
         figure.add_scatter(
-            x=facts["edges"],
+            x=[edge * 2**0.25 for edge in facts["edges"]],  # the middle of a bar: a step lies half-way between two
             y=[100 * count / total for count in facts["counts"]],
+            customdata=facts["edges"],
             name=literal(name, 40),
             mode="lines",
             line={"shape": "hvh", "width": 2, "color": _line_colour(name, palette)},
-            hovertemplate="from %{x:,.0f} characters: %{y:.1f} %<extra></extra>",
+            hovertemplate="from %{customdata:,.0f} characters: %{y:.1f} %<extra></extra>",
         )
     figure.update_xaxes(type="log", dtick=1, title="response length, characters (log)")
     figure.update_yaxes(title="share of samples, %", rangemode="tozero")

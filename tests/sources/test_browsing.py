@@ -88,7 +88,10 @@ def test_one_sample_by_row_and_by_id(big: Workspace) -> None:
 def test_lengths_count_every_sample(big: Workspace) -> None:
     facts = lengths(big, "big")
     assert facts["n"] == sum(facts["counts"]) == N
-    assert facts["p10"] <= facts["p50"] <= facts["p90"] <= facts["max"]
+    sizes = [row["n_response_chars"] for row in browse(big, "big", 1, size=500)["rows"]]
+    quantiles = np.quantile(sizes, [0.1, 0.5, 0.9]).tolist()
+    assert [facts["p10"], facts["p50"], facts["p90"]] == pytest.approx(quantiles)
+    assert (facts["mean"], facts["max"]) == (pytest.approx(np.mean(sizes)), max(sizes))
     assert lengths(big, "big", "s0")["n"] == N // 4
     assert lengths(big, "big", "none such")["n"] == 0
 
