@@ -50,10 +50,11 @@ def calibration(ws: Workspace, spec: RunSpec, device: Device) -> Calibration:
     total = computed + sum(point.weight for point in past)
     factor = math.exp(sum(point.weight * math.log(point.slowness) for point in past) / total)
     memory = sum(point.weight * point.memory_gb for point in past) / total
-    same_model = [point.tokens for point in past if point.model == spec.model and point.tokens]
+    same_model = [point for point in past if point.model == spec.model and point.tokens]
+    nearest = [point for point in same_model if point.mix_id == spec.mix_id] or same_model
     runs = f"{len(past)} finished run{'s' * (len(past) > 1)}"
     overhead = statistics.median(point.overhead_s for point in past)
-    tokens = statistics.median(same_model) if same_model else 1.0
+    tokens = statistics.median(point.tokens for point in nearest) if nearest else 1.0
     return Calibration(factor, tokens, memory, overhead, f"calibrated by {runs} of this machine")
 
 
@@ -63,6 +64,7 @@ class DataPoint:
     `slowness` and `tokens` as factors, memory and time as what came on top."""
 
     model: str
+    mix_id: str | None
     weight: float
     slowness: float
     tokens: float
@@ -89,6 +91,7 @@ def _data_point(
     computed_gb = sum(memory_parts(then, recipe, device, ranks, recompute).values())
     return DataPoint(
         past.model,
+        past.mix_id,
         math.exp(-abs(math.log(then.parameters / size.parameters))),
         1 / (rate * seconds_per_token(then, recipe, length, device, ranks, recompute)),
         _token_ratio(ws, past, recipe, length),

@@ -22,6 +22,7 @@ from limit.finetune.memory import (
     wants_recompute,
 )
 from limit.finetune.pace import (
+    held_out,
     samples_seen,
     seconds_per_token,
     size_of_mix,
@@ -78,7 +79,7 @@ def estimate_finetune(
     size = model_size(resolve_model(ws, spec.model))
     device, count = devices(gpus)
     rows, chars = mix_size or size_of_mix(ws, spec.mix_id)
-    samples = max(1, rows - min(recipe.held_out_per_part, rows // 20))
+    samples = max(1, rows - held_out(ws, spec.mix_id, rows, recipe))
     per_epoch = steps_per_epoch(samples, recipe)
     steps = total_steps(per_epoch, recipe)
     known = calibration(ws, spec, device)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 from limit.core import LimitError, read_json
+from limit.finetune.examples import HELD_OUT_SHARE
 from limit.finetune.memory import Device, ModelSize
 from limit.finetune.metrics import flops_per_token, peak_flops
 from limit.settings import Workspace
@@ -40,6 +42,16 @@ def size_of_mix(ws: Workspace, mix_id: str) -> tuple[int, int]:
         raise LimitError(f"there is no mix {mix_id!r} in {ws.mixes}; build one with `limit mix build`")
     mix = read_json(path)
     return int(mix["rows"]), int(mix["chars"])
+
+
+def held_out(ws: Workspace, mix_id: str, rows: int, recipe: Recipe) -> int:
+    """Samples that are watched and not trained on, each source taken for a part; of a mix to come as of one part."""
+    path, parts = ws.mix(mix_id) / "mix.json", Counter({"": rows})
+    if path.exists():
+        parts = Counter()
+        for count in read_json(path)["counts"]:
+            parts[count["source"]] += int(count["rows"])
+    return sum(min(recipe.held_out_per_part, part // HELD_OUT_SHARE) for part in parts.values())
 
 
 def tokens_per_sample(chars: int, rows: int, recipe: Recipe) -> float:

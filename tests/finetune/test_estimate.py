@@ -17,6 +17,7 @@ from limit.recipes import load_recipe
 from limit.runs import ensure_run
 from limit.settings import Workspace
 from limit.specs.run import RunSpec
+from tests.finetune.conftest import write_mix
 
 SEVEN_B = ModelSize(parameters=6_700_000_000, layers=32, width=4096, vocabulary=50_432)
 H200 = Device("NVIDIA H200", 150.0, True)
@@ -96,6 +97,23 @@ def test_the_next_run_takes_as_long_as_the_last(
     longer = make_spec(f"activation_checkpointing={checkpointing}", "epochs=6")
     assert estimate_finetune(ws, longer).seconds == pytest.approx(207, rel=0.01)
     assert estimate_finetune(ws, longer).memory_gb == pytest.approx(1.5, rel=0.01)
+
+
+def test_the_same_mix_has_the_same_tokens(ws: Workspace, make_spec: Callable[..., RunSpec]) -> None:
+    """A run on another mix, whose characters make twice as many tokens, leaves them alone."""
+    ours, other = make_spec(), make_spec().replace(mix_id=write_mix(ws, "aaaaaaaaaaaa", terse=60, long=40))
+    for spec, tokens in ((ours, 9300), (other, 90_000)):
+        times = {"seconds": 20.0, "steps_s": 10.0, "steps_tokens": tokens, "tokens": tokens, "tokens_per_s": 99.0}
+        shape = {"state": "finished", "device": "cpu", "steps": 12, "epochs": 3.0, "samples": 31}
+        write_json(ws.run(ensure_run(ws, spec)) / "train" / "summary.json", {**shape, **times})
+    assert estimate_finetune(ws, ours).tokens == pytest.approx(9300, rel=0.01)
+
+
+def test_each_part_of_a_mix_keeps_its_own_samples_back(ws: Workspace, make_spec: Callable[..., RunSpec]) -> None:
+    mix = write_mix(ws, "aaaaaaaaaaaa", terse=60, long=40)
+    spec = make_spec("held_out_per_part=2").replace(mix_id=mix)
+    assert estimate_finetune(ws, spec).samples == 96
+    assert estimate_finetune(ws, spec.replace(mix_id="bbbbbbbbbbbb"), mix_size=(100, 5000)).samples == 98
 
 
 def test_the_last_step_of_an_epoch_may_be_smaller() -> None:
