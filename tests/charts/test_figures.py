@@ -213,8 +213,8 @@ def test_shares_carry_their_intervals_and_a_missing_one_stays_a_bar_of_nothing()
 def test_labels_of_close_points_stand_on_different_sides() -> None:
     points = [
         {"label": "high", "series": "lima", "x": 0.4, "y": 3.0},
-        {"label": "low", "series": "full", "x": 0.5, "y": 1.0},
-        {"label": "far", "series": "base", "x": 0.45, "y": 90.0},
+        {"label": "low", "series": "full", "x": 0.44, "y": 1.0},
+        {"label": "far", "series": "base", "x": 0.5, "y": 90.0},
     ]
     sides = {trace.name: trace.textposition for trace in charts.plane(points, LIGHT).data if trace.text}
     assert sides["high"].startswith("top") and sides["low"].startswith("bottom") and sides["far"].startswith("top")

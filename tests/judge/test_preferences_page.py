@@ -135,7 +135,7 @@ def test_a_judge_that_goes_by_the_seat_and_was_never_checked_is_named_first(ws: 
     words, warned = words_of(app), " ".join(str(box.value) for box in app.warning)
     assert "This judge cannot tell the two apart." in words and "0 won, 0 lost, 20 tied" in words
     assert "goes by the seat: 100.0" in warned and "has not been checked" in warned
-    assert "Not checked on verdicts of people or GPT-4: seat judge" in words
+    assert "Not checked on verdicts of people or GPT-4: rubric, seat judge" in words
 
 
 def test_seat_words_only_where_the_interval_leaves_out_chance() -> None:

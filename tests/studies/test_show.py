@@ -31,7 +31,7 @@ def test_the_command_line_shows_the_paper(ws: Workspace, capsys: pytest.CaptureF
     assert main(["study", "list", "--json"]) == 0
     assert "mini" in json.loads(capsys.readouterr().out)["presets"]
     assert main(["study", "plan", "mini", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["finetunes"] == 10
+    assert json.loads(capsys.readouterr().out)["finetunes"] == 3 * 3 + 4
 
 
 def test_bad_seeds_are_a_sentence(ws: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
