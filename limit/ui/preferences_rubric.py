@@ -60,9 +60,14 @@ def agreement(found: Sequence[Json]) -> str:
     sides: dict[str, list[str]] = {"the candidate": [], "the baseline": [], "neither": []}
     for reading in found:
         low, high = reading["ci_low"], reading["ci_high"]
-        side = "the candidate" if low is not None and low > 50 else "the baseline" if high and high < 50 else "neither"
+        told = low is not None and high is not None
+        side = "the candidate" if told and low > 50 else "the baseline" if told and high < 50 else "neither"
         sides[side].append(NAMES[reading["variant"]].lower())
-    said = [f"{' and '.join(names)} prefer{'s' * (len(names) == 1)} {side}" for side, names in sides.items() if names]
+    said = [f"{_listed(names)} prefer{'s' * (len(names) == 1)} {side}" for side, names in sides.items() if names]
     if len(said) == 1:
         return f"All readings agree: each prefers {next(side for side, names in sides.items() if names)}."
     return f"The readings do not agree: {'; '.join(said)}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -8,6 +8,7 @@ from limit.judge.judgments import Comparison
 from limit.judge.readings import is_rubric, read_as, readings
 from limit.judge.rubric import RubricBackend, Variant
 from limit.tiny.world import build_world
+from limit.ui.preferences_rubric import agreement
 from tests.judge.test_rubric import ask
 
 PERSON = build_world().half("person", "B")[0]
@@ -57,3 +58,14 @@ def test_one_summary_per_reading_over_the_same_rows() -> None:
 def test_only_the_rubric_has_readings() -> None:
     assert is_rubric("rubric") and is_rubric("rubric:length")
     assert not is_rubric("gpt-4") and not is_rubric(None)
+
+
+def test_the_sentence_says_who_prefers_whom_also_at_the_ends_of_the_scale() -> None:
+    intervals = {"rubric": (0.0, 0.0), "accuracy": (10.0, 40.0), "precision": (40.0, 60.0), "length": (100.0, 100.0)}
+    found = [{"variant": name, "ci_low": low, "ci_high": high} for name, (low, high) in intervals.items()]
+    assert agreement(found) == (
+        "The readings do not agree: length only prefers the candidate; rubric and accuracy only prefer the baseline; "
+        "precision only prefers neither."
+    )
+    assert agreement(found[:2]) == "All readings agree: each prefers the baseline."
+    assert "neither" in agreement([{"variant": "per-word", "ci_low": None, "ci_high": None}])
