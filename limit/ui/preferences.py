@@ -13,10 +13,12 @@ from limit.formats import count, percent, percent_interval
 from limit.judge.judgments import Comparison, unique_rows
 from limit.judge.quality import unchecked_judges
 from limit.store import Store
+from limit.store.queries_models import own_rows
 from limit.store.queries_preferences import comparisons
 from limit.store.queries_published import paper_preferences
 from limit.store.schema import Row
 from limit.ui.overview import palette_for
+from limit.ui.preferences_bars import pooled_bars
 from limit.ui.preferences_detail import comparison_of, show_comparison
 from limit.ui.preferences_forms import show_forms
 from limit.ui.preferences_ranking import show_ranking
@@ -136,11 +138,12 @@ def _own(store: Store, rows: Sequence[Row]) -> None:
     sets = sorted({row["prompt_set"] or "unnamed" for row in rows})
     chosen = st.selectbox("Prompts", ["all", *sets], key="set", bind="query-params") if len(sets) > 1 else "all"
     rows = [row for row in rows if chosen in ("all", row["prompt_set"] or "unnamed")]
-    chart(charts.preference_bars(rows, palette_for(store)), charts.preference_alt(rows), key="own-bars")
+    bars = pooled_bars(rows, own_rows(store))
+    chart(charts.preference_bars(bars, palette_for(store)), charts.preference_alt(bars), key="own-bars")
     note_line(
-        rule="wins over wins and losses in each seed, ties and invalid left out, mean over seeds",
+        rule="wins over wins and losses in each seed, ties and invalid left out, mean over seeds (ticks)",
         order=order_words(rows),
-        whisker="95 % bootstrap over distinct prompts",
+        whisker="95 %: over distinct prompts, and over seeds from three on",
         dotted="half of the decided verdicts: no preference",
     )
     _name_unchecked(store, rows)
