@@ -12,6 +12,7 @@ from limit.charts.style import empty, error_bars, literal, series_label, styled
 
 Row = dict[str, Any]
 ROW_PX, BAR = 66, 0.5  # height of a row, and the share of it that its bar takes
+TEXT_WIDTH = 10.0  # per cent of the bar: a narrower segment has no room for its number
 GAP = "\u2002"  # between a text and the edge that it starts or ends at
 
 
@@ -91,7 +92,10 @@ def _segment(segment: str, rows: Sequence[Row], palette: Palette) -> go.Bar:
     widths = [shares(row)[index] for row in rows]
     colours = [palette.tie if segment == "tie" else palette.colour(row[f"{segment}_series"]) for row in rows]
     rates = [row.get("preference_pct") for row in rows]
-    texts = [None if rate is None else f"{GAP}{rate if index == 0 else 100 - rate:.1f} %{GAP}" for rate in rates]
+    texts = [
+        None if rate is None or width < TEXT_WIDTH else f"{GAP}{rate if index == 0 else 100 - rate:.1f} %{GAP}"
+        for rate, width in zip(rates, widths, strict=True)
+    ]
     return go.Bar(
         name=segment,
         orientation="h",

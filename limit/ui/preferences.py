@@ -160,7 +160,7 @@ def _name_unchecked(store: Store, rows: Sequence[Row]) -> None:
     found = _unchecked(tuple(row["comparison_id"] for row in judged), store.version, [comparison_of(r) for r in judged])
     if found:
         names = ", ".join(sorted({row["judge"] or "unknown judge" for row in judged if row["comparison_id"] in found}))
-        bars = "this bar shows" if len(found) == 1 else f"{count(len(found))} bars show"
+        bars = "its comparison shows" if len(found) == 1 else f"{count(len(found))} comparisons show"
         st.caption(
             plain(f"Not checked on verdicts of people or GPT-4: {names}; {bars} a judge's scores, not a preference."),
             text_alignment="left",
