@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,11 @@ def run_finetune(options: argparse.Namespace) -> Any:
     """Enqueue a finetune, do one of the things that concern a finished run, or work as a job."""
     ws = workspace().make()
     if options.job:
-        return _work(ws, options)
+        from limit.finetune.ranks import leave
+
+        done = _work(ws, options)
+        leave(json.dumps(done, ensure_ascii=False) if options.json else as_words(done))
+        return done
     if options.merge or options.push:
         return _export(ws, options)
     from limit.finetune.launch import launch_finetune

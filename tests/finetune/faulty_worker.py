@@ -20,7 +20,7 @@ from accelerate import state
 from accelerate.utils import DistributedType
 
 from limit.core import LimitError
-from limit.finetune import commands, train, trainer
+from limit.finetune import commands, ranks, train, trainer
 from limit.settings import workspace
 
 FEW_TOKENS = 300
@@ -90,6 +90,7 @@ def main() -> None:
     worker = argparse.Namespace(run_id=options.run_id, job=None, log_to=[])
     commands._work(workspace(), worker)
     assert not dist.is_initialized(), "the process group outlives the run"
+    ranks.leave("done")
 
 
 if __name__ == "__main__":
