@@ -22,6 +22,7 @@ Clusters = Sequence[Hashable] | NDArray[Any]
 
 POWER = 0.8
 _BLOCK = 2_000_000  # resampled values held at once: 16 MB
+_FEW = 16  # items for each distinct value from which on counting picks is faster than picking
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,14 @@ def paired_difference(
     if n == 0:
         return Difference(math.nan, math.nan, math.nan, math.nan, 0, "cannot tell", None)
     estimate = float(sums.sum() / counts.sum())
-    interval = _percentiles(_resampled_means(sums, counts, draws, seed), level)
+    groups = _groups(sums)
+    if groups is not None and clusters is None and _FEW * len(groups[0]) <= n:
+        interval = _percentiles(_grouped_means(*groups, draws, seed), level)
+    else:
+        interval = _percentiles(_resampled_means(sums, counts, draws, seed), level)
     if clusters is None and _is_binary(first) and _is_binary(second):
         p_value = mcnemar_exact(int(((first == 1) & (second == 0)).sum()), int(((first == 0) & (second == 1)).sum()))
     else:
-        groups = _groups(sums)
         p_value = _sign_flip_p(sums, seed) if groups is None else _grouped_flip_p(*groups, seed)
     return Difference(
         estimate=estimate,
@@ -182,6 +186,14 @@ def _resampled_means(
         picks = rng.integers(0, n, size=(min(step, draws - start), n))
         total = sums[picks].sum(axis=1)
         means[start : start + len(picks)] = total / (n * counts[0] if equal else counts[picks].sum(axis=1))
+    return means
+
+
+def _grouped_means(values: NDArray[np.float64], sizes: NDArray[np.int64], draws: int, seed: int) -> NDArray[np.float64]:
+    """As `_resampled_means` of items with few distinct values: how often each value is picked is multinomial."""
+    n = int(sizes.sum())
+    picked = np.random.default_rng(seed).multinomial(n, sizes / n, size=draws)
+    means: NDArray[np.float64] = picked @ values / n
     return means
 
 

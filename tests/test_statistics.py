@@ -36,6 +36,17 @@ def test_same_data_and_seed_give_the_same_interval() -> None:
     assert bootstrap_mean(values, seed=1) != bootstrap_mean(values, seed=2)
 
 
+def test_counting_picks_of_equal_values_gives_the_interval_of_picking_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    a, b = rng.integers(0, 6, size=3000) / 5, rng.integers(0, 6, size=3000) / 5
+    counted = paired_difference(a, b)
+    monkeypatch.setattr(statistics, "_FEW", math.inf)
+    picked = paired_difference(a, b)
+    assert (counted.low, counted.high) == pytest.approx((picked.low, picked.high), abs=0.001)
+    assert (counted.low, counted.high) != (picked.low, picked.high), "both were drawn alike"
+    assert (counted.estimate, counted.p_value) == (picked.estimate, picked.p_value)
+
+
 def test_copies_of_a_prompt_do_not_narrow_a_clustered_interval() -> None:
     values = np.random.default_rng(0).integers(0, 2, size=100).astype(float)
     alone = bootstrap_mean(values)

@@ -6,6 +6,7 @@ the independent unit. Verdicts use Holm's correction over all the lines of one c
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,6 +19,12 @@ from limit.store.queries_gauntlet import CORE
 from limit.store.schema import Row
 
 READING_ERROR = "reading error"  # basis of a difference that was read off a published figure, not tested
+Means = Callable[[tuple[str, ...]], dict[str, float]]
+WHY_NOT = {
+    "not published": "a score is not published",
+    "not judged": "nobody judged the two",
+    "not scored": "they share no scored item",
+}
 SHOWN = {"average": "Gauntlet average", "preference": "Preference"}
 
 
@@ -34,7 +41,7 @@ def compare_models(store: Store, a: Row, b: Row, only: str | None = None) -> lis
     elif _is_paper(a, b):
         lines = [_published(a, b, c) for c in ("average", *_shared(a, b)) if only in (None, c)]
     else:
-        lines = _own(store, a, b, only)
+        lines = _lines_of(paired_scores(store, a["eval_ids"], b["eval_ids"], _category(only)), only)
     if only in (None, "preference"):
         lines.append(_preference(store, a, b))
     adjusted = holm([line["p_value"] for line in lines])
@@ -77,8 +84,27 @@ def _score(row: Row, category: str) -> Row:
     return row["categories"].get(category) or {"score": None, "low": None, "high": None}
 
 
-def _own(store: Store, a: Row, b: Row, only: str | None) -> list[Row]:
-    items = paired_scores(store, a["eval_ids"], b["eval_ids"], only if only in CORE else None)
+def compare_with(store: Store, rows: Sequence[Row], full: Row, measure: str) -> list[Row]:
+    """One line for each of `rows` against `full` on one measure, in their order, as `compare_models` with `only`.
+
+    Items are read once for all of them. No correction is made.
+    """
+    if measure == "preference":
+        means = functools.cache(lambda ids: prompt_means(store, ids))
+        return [_preference(store, row, full, means) for row in rows]
+    if any(_is_paper(row, full) for row in rows):
+        return [_published(row, full, measure) for row in rows]
+    scores = item_scores(store, [full["eval_ids"], *(row["eval_ids"] for row in rows)], _category(measure))
+    pairs = [_lines_of(shared_scores(scores, position, 0), measure) for position in range(1, len(rows) + 1)]
+    return [lines[0] if lines else _line(measure, "items", "not scored") for lines in pairs]
+
+
+def _category(measure: str | None) -> str | None:
+    return measure if measure in CORE else None
+
+
+def _lines_of(items: dict[str, tuple[Any, Any]], only: str | None) -> list[Row]:
+    """The average and each category from `shared_scores`, or one of them."""
     names = [c for c in CORE if c in items] + sorted(set(items) - set(CORE))
     lines = []
     if names and only in (None, "average"):
@@ -95,33 +121,54 @@ def _own(store: Store, a: Row, b: Row, only: str | None) -> list[Row]:
 def paired_scores(
     store: Store, evals_a: Sequence[str], evals_b: Sequence[str], category: str | None = None
 ) -> dict[str, tuple[Any, Any]]:
-    """For each category (or one) the values of the shared items of both models, scaled so that their mean is the score.
+    """`shared_scores` of two models' evaluations."""
+    return shared_scores(item_scores(store, [evals_a, evals_b], category), 0, 1)
 
-    An item counts 1 / (tasks * items of its task * (1 - baseline)) of its category, times the number of items; seeds
-    are averaged. The difference of the means is then the difference of the category scores over shared items.
+
+def item_scores(store: Store, evals: Sequence[Sequence[str]], category: str | None = None) -> dict[str, Any]:
+    """Every item that the evaluations of any of several models scored, as columns in a fixed order.
+
+    Columns: category, baseline, task and part (numbers of a task and of its sub-category), and `0`, `1`, ...: what each
+    model scored, its evaluations averaged; NaN where it did not score the item.
     """
+    means = [f"avg(correct) filter (where list_contains($m{i}, eval_id)) as m{i}" for i in range(len(evals))]
     found = store.columns(
-        """with scored as (
-             select category, task, num_fewshot, coalesce(subcategory, '') as subcategory, idx,
-                    avg(correct) filter (where list_contains($a, eval_id)) as a,
-                    avg(correct) filter (where list_contains($b, eval_id)) as b
+        f"""with scored as (
+             select category, task, num_fewshot, coalesce(subcategory, '') as subcategory, idx, {", ".join(means)}
              from gauntlet_items
-             where eval_id in (select unnest($a || $b)) and ($category is null or category = $category) group by all),
+             where eval_id in (select unnest($every)) and ($category is null or category = $category) group by all),
            base as (select task, num_fewshot, any_value(baseline) as baseline from gauntlet_tasks
-                    where list_contains($a, eval_id) group by all)
-           select category, a, b, coalesce(baseline, 0) as baseline,
+                    where list_contains($every, eval_id) group by all)
+           select category, coalesce(baseline, 0) as baseline,
                   dense_rank() over (order by task, num_fewshot) as task,
-                  dense_rank() over (order by task, num_fewshot, subcategory) as part
-           from scored left join base using (task, num_fewshot)
-           where a is not null and b is not null order by category, task, part, idx""",
-        {"a": list(evals_a), "b": list(evals_b), "category": category},
+                  dense_rank() over (order by task, num_fewshot, subcategory) as part,
+                  {", ".join(f"m{i}" for i in range(len(evals)))}
+           from scored left join base using (task, num_fewshot) order by category, task, part, idx""",
+        {
+            "every": sorted({eval_id for ids in evals for eval_id in ids}),
+            "category": category,
+            **{f"m{i}": list(ids) for i, ids in enumerate(evals)},
+        },
     )
-    names = found["category"].astype(str)
+    out = {name: found[name] for name in ("baseline", "task", "part")}
+    out["category"] = found["category"].astype(str)
+    return out | {str(i): np.ma.filled(found[f"m{i}"].astype(float), math.nan) for i in range(len(evals))}
+
+
+def shared_scores(scores: dict[str, Any], a: int, b: int) -> dict[str, tuple[Any, Any]]:
+    """For each category the values of the items that two models share, scaled so that their mean is the score.
+
+    `a` and `b` are positions in what `item_scores` was asked for. An item counts
+    1 / (tasks * items of its task * (1 - baseline)) of its category, times the number of items; seeds are averaged.
+    The difference of the means is then the difference of the category scores over shared items.
+    """
+    both = np.isfinite(scores[str(a)]) & np.isfinite(scores[str(b)])
+    shared = {name: values[both] for name, values in scores.items()}
     out = {}
-    for name in sorted(set(names.tolist())):
-        mine = {key: values[names == name] for key, values in found.items()}
+    for name in sorted(set(shared["category"].tolist())):
+        mine = {key: values[shared["category"] == name] for key, values in shared.items()}
         weights = _item_weights(mine["task"], mine["part"], mine["baseline"])
-        out[name] = weights * mine["a"], weights * mine["b"]
+        out[name] = weights * mine[str(a)], weights * mine[str(b)]
     return out
 
 
@@ -153,14 +200,18 @@ def _from_difference(measure: str, unit: str, d: Difference, factor: float = 1.0
     )
 
 
-def _preference(store: Store, a: Row, b: Row) -> Row:
-    """Preference of `a` over `b`: judged directly where that was done, else both against the same baseline."""
-    direct, mirrored = _between(store, a, b), _between(store, b, a)
+def _preference(store: Store, a: Row, b: Row, means: Means | None = None) -> Row:
+    """Preference of `a` over `b`: judged directly where that was done, else both against the same baseline.
+
+    `means` gives the scores by prompt of some comparisons, for who compares one model with many.
+    """
+    means = means or (lambda ids: prompt_means(store, ids))
+    direct, mirrored = _between(store, a, b, means), _between(store, b, a, means)
     scores = direct or {prompt: 1 - score for prompt, score in mirrored.items()}
     if scores:
         values = np.array(list(scores.values()))
         return _from_difference("preference", "prompts", paired_difference(values, np.full(len(values), 0.5)), 100)
-    first, second = (prompt_means(store, row["comparison_ids"]) for row in (a, b))
+    first, second = (means(tuple(row["comparison_ids"])) for row in (a, b))
     shared = sorted(set(first) & set(second))
     if shared:
         pair = ([first[p] for p in shared], [second[p] for p in shared])
@@ -179,18 +230,20 @@ def _by_intervals(a: Row, b: Row) -> Row:
     return _line("preference", "none", "published intervals", verdict=verdict, **bounds)
 
 
-def _between(store: Store, candidate: Row, baseline: Row) -> dict[str, float]:
+def _between(store: Store, candidate: Row, baseline: Row, means: Means) -> dict[str, float]:
     """Scores by prompt of direct comparisons of two models."""
     found = store.rows(
         """select comparison_id from comparisons
            where list_contains(?, candidate_run) and list_contains(?, baseline_run)""",
         [candidate["run_ids"], baseline["run_ids"]],
     )
-    return prompt_means(store, [row["comparison_id"] for row in found])
+    return means(tuple(row["comparison_id"] for row in found))
 
 
 def prompt_means(store: Store, comparison_ids: Sequence[str]) -> dict[str, float]:
     """The candidate's mean score of each prompt (0-1) over several comparisons; ties are one half."""
+    if not comparison_ids:
+        return {}
     rows = store.rows(
         """select prompt_id, avg(case verdict when '2' then 1.0 when '1' then 0.0 else 0.5 end) as score
            from judgments where list_contains(?, comparison_id) and verdict is not null and prompt_id is not null
@@ -204,8 +257,7 @@ def sentence(line: Row, a: str, b: str) -> str:
     """The line in words: what is better, by how much, and what would settle what cannot be told."""
     name = SHOWN.get(line["measure"]) or line["measure"].replace("_", " ").capitalize()
     if line["estimate"] is None:
-        reason = {"not published": "a score is not published", "not judged": "nobody judged the two"}[line["basis"]]
-        return f"{name}: {a} and {b} cannot be compared, {reason}."
+        return f"{name}: {a} and {b} cannot be compared, {WHY_NOT[line['basis']]}."
     show: Callable[[float], str] = _points if line["measure"] == "preference" else _score_text
     low, high, value = line["low"], line["high"], line["estimate"]
     if line["verdict"] == "cannot tell":

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from limit.claims.difference import compare_models
+from limit.claims.difference import compare_with
 from limit.statistics import Interval, verdict_of
 from limit.store import Store
 from limit.store.schema import Row
@@ -80,15 +80,10 @@ def smallest_sufficient(store: Store, rows: Sequence[Row], measure: str) -> Suff
         return None
     full, sizes, known = known[-1], len(known), _spread(known)
 
-    def line(row: Row) -> Row:
-        if row["key"] not in lines:
-            lines[row["key"]] = _line(store, row, full, measure, sizes=len(known) - 1)
-        return lines[row["key"]]
-
-    lines: dict[str, Row] = {}
+    lines = _lines(store, known[:-1], full, measure)
     margin = MARGIN.get(measure, SCORE_MARGIN)
-    enough = _from_here_on(known, lambda row: line(row)["verdict"] != "worse")
-    shown = _from_here_on(known, lambda row: (line(row)["low"] or -1e9) > -margin)
+    enough = _from_here_on(known, lambda row: lines[row["key"]]["verdict"] != "worse")
+    shown = _from_here_on(known, lambda row: _low(lines[row["key"]]) > -margin)
     if full["origin"] == "published":
         return Sufficient(full["samples"], enough, None, _published_sentence(full, enough, measure))
     words = _sentence(full, enough, shown, margin, measure)
@@ -110,14 +105,18 @@ def _spread(known: Sequence[Row]) -> list[Row]:
     return [known[i] for i in sorted(places | {0, len(known) - 1})]
 
 
-def _line(store: Store, row: Row, full: Row, measure: str, sizes: int) -> Row:
-    """One size against the full set; its p-value is multiplied by the number of sizes (Bonferroni)."""
-    for line in compare_models(store, row, full, only=measure):
+def _lines(store: Store, rows: Sequence[Row], full: Row, measure: str) -> dict[str, Row]:
+    """Each size against the full set by key; p-values are multiplied by the number of sizes (Bonferroni)."""
+    lines = compare_with(store, rows, full, measure)
+    for line in lines:
         if line["basis"] == "paired":
             interval = Interval(line["low"], line["high"])
-            line["verdict"] = verdict_of(interval, min(1.0, line["p_value"] * sizes))
-        return line
-    return {"verdict": "cannot tell", "low": None}
+            line["verdict"] = verdict_of(interval, min(1.0, line["p_value"] * len(rows)))
+    return {row["key"]: line for row, line in zip(rows, lines, strict=True)}
+
+
+def _low(line: Row) -> float:
+    return -math.inf if line["low"] is None or math.isnan(line["low"]) else float(line["low"])
 
 
 def _from_here_on(known: Sequence[Row], holds: Callable[[Row], bool]) -> int | None:

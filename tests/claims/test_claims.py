@@ -11,7 +11,7 @@ import pytest
 
 from limit import access
 from limit.claims import ledger, sizes
-from limit.claims.difference import compare_models, paired_scores
+from limit.claims.difference import compare_models, compare_with, paired_scores, sentence
 from limit.claims.evidence import Evidence, check_test, evaluate, model_index, moved, state
 from limit.claims.nearest import Nearest
 from limit.claims.sizes import curve_rows, smallest_sufficient
@@ -43,6 +43,24 @@ def test_a_real_difference_is_told_and_its_mirror_is_worse(store: Store) -> None
     mirrored = {line["measure"]: line for line in back}["average"]
     assert mirrored["verdict"] == "worse"
     assert mirrored["estimate"] == pytest.approx(-average["estimate"])
+
+
+@pytest.mark.parametrize("measure", ["average", "world_knowledge", "preference"])
+def test_many_models_against_one_are_as_each_pair_alone(store: Store, measure: str) -> None:
+    *rows, full = own_rows(store)
+    together = compare_with(store, rows, full, measure)
+    alone = [compare_models(store, row, full, only=measure)[0] for row in rows]
+    numbers = ("estimate", "low", "high", "p_value", "n", "needed_n")
+    for one, other in zip(together, alone, strict=True):
+        assert (one["measure"], one["basis"], one["unit"]) == (measure, other["basis"], other["unit"])
+        assert [one[key] for key in numbers] == pytest.approx([other[key] for key in numbers], nan_ok=True)
+
+
+def test_models_that_share_no_scored_item_are_said_so(store: Store) -> None:
+    full = {**model(store, "lima 300"), "eval_ids": []}
+    line = compare_with(store, [model(store, "lima 300 + instruct 1000")], full, "average")[0]
+    assert (line["verdict"], line["low"]) == ("cannot tell", None)
+    assert sentence(line, "A", "B") == "Gauntlet average: A and B cannot be compared, they share no scored item."
 
 
 def test_the_difference_is_that_of_the_scores_shown(store: Store) -> None:
