@@ -23,10 +23,12 @@ from limit.access import require
 from limit.core import Json, LimitError, explained, sync_folder, utc_now, write_json
 from limit.settings import Workspace, safe_name
 from limit.sources.catalog import facts_for, is_non_commercial
+from limit.sources.exchanges import Stripped, convert
+from limit.sources.jsontext import Record
 from limit.sources.listing import source_info_at
 from limit.sources.messages import Unusable
-from limit.sources.readers import Record, data_files, read_records
-from limit.sources.recordforms import Columns, Form, Stripped, convert, recognise
+from limit.sources.readers import read_records, training_files
+from limit.sources.recordforms import Columns, Form, as_object, recognise
 from limit.sources.samples import Exchange
 from limit.sources.writing import SampleWriter
 
@@ -45,6 +47,7 @@ class About:
     description: str | None = None
     origin: str = ""
     catalog_id: str | None = None
+    set_aside: tuple[str, ...] = ()  # files of a folder that are named for testing and were not read
 
 
 def add_source(
@@ -69,8 +72,8 @@ def add_source(
     require("operator", "add sources")
     safe_name(name, "source")
     path = Path(path).expanduser()
-    files = data_files(path)
-    about = About(title, licence, None, str(path.name), name)
+    files, aside = training_files(path)
+    about = About(title, licence, None, str(path.name), name, tuple(str(file.relative_to(path)) for file in aside))
 
     def records() -> Iterator[tuple[str, Record]]:
         for file in files:
@@ -83,21 +86,26 @@ def add_source(
 def preview_source(path: Path | str, format: str = "auto", columns: Columns | None = None, rows: int = 5) -> Json:
     """The form recognised in a file, the columns seen, and its first rows as they would be read.
 
-    Returns {form, describes, columns, rows: [{line, prompt, response, subset, turns} or {line, reason}]}.
+    Returns {form, describes, columns, rows: [{line, prompt, response, subset, turns} or {line, reason}], set_aside}.
     Raises LimitError as `add_source` does, except that a file without a known form is reported with `form` None.
     """
-    files = data_files(Path(path).expanduser())
+    files, aside = training_files(Path(path).expanduser())
     peek = list(itertools.islice(read_records(files[0], skip_broken=True), PEEK))
-    dicts = [record.value for record in peek if isinstance(record.value, dict)]
+    dicts = _objects(peek)
     seen = list(dict.fromkeys(str(key) for record in dicts for key in record if key))
+    rest: Json = {"set_aside": [file.name for file in aside]}
     if not dicts and peek and peek[0].problem:
-        return {"form": None, "describes": f"line {peek[0].line}: {peek[0].problem}", "columns": [], "rows": []}
+        return {"form": None, "describes": f"line {peek[0].line}: {peek[0].problem}", "columns": [], "rows": [], **rest}
     try:
         form = recognise(dicts, files[0].name, columns, format)
     except LimitError as error:
-        return {"form": None, "describes": str(error), "columns": seen, "rows": []}
+        return {"form": None, "describes": str(error), "columns": seen, "rows": [], **rest}
     shown = [_preview_row(record, form, columns) for record in peek[:rows]]
-    return {"form": form.name, "describes": form.describes, "columns": seen, "rows": shown}
+    return {"form": form.name, "describes": form.describes, "columns": seen, "rows": shown, **rest}
+
+
+def _objects(records: list[Record]) -> list[Json]:
+    return [value for record in records if isinstance(value := as_object(record.value), dict)]
 
 
 def _preview_row(record: Record, form: Form, columns: Columns | None) -> Json:
@@ -156,7 +164,7 @@ def _fill(
     where = about.origin or name
     if not first:
         raise LimitError(f"{where} holds no records; nothing to add")
-    form = recognise([r.value for _, r in first if isinstance(r.value, dict)], where, columns, format)
+    form = recognise(_objects([record for _, record in first]), where, columns, format)
     stripped, reasons = Stripped(), Counter[str]()
     with SampleWriter(folder, name) as writer, (folder / "rejects.jsonl").open("w", encoding="utf-8") as rejects:
         for number, (file, record) in enumerate(itertools.chain(first, stream), start=1):
@@ -188,6 +196,8 @@ def _fill(
         "files": writer.files(),
         "content_sha256": writer.content_sha256(),
         "rejected": rejected,
+        "forms": dict(stripped.forms.most_common()),
+        "set_aside": list(about.set_aside),
         "stripped": stripped.as_dict(),
         "duplicates": writer.duplicates,
     }

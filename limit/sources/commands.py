@@ -244,6 +244,8 @@ def report_text(value: Json) -> str:
     parts = [f"{value['source']}: {value['rows']:,} samples of the form {value['format']}"]
     parts += [f"stripped {stripped}"] if stripped else []
     parts += [f"{value['rejected']:,} rejected (see {value['path']}/rejects.jsonl)"] if value["rejected"] else []
+    aside = value.get("set_aside") or []
+    parts += [f"{len(aside):,} files named for testing were set aside, such as {aside[0]}"] if aside else []
     return "; ".join(parts)
 
 

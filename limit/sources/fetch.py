@@ -19,7 +19,8 @@ from limit.jobs.context import JobContext
 from limit.settings import Workspace, safe_name
 from limit.sources.add import About, write_source
 from limit.sources.catalog import catalog, is_non_commercial
-from limit.sources.readers import Record, read_records
+from limit.sources.jsontext import Record
+from limit.sources.readers import read_records
 
 PART_ROWS = 5_000
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")

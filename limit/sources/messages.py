@@ -5,10 +5,11 @@ Whatever cannot be read is `Unusable` with a reason; reasons are short because a
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import re
-from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 from limit.core import Json
@@ -22,6 +23,10 @@ _ROLES = {
     "gpt": "assistant",
     "bot": "assistant",
     "chatgpt": "assistant",
+    "chatbot": "assistant",
+    "gpt4": "assistant",
+    "gpt-4": "assistant",
+    "gpt-3.5": "assistant",
     "bing": "assistant",
     "bard": "assistant",
     "claude": "assistant",
@@ -30,6 +35,9 @@ _ROLES = {
     "system": "system",
     "developer": "system",
 }
+_ROLE_KEYS = ("role", "from", "speaker")
+_TEXT_KEYS = ("content", "value", "text", "message")
+_TEXT_PARTS = ("text", "input_text", "output_text")
 _CHAT_COLUMNS = ("messages", "conversations", "conversation", "dialog", "dialogue", "chosen")
 _HH_TURN = re.compile(r"(?:\A|\n\n)\s*(Human|Assistant): ?")
 
@@ -49,6 +57,8 @@ def text_of(value: Any, name: str) -> str:
             raise Unusable(f"{name} holds bytes that are not UTF-8") from None
     if value is None:
         raise Unusable(f"{name} is missing")
+    if isinstance(value, Decimal) and value.is_finite():
+        return str(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise Unusable(f"{name} is a {type(value).__name__}, expected text")
     if not math.isfinite(value):
@@ -56,49 +66,68 @@ def text_of(value: Any, name: str) -> str:
     return str(value)
 
 
-def chat_list(record: Json, role_key: str, text_key: str) -> list[Json] | None:
+def chat_list(record: Json) -> list[Any] | None:
+    """The messages of a record, each an object with a role and a text; None where it has none."""
     for name in _CHAT_COLUMNS:
         items = _unpacked(record.get(name))
-        if are_messages(items, role_key, text_key):
+        if are_messages(items):
             return items
     return None
 
 
-def are_messages(value: Any, role_key: str, text_key: str) -> bool:
-    starts = value[0] if isinstance(value, list) and value else None
-    return isinstance(starts, dict) and role_key in starts and text_key in starts
+def are_messages(value: Any) -> bool:
+    """Whether a value is a list of messages in any dialect."""
+    return keys_of(value) is not None
+
+
+def keys_of(value: Any) -> tuple[str, str] | None:
+    """The names under which the first message of a list has its role and its text; None where it is no message."""
+    first = value[0] if isinstance(value, list) and value else None
+    if not isinstance(first, dict):
+        return None
+    role = next((name for name in _ROLE_KEYS if name in first), None)
+    text = next((name for name in _TEXT_KEYS if name in first), None)
+    return (role, text) if role and text else None
 
 
 def _unpacked(value: Any) -> Any:
-    """A list of messages that stands in a cell as JSON text, as CSV files must hold it; anything else as it is."""
+    """A list of messages that stands in a cell as JSON, or as Python prints it, as CSV must hold it; else as it is."""
     if isinstance(value, str) and value.startswith("[{") and value.endswith("}]"):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
+        for read in (json.loads, ast.literal_eval):
+            try:
+                return read(value)
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                continue
     return value
 
 
-def chat(role_key: str, text_key: str) -> Callable[[Json], Messages]:
-    def read(record: Json) -> Messages:
-        turns: Messages = []
-        for item in chat_list(record, role_key, text_key) or []:
-            if not isinstance(item, dict):
-                raise Unusable("a message is no object")
-            role = _ROLES.get(str(item.get(role_key)).lower())
-            if role is None:
-                raise Unusable(f"message role {str(item.get(role_key))[:30]!r} is not user, assistant or system")
-            turns.append((role, _content(item.get(text_key))))
-        return turns
+def chat(record: Json) -> Messages:
+    """The messages of a record as roles and texts."""
+    items = chat_list(record) or []
+    return messages_in(items, *(keys_of(items) or ("role", "content")))
 
-    return read
+
+def messages_in(items: list[Any], role_key: str, text_key: str) -> Messages:
+    """Objects with a role and a text as messages."""
+    turns: Messages = []
+    for item in items:
+        if not isinstance(item, dict):
+            raise Unusable("a message is no object")
+        name = str(item.get(role_key))
+        if name.lower() in ("tool", "function", "ipython") or item.get("tool_calls") or item.get("function_call"):
+            raise Unusable("a message calls a tool, or has the role of one")
+        role = _ROLES.get(name.strip().lower())
+        if role is None:
+            raise Unusable(f"message role {name[:30]!r} is not user, assistant or system")
+        turns.append((role, _content(item.get(text_key))))
+    return turns
 
 
 def _content(value: Any) -> str:
     """A message's text; a list of text parts is joined, anything but text is refused."""
     if isinstance(value, list):
         parts = [{"text": part} if isinstance(part, str) else part for part in value]
-        if not all(isinstance(part, dict) and part.get("type", "text") == "text" for part in parts):
+        if not all(isinstance(part, dict) and part.get("type", "text") in _TEXT_PARTS for part in parts):
             raise Unusable("a message holds more than text")
         return "\n".join(text_of(part.get("text"), "message text") for part in parts)
     return text_of(value, "message text")

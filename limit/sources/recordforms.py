@@ -5,13 +5,11 @@ A form turns one record (a dict) into a list of messages or says in a few words 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from limit.core import Json, LimitError
-from limit.sources.clean import strip_end_tokens, strip_template, tidy
 from limit.sources.messages import (
     Messages,
     Unusable,
@@ -20,14 +18,12 @@ from limit.sources.messages import (
     chat_list,
     hh_messages,
     hh_text,
+    keys_of,
     lima_list,
     lima_messages,
     text_of,
 )
-from limit.sources.samples import Exchange
 
-SUBSET_COLUMNS = ("subset", "source", "category", "dataset", "task_name", "task")
-EXTRA_CHARS = 200  # other short fields of a record are kept in `meta` up to this length
 _PAIRS = (
     ("prompt", "response"),
     ("prompt", "completion"),
@@ -38,8 +34,9 @@ _PAIRS = (
     ("question", "response"),
     ("input", "output"),
     ("prompt", "answer"),
+    ("prompt", "chosen"),
 )
-_TEXT_COLUMNS = frozenset(name for pair in _PAIRS for name in pair) | {"context", "messages"}
+TEXT_COLUMNS = frozenset(name for pair in _PAIRS for name in pair) | {"context", "messages", "rejected"}
 
 
 @dataclass(frozen=True)
@@ -51,18 +48,6 @@ class Columns:
     subset: str | None = None
 
 
-@dataclass
-class Stripped:
-    """How many samples were freed of what."""
-
-    templates: int = 0
-    end_tokens: int = 0
-    unanswered_turns: int = 0
-
-    def as_dict(self) -> Json:
-        return dict(self.__dict__)
-
-
 @dataclass(frozen=True)
 class Form:
     """A recognised shape of record."""
@@ -72,6 +57,7 @@ class Form:
     fits: Callable[[Json], bool]
     messages: Callable[[Json], Messages]
     columns: tuple[str, ...] = field(default=())
+    only: bool = False  # a record of another form is unusable, because the user named this one
     folded: bool = False  # column names are compared in lower case and without outer white space
 
 
@@ -87,8 +73,8 @@ def _with_context(instruction: str, context: Any) -> str:
 def _pair_messages(record: Json) -> Messages:
     prompt_column, response_column = _pair(record) or ("prompt", "response")
     asked, answered = record.get(prompt_column), record.get(response_column)
-    if are_messages(asked, "role", "content") and are_messages(answered, "role", "content"):
-        return chat("role", "content")({"messages": [*asked, *answered]})  # type: ignore[misc]
+    if are_messages(asked) and are_messages(answered):
+        return chat({"messages": [*asked, *answered]})  # type: ignore[misc]
     prompt = _with_context(text_of(record.get(prompt_column), prompt_column), record.get("context"))
     return [("user", prompt), ("assistant", text_of(record.get(response_column), response_column))]
 
@@ -112,15 +98,15 @@ FORMS = (
     Form(
         "messages",
         "messages: [{role, content}]",
-        lambda r: chat_list(r, "role", "content") is not None,
-        chat("role", "content"),
+        lambda r: keys_of(chat_list(r)) == ("role", "content"),
+        chat,
         ("messages",),
     ),
     Form(
         "sharegpt",
-        "conversations: [{from, value}]",
-        lambda r: chat_list(r, "from", "value") is not None,
-        chat("from", "value"),
+        "conversations: [{from, value}], or another pair of names for role and text",
+        lambda r: keys_of(chat_list(r)) not in (None, ("role", "content")),
+        chat,
         ("conversations",),
     ),
     Form(
@@ -171,7 +157,8 @@ def mapped_form(columns: Columns) -> Form:
     def read(record: Json) -> Messages:
         return [("user", text_of(record.get(prompt), prompt)), ("assistant", text_of(record.get(response), response))]
 
-    return Form("mapped", f"{prompt}, {response}", lambda r: prompt in r and response in r, read, (prompt, response))
+    described = f"{prompt}, {response}"
+    return Form("mapped", described, lambda r: prompt in r and response in r, read, (prompt, response), only=True)
 
 
 def recognise(records: Sequence[Json], where: str, columns: Columns | None = None, name: str = "auto") -> Form:
@@ -185,7 +172,7 @@ def recognise(records: Sequence[Json], where: str, columns: Columns | None = Non
     if columns is not None and (columns.prompt or columns.response):
         form = mapped_form(columns)
     else:
-        form = _best_form(records, FORMS if name == "auto" else (form_named(name),))
+        form = _best_form(records, FORMS if name == "auto" else (replace(form_named(name), only=True),))
     wanted = columns.subset if columns and columns.subset else None
     if wanted and wanted not in seen:
         raise LimitError(f"{where} has no column {wanted!r}; columns seen: {_listed(seen)}")
@@ -221,83 +208,12 @@ def _listed(names: Sequence[str]) -> str:
     return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "") if names else "none"
 
 
-def convert(record: Any, form: Form, keep_turns: bool, columns: Columns | None, stripped: Stripped) -> Exchange:
-    """One record as a cleaned exchange; counts what was stripped. Raises Unusable with the reason."""
-    if not isinstance(record, dict):
-        raise Unusable(f"record is a {type(record).__name__}, expected an object with columns")
-    if None in record:
-        raise Unusable("more fields than the header has columns")
-    subset_column = columns.subset if columns and columns.subset else None
-    if form.folded:
-        record, subset_column = fold(record), subset_column and subset_column.strip().lower()
-    if not form.fits(record):
-        missing = [name for name in form.columns if name not in record]
-        raise Unusable(f"column {missing[0]} is missing" if missing else f"not of the form {form.describes}")
-    turns = _alternating(form.messages(record), stripped)
-    turns = turns if keep_turns else turns[:2]
-    cleaned = [_clean(role, text, stripped) for role, text in turns]
-    if not any(character.isprintable() and not character.isspace() for character in cleaned[0][1]):
-        raise Unusable("prompt is empty")
-    if any(not text for role, text in cleaned if role == "assistant"):
-        raise Unusable("response is empty")
-    subset, subset_column = _subset(record, subset_column, form)
-    exchange = Exchange(
-        prompt=cleaned[0][1],
-        response=cleaned[1][1],
-        subset=subset,
-        messages=tuple(cleaned) if len(cleaned) > 2 else (),
-        extra=_extra(record, subset_column, form),
-    )
-    try:
-        for text in (*(text for _, text in cleaned), exchange.meta(), subset):
-            text.encode()
-    except UnicodeEncodeError:
-        raise Unusable("text holds bytes that are not UTF-8, or half of a surrogate pair") from None
-    return exchange
+def as_object(value: Any) -> Any:
+    """A bare list of messages as a record that holds it; anything else as it is."""
+    return {"messages": value} if isinstance(value, list) and are_messages(value) else value
 
 
-def _alternating(turns: Messages, stripped: Stripped) -> Messages:
-    """User and assistant in turn, a system text in front of the first prompt, an unanswered last turn cut off."""
-    system = "\n\n".join(text for role, text in turns if role == "system" and text.strip())
-    talk = [turn for turn in turns if turn[0] != "system"]
-    if talk and talk[-1][0] == "user" and len(talk) > 1:
-        talk = talk[:-1]
-        stripped.unanswered_turns += 1
-    if len(talk) < 2:
-        raise Unusable("response is missing" if talk else "no messages")
-    if any(role != ("user", "assistant")[i % 2] for i, (role, _) in enumerate(talk)):
-        raise Unusable("user and assistant do not alternate, starting with the user")
-    if system:
-        talk[0] = ("user", f"{system}\n\n{talk[0][1]}")
-    return talk
-
-
-def _clean(role: str, text: str, stripped: Stripped) -> tuple[str, str]:
-    if role == "user":
-        prompt, found = strip_template(tidy(text))
-        stripped.templates += found
-        return role, prompt
-    response, found = strip_end_tokens(tidy(text))
-    stripped.end_tokens += found
-    return role, response
-
-
-def _subset(record: Json, wanted: str | None, form: Form) -> tuple[str, str | None]:
-    for name in (wanted,) if wanted else SUBSET_COLUMNS:
-        value = record.get(name)
-        if isinstance(value, str) and value.strip() and len(value) <= 100 and name not in form.columns:
-            return " ".join(value.split()), name
-    return "", None
-
-
-def _extra(record: Json, subset_column: str | None, form: Form) -> Json:
-    """Short plain fields worth keeping beside the text, such as an id or a label."""
-    kept: Json = {}
-    for name, value in record.items():
-        if name in _TEXT_COLUMNS or name == subset_column or name in form.columns or not isinstance(name, str):
-            continue
-        short = isinstance(value, str) and 0 < len(value) <= EXTRA_CHARS
-        number = isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value))
-        if short or number:
-            kept[name] = value
-    return kept
+def other_form(form: Form, record: Json) -> Form:
+    """The form of a record that is not like the others of its file or folder; `form` itself where none fits."""
+    others = () if form.only else FORMS
+    return next((other for other in others if other.fits(record)), form)

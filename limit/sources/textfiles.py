@@ -1,4 +1,4 @@
-"""Text out of files as they come: plain, gz or zst, UTF-8 or UTF-16 with its mark, damaged ones named as such."""
+"""Text out of files as they come: plain, gz or zst, UTF-8 or UTF-16, damaged ones and other kinds named as such."""
 
 from __future__ import annotations
 
@@ -15,7 +15,22 @@ from limit.core import LimitError
 HEAD_BYTES = 65_536
 BLOCK_BYTES = 1 << 20
 PACKED_BYTES = 1 << 14  # of a zst file at a time: a few of them can unfold to a hundred megabytes
-_MARKS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_MARKS = (
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+_OTHERS = (
+    (b"PK\x03\x04", "is a zip archive or a spreadsheet: unpack it, or save the sheet as CSV"),
+    (b"BZh", "is packed as bz2: unpack it"),
+    (b"\xfd7zXZ", "is packed as xz: unpack it"),
+    (b"7z\xbc\xaf", "is a 7z archive: unpack it"),
+    (b"%PDF", "is a PDF document"),
+    (b"SQLite format 3", "is an SQLite database: export the table as CSV"),
+    (b"version https://git-lfs", "is a pointer of Git LFS and not the data: fetch the file with `git lfs pull`"),
+)
+CONTROL_SHARE = 0.1  # of a text's signs; with more it is no text
 
 
 class DamagedFile(OSError):
@@ -73,9 +88,21 @@ def open_bytes(path: Path) -> IO[bytes]:
     raw.seek(0)
     if magic[:2] == b"\x1f\x8b":
         return gzip.open(raw)  # type: ignore[return-value]
-    if magic == b"\x28\xb5\x2f\xfd":
+    if _is_zst(magic):
         return io.BufferedReader(_Zst(raw), BLOCK_BYTES)
     return raw
+
+
+def _is_zst(magic: bytes) -> bool:
+    """A frame of zst, or one that readers skip, with which parallel packers begin."""
+    return magic == b"\x28\xb5\x2f\xfd" or (magic[1:] == b"\x2a\x4d\x18" and magic[0] & 0xF0 == 0x50)
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file's first bytes say gz or zst."""
+    with path.open("rb") as file:
+        magic = file.read(4)
+    return magic[:2] == b"\x1f\x8b" or _is_zst(magic)
 
 
 def head_of(path: Path) -> bytes:
@@ -85,8 +112,29 @@ def head_of(path: Path) -> bytes:
 
 
 def text_encoding(head: bytes) -> str:
-    """UTF-16 where the file's byte order mark says so, else UTF-8 with or without its mark."""
-    return next((encoding for mark, encoding in _MARKS if head.startswith(mark)), "utf-8-sig")
+    """UTF-16 or UTF-32 where the file's byte order mark says so, or every other byte is zero; else UTF-8."""
+    for mark, encoding in _MARKS:
+        if head.startswith(mark):
+            return encoding
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    if odd > 0.3 * len(head[1::2]) and even < 0.05 * len(head[0::2]):
+        return "utf-16-le"
+    if even > 0.3 * len(head[0::2]) and odd < 0.05 * len(head[1::2]):
+        return "utf-16-be"
+    return "utf-8-sig"
+
+
+def kind_of_other(head: bytes, text: str) -> str | None:
+    """What a file is that is neither JSON nor CSV, in words; None for text."""
+    for magic, words in _OTHERS:
+        if head.startswith(magic):
+            return words
+    if head[257:262] == b"ustar":
+        return "is a tar archive: unpack it"
+    if text[:200].lower().startswith(("<!doctype html", "<html")):
+        return "is a web page and not the data"
+    control = sum(sign < " " and sign not in "\t\r\n" for sign in text)
+    return "is neither text nor Parquet" if control > CONTROL_SHARE * len(text) else None
 
 
 def open_text(path: Path, encoding: str, lenient: bool = False) -> IO[str]:
@@ -95,7 +143,7 @@ def open_text(path: Path, encoding: str, lenient: bool = False) -> IO[str]:
     `lenient` turns bytes that are no text into half surrogates, so that only the record that holds them is unusable.
     """
     buffered = io.BufferedReader(open_bytes(path), BLOCK_BYTES)  # type: ignore[type-var]
-    errors = "surrogateescape" if lenient and encoding != "utf-16" else "strict"
+    errors = "surrogateescape" if lenient and encoding.startswith("utf-8") else "strict"
     return io.TextIOWrapper(buffered, encoding=encoding, newline="", errors=errors)
 
 
@@ -105,6 +153,8 @@ def reading_errors_in_words(path: Path) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
+        if not error.encoding.startswith("utf-8"):
+            raise LimitError(f"{path} cannot be read as {error.encoding} ({error.reason}); save it as UTF-8") from error
         line = _line_that_is_no_text(path)
         where = f"line {line:,} has bytes that are not" if line else "it is not"
         raise LimitError(
@@ -114,7 +164,8 @@ def reading_errors_in_words(path: Path) -> Iterator[None]:
     except (EOFError, gzip.BadGzipFile, DamagedFile, zlib.error) as error:
         raise LimitError(f"{path} is a damaged compressed file ({error}); copy or download it again") from error
     except OSError as error:
-        raise LimitError(f"cannot read {path}: {error.strerror or error}") from error
+        words = " ".join((error.strerror or str(error)).split())
+        raise LimitError(f"cannot read {path}: {words}") from error
 
 
 def _line_that_is_no_text(path: Path) -> int | None:

@@ -115,6 +115,8 @@ def _show_preview(seen: Json) -> None:
         st.warning(plain(seen["describes"]))
         return
     st.caption(plain(f"Read as {seen['form']}: {seen['describes']}"))
+    if seen["set_aside"]:
+        st.caption(plain(f"Set aside because they are named for testing: {', '.join(seen['set_aside'][:5])}"))
     for row in seen["rows"]:
         if "reason" in row:
             st.caption(plain(f"line {row['line']}: left out, {row['reason']}"))

@@ -218,3 +218,16 @@ def test_real_sources(ws: Workspace, shared_data: Path) -> None:
     assert not any("<|endoftext|>" in str(row["response"]) for row in table(ws, "t0"))
     gsm = add_source(ws, "gsm8k", shared_data / "sources" / "gsm8k_train.jsonl")
     assert (gsm["rows"], gsm["format"]) == (7_473, "question-answer")
+
+
+def test_a_folder_of_several_forms_is_read_and_its_test_split_set_aside(ws: Workspace, tmp_path: Path) -> None:
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    write(folder, [{"prompt": "p", "response": "r"}] * 3, "train-a.jsonl")
+    talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    write(folder, [{"messages": talk}], "train-b.jsonl")
+    write(folder, [{"prompt": "secret", "response": "r"}], "test.jsonl")
+    report = add_source(ws, "hub", folder)
+    assert (report["rows"], report["rejected"], report["set_aside"]) == (4, 0, ["test.jsonl"])
+    assert report["forms"] == {"prompt-response": 3, "messages": 1}
+    assert preview_source(folder)["set_aside"] == ["test.jsonl"]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from limit.core import LimitError
 from limit.sources.clean import strip_end_tokens, strip_template
+from limit.sources.exchanges import Stripped, convert
 from limit.sources.messages import Unusable
-from limit.sources.recordforms import Columns, Stripped, convert, recognise
+from limit.sources.recordforms import Columns, as_object, recognise
 from limit.sources.samples import Exchange
 
 TEMPLATE = "Below is an instruction that describes a task. Write a response that appropriately completes the request."
@@ -179,3 +181,64 @@ def test_a_file_of_bare_values_says_what_is_expected() -> None:
 def test_bytes_that_are_no_text_are_unusable() -> None:
     with pytest.raises(Unusable, match="not UTF-8"):
         read({"prompt": b"\xff\xfe", "response": "A"})
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"conversations": [{"role": "user", "value": "Q"}, {"role": "chatbot", "value": "A"}]},
+        {"conversation": [{"speaker": "Human", "text": "Q"}, {"speaker": "Bot", "text": "A"}]},
+        {"messages": [{"role": "User", "message": "Q"}, {"role": "Chatbot", "message": "A"}]},
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "input_text", "text": "Q"}]},
+                {"role": "ai", "content": "A"},
+            ]
+        },
+        {"messages": "[{'role': 'user', 'content': 'Q'}, {'role': 'assistant', 'content': 'A'}]"},
+        {"prompt": "Q", "chosen": "A", "rejected": "B"},
+    ],
+)
+def test_further_dialects_are_read(record: dict[str, Any]) -> None:
+    exchange = read(record)
+    assert (exchange.prompt, exchange.response, exchange.extra) == ("Q", "A", {})
+
+
+def test_a_bare_list_of_messages_is_a_record() -> None:
+    talk = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
+    form = recognise([as_object(talk)], "file")
+    assert convert(talk, form, True, None, Stripped()).response == "A"
+
+
+def test_a_system_text_stands_where_it_was_said() -> None:
+    says = (("user", "a"), ("assistant", "b"), ("system", "Be brief."), ("user", "c"), ("system", "Now."))
+    record = {"messages": [{"role": r, "content": c} for r, c in (*says, ("assistant", "d"), ("system", "End."))]}
+    assert read(record).messages == (
+        ("user", "a"),
+        ("assistant", "b"),
+        ("user", "Be brief.\n\nc\n\nNow."),
+        ("assistant", "d"),
+    )
+
+
+@pytest.mark.parametrize("extra", [{"tool_calls": [{"id": 1}]}, {"function_call": {"name": "f"}}])
+def test_messages_that_call_tools_say_so(extra: dict[str, Any]) -> None:
+    record = {"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": None, **extra}]}
+    with pytest.raises(Unusable, match="calls a tool"):
+        read(record)
+
+
+def test_a_record_of_another_form_is_read_in_its_own_unless_the_form_was_named() -> None:
+    rows: list[dict[str, Any]] = [{"prompt": "Q", "response": "A"}] * 3
+    other = {"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]}
+    stripped = Stripped()
+    form = recognise([*rows, other], "file")
+    assert [convert(row, form, True, None, stripped).response for row in (*rows, other)] == ["A"] * 4
+    assert stripped.forms == {"prompt-response": 3, "messages": 1}
+    assert "forms" not in stripped.as_dict()
+    with pytest.raises(Unusable, match="column prompt is missing"):
+        convert(other, recognise(rows, "file", name="prompt-response"), True, None, Stripped())
+
+
+def test_decimal_numbers_are_text() -> None:
+    assert read({"question": "Q", "answer": Decimal("1.20")}).response == "1.20"
