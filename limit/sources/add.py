@@ -34,6 +34,7 @@ from limit.sources.writing import SampleWriter
 
 PEEK = 200  # records looked at to recognise the form
 REJECT_CHARS = 200
+REPLACED = ".old.tmp"  # what a source's folder is called while another takes its place
 Progress = Callable[[int], None]
 Records = Iterable[tuple[str, Record]]  # with the name of the file that each came from
 
@@ -226,11 +227,16 @@ def _commonest(reasons: Counter[str]) -> str:
 
 def _put_in_place(folder: Path, target: Path, report: Json, replace: bool) -> bool:
     """Rename the finished folder; True when something else stood there before."""
+    folder.chmod(0o755)
     if not target.exists():
-        folder.chmod(0o755)
-        folder.rename(target)
-        sync_folder(target.parent)
-        return False
+        try:
+            folder.rename(target)
+        except OSError:
+            if not (target / "source.json").is_file():  # not another process that was faster
+                raise
+        else:
+            sync_folder(target.parent)
+            return False
     old = source_info_at(target)
     if old is not None and old["content_sha256"] == report["content_sha256"]:
         return False
@@ -238,11 +244,11 @@ def _put_in_place(folder: Path, target: Path, report: Json, replace: bool) -> bo
         raise LimitError(
             f"source {report['source']!r} exists already with other content; choose another name or use --replace"
         )
-    aside = folder.with_suffix(".old.tmp")
-    marks = target / "marks.jsonl"
-    if marks.exists():
-        shutil.copy2(marks, folder / "marks.jsonl")
-    folder.chmod(0o755)
+    aside = folder.with_suffix(REPLACED)
+    if (target / "marks.jsonl").exists():
+        shutil.copy2(target / "marks.jsonl", folder / "marks.jsonl")
+    if (target / "grades").is_dir():
+        shutil.copytree(target / "grades", folder / "grades")
     target.rename(aside)
     folder.rename(target)
     sync_folder(target.parent)
@@ -251,8 +257,12 @@ def _put_in_place(folder: Path, target: Path, report: Json, replace: bool) -> bo
 
 
 def _remove_leftovers(ws: Workspace, name: str) -> None:
-    """Delete what a killed attempt at the same source left behind."""
+    """Delete what a killed attempt at the same source left behind; bring back what it was about to replace."""
     for folder in ws.sources.glob(f".{name}.*.tmp"):
         pid = folder.name.removeprefix(f".{name}.").split(".")[0]
-        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+        if not pid.isdecimal() or psutil.pid_exists(int(pid)):
+            continue
+        if folder.name.endswith(REPLACED) and not ws.source(name).exists() and (folder / "source.json").is_file():
+            folder.rename(ws.source(name))
+        else:
             shutil.rmtree(folder, ignore_errors=True)

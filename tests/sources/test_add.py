@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -92,12 +93,14 @@ def test_adding_the_same_again_changes_nothing(ws: Workspace, tmp_path: Path) ->
 def test_another_content_needs_replace_and_marks_survive(ws: Workspace, tmp_path: Path) -> None:
     add_source(ws, "a", write(tmp_path, ROWS))
     (ws.source("a") / "marks.jsonl").write_text('{"sample_id": "x"}\n')
+    (ws.source("a") / "grades" / "judge").mkdir(parents=True)
     other = write(tmp_path, ROWS[:50], "other.jsonl")
     with pytest.raises(LimitError, match="exists already with other content"):
         add_source(ws, "a", other)
     assert source_info(ws, "a")["rows"] == 120
     assert add_source(ws, "a", other, replace=True)["rows"] == 50
     assert (ws.source("a") / "marks.jsonl").exists()
+    assert (ws.source("a") / "grades" / "judge").is_dir()
 
 
 @pytest.mark.parametrize(
@@ -153,6 +156,35 @@ def test_leftovers_of_a_killed_attempt_are_removed(ws: Workspace, tmp_path: Path
     assert list_sources(ws) == []
     add_source(ws, "a", write(tmp_path, ROWS))
     assert not dead.exists()
+
+
+def test_a_source_that_was_killed_between_old_and_new_comes_back(ws: Workspace, tmp_path: Path) -> None:
+    add_source(ws, "a", write(tmp_path, ROWS))
+    aside = ws.sources / ".a.999999999.x.old.tmp"
+    ws.source("a").rename(aside)
+    other = write(tmp_path, ROWS[:50], "other.jsonl")
+    with pytest.raises(LimitError, match="exists already with other content"):
+        add_source(ws, "a", other)
+    assert source_info(ws, "a")["rows"] == 120
+    assert not aside.exists()
+
+
+def test_another_process_may_be_faster(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_source(ws, "first", write(tmp_path, ROWS))
+    exists = Path.exists
+
+    def late(path: Path) -> bool:  # the other's folder appears just after it was looked for
+        if path == ws.source("a") and not exists(path):
+            shutil.copytree(ws.source("first"), path)
+            return False
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", late)
+    assert add_source(ws, "a", tmp_path / "rows.jsonl")["replaced"] is False
+    shutil.rmtree(ws.source("a"))
+    with pytest.raises(LimitError, match="exists already with other content"):
+        add_source(ws, "a", write(tmp_path, ROWS[:50], "other.jsonl"))
+    assert [folder.name for folder in ws.sources.iterdir() if folder.name.startswith(".")] == []
 
 
 def test_licence_comes_from_the_catalogue_by_name_unless_given(ws: Workspace, tmp_path: Path) -> None:
