@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 THIN = "\u2009"
 
 
@@ -28,6 +30,13 @@ def percent_interval(value: float | None, low: float | None, high: float | None)
 def accuracy_interval(value: float | None, low: float | None, high: float | None) -> str:
     """A score with its interval: 0.351 [0.340, 0.362]."""
     return accuracy(value) if low is None or high is None else f"{accuracy(value)} [{low:.3f}, {high:.3f}]"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value with three decimals, or < 0.001: what follows the letter p."""
+    if value is None or math.isnan(value):
+        return "n/a"
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
 def duration(seconds: float | None) -> str:

@@ -35,5 +35,20 @@ def test_rates_carry_their_interval() -> None:
     assert formats.accuracy_interval(0.3512, 0.34, 0.3625) == "0.351 [0.340, 0.362]"
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (None, "n/a"),
+        (float("nan"), "n/a"),
+        (7.22e-24, "< 0.001"),
+        (0.001, "= 0.001"),
+        (0.0314, "= 0.031"),
+        (1, "= 1.000"),
+    ],
+)
+def test_p_values_have_no_exponent(value: float | None, words: str) -> None:
+    assert formats.p_value(value) == words
+
+
 def test_counts_and_tokens() -> None:
     assert (formats.count(11277), formats.tokens(12_400), formats.tokens(1_920_000)) == ("11,277", "12.4 k", "1.92 M")

@@ -95,3 +95,9 @@ def test_arbitrary_json_is_a_request_or_a_clear_error(data: dict[str, Any]) -> N
             assert spec.from_dict(data).to_dict() is not None
         except LimitError as error:
             assert str(error)
+
+
+def test_help_of_settings_names_choices_and_defaults() -> None:
+    words = JudgeSpec.settings_help("model")
+    assert "order (which answer is shown first: both, seeded, fixed; default: both)" in words
+    assert "base_url (" in words and "default: none)" in words and "None" not in words and "model (" not in words

@@ -8,6 +8,7 @@ from typing import Any
 
 from limit.cli import Parser, Verbs, command
 from limit.core import Json
+from limit.formats import p_value
 from limit.settings import Workspace, workspace
 from limit.specs.base import parse_text
 from limit.specs.gauntlet import GauntletSpec
@@ -114,7 +115,7 @@ def show_text(value: Json) -> str:
     if "comparison" in value:
         return "\n".join(
             f"{row['task']:36s} {row['a']:.3f} against {row['b']:.3f}  {row['verdict']}  (n {row['n']:,}, "
-            f"p {row['p_holm']:.3f})"
+            f"p {p_value(row['p_holm'])})"
             for row in value["comparison"]
         )
     protocol = value["protocol"]

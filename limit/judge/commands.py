@@ -101,8 +101,7 @@ def _add_judge(parser: argparse.ArgumentParser) -> None:
 def _settings_help() -> str:
     from limit.specs.judge import JudgeSpec
 
-    options = [f"{o.name} ({o.help}; {o.default})" for o in JudgeSpec.options() if o.name not in ("backend", "model")]
-    return ("one setting of the judge: " + ", ".join(options)).replace("%", "%%")
+    return f"one setting of the judge: {JudgeSpec.settings_help('backend', 'model')}"
 
 
 def run_judge(options: argparse.Namespace) -> Any:

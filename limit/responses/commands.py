@@ -18,17 +18,17 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument("--run", required=True, dest="run_id", metavar="RUN", help="run that answers")
     parser.add_argument("--prompts", required=True, metavar="SET", help="prompt set, or a .txt, .json or .jsonl file")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help=_settings_help()
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="settings",
+        help=f"one generation setting: {RespondSpec.settings_help('prompts')}",
     )
     parser.add_argument("--import", dest="given", metavar="FILE", help="take the answers of a model_outputs.json")
     parser.add_argument("--export", metavar="FILE", help="write the newest answers as a model_outputs.json")
     parser.add_argument("--wait", action="store_true", help="return only when the answers are there")
     parser.add_argument("--job", metavar="DIR", help=argparse.SUPPRESS)
-
-
-def _settings_help() -> str:
-    options = [f"{o.name} ({o.help}; {o.default})" for o in RespondSpec.options() if o.name != "prompts"]
-    return ("one generation setting: " + ", ".join(options)).replace("%", "%%")
 
 
 def run_respond(options: argparse.Namespace) -> Any:

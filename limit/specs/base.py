@@ -98,6 +98,12 @@ class Spec:
         return infos
 
     @classmethod
+    def settings_help(cls, *left_out: str) -> str:
+        """Each field with its explanation and default, as the help of a `--set KEY=VALUE` option."""
+        words = [f"{o.name} ({_help_words(o)})" for o in cls.options() if o.name not in left_out]
+        return ", ".join(words).replace("%", "%%")
+
+    @classmethod
     def from_dict(cls, data: Json) -> Self:
         """Build from JSON. Raises LimitError on an unknown, missing, mistyped or out-of-range field."""
         known = {info.name: info for info in cls.options()}
@@ -140,6 +146,12 @@ class Spec:
     def id(self, length: int = 12) -> str:
         """Content hash of the request."""
         return content_id(self.to_dict(), length)
+
+
+def _help_words(option: OptionInfo) -> str:
+    words = option.help + (f": {', '.join(map(str, option.choices))}" if option.choices else "")
+    default = "none" if option.default is None else str(option.default)
+    return f"{words}; default: {default.lower() if isinstance(option.default, bool) else default}"
 
 
 def parse_text(info: OptionInfo, text: str) -> Any:

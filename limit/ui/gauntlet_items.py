@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from limit.core import LimitError
-from limit.formats import accuracy
+from limit.formats import accuracy, p_value
 from limit.gauntlet.results import compare
 from limit.gauntlet.rows import read_choices, read_items
 from limit.store import Store
@@ -79,7 +79,7 @@ def _verdict(a: Path, b: Path, task: str, shots: int) -> None:
         only_the_first_right=f"{row['only_a']:,}",
         only_the_second=f"{row['only_b']:,}",
         test="McNemar's exact, Holm over the tasks both scored",
-        p=f"{row['p_holm']:.3f}",
+        p=p_value(row["p_holm"]).removeprefix("= "),
     )
 
 

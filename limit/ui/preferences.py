@@ -40,7 +40,7 @@ def show() -> None:
     page_head("Preferences", "Which answers do readers prefer, and how sure can we be?", results=True)
     with errors_in_words():
         store = open_store()
-        own = _with_linked(store, comparisons(store))
+        own = ordered(_with_linked(store, comparisons(store)))
         view = st.segmented_control(
             "Show",
             (PAPER, OWN),
@@ -55,6 +55,11 @@ def show() -> None:
         else:
             _paper(store)
         show_forms(store)
+
+
+def ordered(rows: Sequence[Row]) -> list[Row]:
+    """Verdicts of people and imported ones before judges' scores, and what ships last."""
+    return sorted(rows, key=lambda row: (row["origin"] == "shipped", row["kind"] == "judged"))
 
 
 def _with_linked(store: Store, own: list[Row]) -> list[Row]:

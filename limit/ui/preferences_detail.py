@@ -11,7 +11,7 @@ import streamlit as st
 
 from limit import charts
 from limit.core import Json, LimitError
-from limit.formats import count, percent, percent_interval
+from limit.formats import count, p_value, percent, percent_interval
 from limit.judge.alpaca_eval import annotation_rows
 from limit.judge.categories import of_category, prompt_categories
 from limit.judge.judgments import Comparison
@@ -141,8 +141,8 @@ def _answer(row: Row, facts: Json, topic: str | None, trusted: bool) -> None:
         f"**{(VERDICTS if trusted else SCORES)[test['verdict']]}** "
         + plain(
             f"{'Candidate preferred' if trusted else 'Candidate scored higher in'} {rate}; "
-            f"better on {count(test['wins'])} prompts, worse on {count(test['losses'])} (sign test p = "
-            f"{test['p_value']:.3g}).{settle}"
+            f"better on {count(test['wins'])} prompts, worse on {count(test['losses'])} (sign test, "
+            f"p {p_value(test['p_value'])}).{settle}"
         )
     )
 

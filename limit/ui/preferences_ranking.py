@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from limit.formats import count, percent_interval
+from limit.formats import count, p_value, percent_interval
 from limit.judge.ranking import bradley_terry, prompt_scores, sign_tests
 from limit.store.schema import Row
 from limit.ui.shell import note_line, plain
@@ -50,7 +50,7 @@ def _show_group(group: Sequence[Row], judged: Sequence[list[Row]]) -> None:
             "comparison": row["label"],
             "better on": count(test["wins"]),
             "worse on": count(test["losses"]),
-            "p after Holm": f"{test['p_holm']:.3g}",
+            "p after Holm": p_value(test["p_holm"]).removeprefix("= "),
             "verdict": test["verdict"],
         }
         for row, test in zip(group, sign_tests(judged), strict=True)

@@ -12,6 +12,7 @@ import pytest
 from limit.judge.annotations import import_files
 from limit.judge.judgments import Comparison, Journal, judgment_row, save_comparison
 from limit.settings import PROJECT, Workspace
+from limit.ui.preferences import ordered
 from limit.ui.preferences_detail import fingerprint
 from limit.ui.preferences_pairs import FILTERS, group_pairs, is_kind, verdict_words
 from limit.ui.preferences_trust import seat_words
@@ -166,6 +167,12 @@ def test_ranking_of_several_models(imported: str, ws: Workspace, tmp_path: Path)
 def test_filters_and_places_beyond_the_end_do_no_harm(imported: str) -> None:
     for kind in FILTERS:
         words_of(open_page("preferences", view="Your comparisons", pairs=kind, pair="999999"))
+
+
+def test_readers_stand_before_judges_and_what_ships_stands_last() -> None:
+    kinds = [("shipped", "imported"), ("own", "judged"), ("own", "votes"), ("own", "imported")]
+    rows = [{"origin": origin, "kind": kind} for origin, kind in kinds]
+    assert [row["kind"] for row in ordered(rows)] == ["votes", "imported", "judged", "imported"]
 
 
 def test_filters_sort_pairs_by_what_happened() -> None:
