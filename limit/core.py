@@ -48,7 +48,7 @@ def utc_now() -> str:
 
 def explain_os_error(error: OSError, path: Path | str) -> LimitError:
     """Turn a file-system failure into a sentence with the next thing to do."""
-    shown = error.filename or str(path)
+    shown = error.filename2 or error.filename or str(path)  # the second is where a copy goes
     reasons = {
         errno.ENOSPC: f"disk full while writing {shown}; free some space and run it again",
         errno.EDQUOT: f"disk quota reached while writing {shown}; free some space and run it again",

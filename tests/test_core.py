@@ -44,6 +44,11 @@ def test_full_disk_is_said_in_words_and_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_copy_that_fails_names_where_it_was_to_go(tmp_path: Path) -> None:
+    error = OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "from"), None, str(tmp_path / "to"))
+    assert f"writing {tmp_path / 'to'};" in str(core.explain_os_error(error, tmp_path))
+
+
 def test_full_device_is_noticed_by_a_journal() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")

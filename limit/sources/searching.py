@@ -102,7 +102,7 @@ def build_index(ws: Workspace, source: str, context: JobContext) -> Json:
     info = source_info(ws, source)
     target = Path(info["path"]) / INDEX_NAME
     done = 0
-    with atomic_path(target) as temporary:
+    with atomic_path(target) as temporary, _writing_errors_in_words(target):
         temporary.unlink()
         with contextlib.closing(sqlite3.connect(temporary)) as index:
             index.executescript("pragma journal_mode=off; pragma synchronous=off; pragma cache_size=-65536;")
@@ -121,6 +121,16 @@ def build_index(ws: Workspace, source: str, context: JobContext) -> Json:
             _finish(index, made)
             index.commit()
     return {"source": source, "rows": done, "bytes": target.stat().st_size, "path": str(target)}
+
+
+@contextlib.contextmanager
+def _writing_errors_in_words(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        words = "disk full; free some space" if full else f"{error}"
+        raise LimitError(f"the search index {target} cannot be written: {words} and start it again") from error
 
 
 def shard_starts(rows: int) -> list[int]:

@@ -180,6 +180,20 @@ def test_a_stopped_index_leaves_no_file(big: Workspace, tmp_path: Path) -> None:
     assert not list(big.source("big").glob("*search*"))
 
 
+def test_an_index_on_a_full_disk_says_so_and_leaves_no_file(big: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = sqlite3.connect
+
+    def small_disk(*place: object, **options: object) -> sqlite3.Connection:
+        index: sqlite3.Connection = connect(*place, **options)  # type: ignore[call-overload]
+        index.execute("pragma max_page_count = 4")
+        return index
+
+    monkeypatch.setattr(searching.sqlite3, "connect", small_disk)
+    with pytest.raises(LimitError, match=r"words\.sqlite cannot be written: disk full"):
+        build_index(big, "big", JobContext(None))
+    assert not [file for file in big.source("big").iterdir() if "words" in file.name]
+
+
 def test_a_damaged_index_says_what_to_do(big: Workspace) -> None:
     (big.source("big") / "words.sqlite").write_bytes(b"no database" * 100)
     with pytest.raises(LimitError, match="build it again"):
