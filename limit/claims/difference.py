@@ -6,9 +6,10 @@ the independent unit. Verdicts use Holm's correction over all the lines of one c
 
 from __future__ import annotations
 
-import functools
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,27 @@ import numpy as np
 from limit.statistics import Difference, Interval, holm, paired_difference, verdict_of
 from limit.store import Store
 from limit.store.queries_gauntlet import CORE
+from limit.store.queries_preferences import comparisons
 from limit.store.schema import Row
 
 READING_ERROR = "reading error"  # basis of a difference that was read off a published figure, not tested
-Means = Callable[[tuple[str, ...]], dict[str, float]]
+LEVEL = 0.05  # p below which a difference counts as told, after the correction
+PartKey = tuple[Any, ...]
 WHY_NOT = {
     "not published": "a score is not published",
     "not judged": "nobody judged the two",
     "not scored": "they share no scored item",
+    "other baseline": "each was judged against a baseline of its own",
 }
 SHOWN = {"average": "Gauntlet average", "preference": "Preference"}
+
+
+@dataclass(frozen=True)
+class ItemScores:
+    """A model's mean score of each item by part (category, task, shots, sub-category): indices, scores; and chance."""
+
+    parts: dict[PartKey, tuple[Any, Any]]
+    baselines: dict[tuple[Any, Any], float]
 
 
 def compare_models(store: Store, a: Row, b: Row, only: str | None = None) -> list[Row]:
@@ -43,7 +55,7 @@ def compare_models(store: Store, a: Row, b: Row, only: str | None = None) -> lis
     else:
         lines = _lines_of(paired_scores(store, a["eval_ids"], b["eval_ids"], _category(only)), only)
     if only in (None, "preference"):
-        lines.append(_preference(store, a, b))
+        lines += _preferences(store, [a], b)
     adjusted = holm([line["p_value"] for line in lines])
     for line, p in zip(lines, adjusted, strict=True):
         line["p_adjusted"] = p
@@ -87,16 +99,43 @@ def _score(row: Row, category: str) -> Row:
 def compare_with(store: Store, rows: Sequence[Row], full: Row, measure: str) -> list[Row]:
     """One line for each of `rows` against `full` on one measure, in their order, as `compare_models` with `only`.
 
-    Items are read once for all of them. No correction is made.
+    No correction is made.
     """
     if measure == "preference":
-        means = functools.cache(lambda ids: prompt_means(store, ids))
-        return [_preference(store, row, full, means) for row in rows]
-    if any(_is_paper(row, full) for row in rows):
-        return [_published(row, full, measure) for row in rows]
-    scores = item_scores(store, [full["eval_ids"], *(row["eval_ids"] for row in rows)], _category(measure))
-    pairs = [_lines_of(shared_scores(scores, position, 0), measure) for position in range(1, len(rows) + 1)]
-    return [lines[0] if lines else _line(measure, "items", "not scored") for lines in pairs]
+        return _preferences(store, rows, full)
+    own = [row for row in rows if not _is_paper(row, full)]
+    keys = [f"line {measure} {row['eval_ids']} {full['eval_ids']}" for row in own]
+    by_key = dict(zip(keys, own, strict=True))
+
+    def make(missing: list[str]) -> dict[str, Row]:
+        scores = item_scores(store, [full["eval_ids"], *(by_key[key]["eval_ids"] for key in missing)])
+        return {key: _scored(mine, scores[0], measure) for key, mine in zip(missing, scores[1:], strict=True)}
+
+    lines = dict(zip(keys, store.hold(keys, make), strict=True))
+    found = {row["key"]: dict(lines[key]) for key, row in zip(keys, own, strict=True)}
+    return [found[row["key"]] if row["key"] in found else _published(row, full, measure) for row in rows]
+
+
+def _scored(mine: ItemScores, other: ItemScores, measure: str) -> Row:
+    lines = _lines_of(shared_scores(mine, other, _category(measure)), measure)
+    return lines[0] if lines else _line(measure, "items", "not scored")
+
+
+def verdicts_with(store: Store, rows: Sequence[Row], other: Row, measure: str) -> list[Row]:
+    """The line of `compare_models(store, row, other)` on one measure for each row, at a fraction of the work.
+
+    The other lines of a comparison matter to Holm's correction alone, so they are computed only where p lies so close
+    to the level that the correction may change the verdict.
+    """
+    out = []
+    for row, line in zip(rows, compare_with(store, rows, other, measure), strict=True):
+        lines = len({*row["categories"], *other["categories"]}) + 2
+        if line["basis"] == "paired" and line["p_value"] < LEVEL <= lines * line["p_value"]:
+            line = next(each for each in compare_models(store, row, other) if each["measure"] == measure)
+        elif line["basis"] == "paired":
+            line["verdict"] = verdict_of(Interval(line["low"], line["high"]), line["p_value"])
+        out.append({**line, "sentence": sentence(line, row["label"], other["label"])})
+    return out
 
 
 def _category(measure: str | None) -> str | None:
@@ -122,64 +161,82 @@ def paired_scores(
     store: Store, evals_a: Sequence[str], evals_b: Sequence[str], category: str | None = None
 ) -> dict[str, tuple[Any, Any]]:
     """`shared_scores` of two models' evaluations."""
-    return shared_scores(item_scores(store, [evals_a, evals_b], category), 0, 1)
+    first, second = item_scores(store, [evals_a, evals_b])
+    return shared_scores(first, second, category)
 
 
-def item_scores(store: Store, evals: Sequence[Sequence[str]], category: str | None = None) -> dict[str, Any]:
-    """Every item that the evaluations of any of several models scored, as columns in a fixed order.
+def item_scores(store: Store, evals: Sequence[Sequence[str]]) -> list[ItemScores]:
+    """What each model scored on each item, its evaluations averaged; read once for the data at hand."""
+    keys = {f"items {' '.join(sorted(ids))}": list(ids) for ids in evals}
+    found = store.hold(list(keys), lambda missing: _item_scores(store, {key: keys[key] for key in missing}))
+    by_key = dict(zip(keys, found, strict=True))
+    return [by_key[f"items {' '.join(sorted(ids))}"] for ids in evals]
 
-    Columns: category, baseline, task and part (numbers of a task and of its sub-category), and `0`, `1`, ...: what each
-    model scored, its evaluations averaged; NaN where it did not score the item.
-    """
-    means = [f"avg(correct) filter (where list_contains($m{i}, eval_id)) as m{i}" for i in range(len(evals))]
-    found = store.columns(
-        f"""with scored as (
-             select category, task, num_fewshot, coalesce(subcategory, '') as subcategory, idx, {", ".join(means)}
-             from gauntlet_items
-             where eval_id in (select unnest($every)) and ($category is null or category = $category) group by all),
-           base as (select task, num_fewshot, any_value(baseline) as baseline from gauntlet_tasks
-                    where list_contains($every, eval_id) group by all)
-           select category, coalesce(baseline, 0) as baseline,
-                  dense_rank() over (order by task, num_fewshot) as task,
-                  dense_rank() over (order by task, num_fewshot, subcategory) as part,
-                  {", ".join(f"m{i}" for i in range(len(evals)))}
-           from scored left join base using (task, num_fewshot) order by category, task, part, idx""",
-        {
-            "every": sorted({eval_id for ids in evals for eval_id in ids}),
-            "category": category,
-            **{f"m{i}": list(ids) for i, ids in enumerate(evals)},
-        },
+
+def _item_scores(store: Store, evals: dict[str, list[str]]) -> dict[str, ItemScores]:
+    mine = [[eval_id for ids in evals.values() for eval_id in ids], [key for key, ids in evals.items() for _ in ids]]
+    parts = store.rows(
+        """with mine as (select unnest(?) as eval_id, unnest(?) as model),
+           scored as (
+             select model, category, task, num_fewshot, coalesce(subcategory, '') as part, idx, avg(correct) as score
+             from gauntlet_items join mine using (eval_id) where correct is not null group by all)
+           select model, category, task, num_fewshot, part,
+                  list(idx order by idx) as idx, list(score order by idx) as score
+           from scored group by all""",
+        mine,
     )
-    out = {name: found[name] for name in ("baseline", "task", "part")}
-    out["category"] = found["category"].astype(str)
-    return out | {str(i): np.ma.filled(found[f"m{i}"].astype(float), math.nan) for i in range(len(evals))}
-
-
-def shared_scores(scores: dict[str, Any], a: int, b: int) -> dict[str, tuple[Any, Any]]:
-    """For each category the values of the items that two models share, scaled so that their mean is the score.
-
-    `a` and `b` are positions in what `item_scores` was asked for. An item counts
-    1 / (tasks * items of its task * (1 - baseline)) of its category, times the number of items; seeds are averaged.
-    The difference of the means is then the difference of the category scores over shared items.
-    """
-    both = np.isfinite(scores[str(a)]) & np.isfinite(scores[str(b)])
-    shared = {name: values[both] for name, values in scores.items()}
-    out = {}
-    for name in sorted(set(shared["category"].tolist())):
-        mine = {key: values[shared["category"] == name] for key, values in shared.items()}
-        weights = _item_weights(mine["task"], mine["part"], mine["baseline"])
-        out[name] = weights * mine[str(a)], weights * mine[str(b)]
+    baselines = store.rows(
+        """with mine as (select unnest(?) as eval_id, unnest(?) as model)
+           select model, task, num_fewshot, any_value(baseline) as baseline
+           from gauntlet_tasks join mine using (eval_id) group by all""",
+        mine,
+    )
+    out = {key: ItemScores({}, {}) for key in evals}
+    for row in parts:
+        part = tuple(row[name] for name in ("category", "task", "num_fewshot", "part"))
+        out[row["model"]].parts[part] = np.array(row["idx"]), np.array(row["score"], float)
+    for row in baselines:
+        out[row["model"]].baselines[row["task"], row["num_fewshot"]] = row["baseline"] or 0.0
     return out
 
 
-def _item_weights(tasks: Any, parts: Any, baselines: Any) -> Any:
-    """The weight of each item of one category; sub-categories of a task weigh alike, as in the Gauntlet."""
-    _, part_of, part_sizes = np.unique(parts, return_inverse=True, return_counts=True)
-    _, first = np.unique(parts, return_index=True)
-    names, task_of_part = np.unique(tasks[first], return_inverse=True)
-    parts_of_task = np.bincount(task_of_part, minlength=len(names))
-    per_part = len(names) * parts_of_task[task_of_part] * part_sizes
-    return len(tasks) / (per_part[part_of] * (1 - baselines))
+def shared_scores(a: ItemScores, b: ItemScores, category: str | None = None) -> dict[str, tuple[Any, Any]]:
+    """For each category (or one) the values of the items that two models share, scaled so that their mean is the score.
+
+    An item counts 1 / (tasks * parts of its task * items of its part * (1 - baseline)) of its category, times the
+    number of items; sub-categories of a task weigh alike, as in the Gauntlet. The difference of the means is then the
+    difference of the category scores over shared items.
+    """
+    found: dict[str, dict[PartKey, tuple[Any, Any]]] = {}
+    for key in sorted(a.parts.keys() & b.parts.keys(), key=str):
+        if category in (None, key[0]):
+            pair = _at_shared(*a.parts[key], *b.parts[key])
+            if len(pair[0]):
+                found.setdefault(str(key[0]), {})[key] = pair
+    baselines = b.baselines | a.baselines
+    return {name: _weighted(parts, baselines) for name, parts in found.items()}
+
+
+def _at_shared(idx_a: Any, a: Any, idx_b: Any, b: Any) -> tuple[Any, Any]:
+    if np.array_equal(idx_a, idx_b):
+        return a, b
+    _, at_a, at_b = np.intersect1d(idx_a, idx_b, assume_unique=True, return_indices=True)
+    return a[at_a], b[at_b]
+
+
+def _weighted(parts: dict[PartKey, tuple[Any, Any]], baselines: dict[tuple[Any, Any], float]) -> tuple[Any, Any]:
+    """The items of one category, each at its weight."""
+    parts_of_task = Counter((key[1], key[2]) for key in parts)
+    total = sum(len(first) for first, _ in parts.values())
+    sides: tuple[list[Any], list[Any]] = ([], [])
+    for key, pair in parts.items():
+        task = (key[1], key[2])
+        chance = baselines.get(task, 0.0)
+        above = 1 - chance if 0 <= chance < 1 else 1.0
+        weight = total / (len(parts_of_task) * parts_of_task[task] * len(pair[0]) * above)
+        for side, values in zip(sides, pair, strict=True):
+            side.append(weight * values)
+    return np.concatenate(sides[0]), np.concatenate(sides[1])
 
 
 def _paired(measure: str, unit: str, first: Any, second: Any) -> Row:
@@ -200,57 +257,76 @@ def _from_difference(measure: str, unit: str, d: Difference, factor: float = 1.0
     )
 
 
-def _preference(store: Store, a: Row, b: Row, means: Means | None = None) -> Row:
-    """Preference of `a` over `b`: judged directly where that was done, else both against the same baseline.
+def _preferences(store: Store, rows: Sequence[Row], other: Row) -> list[Row]:
+    """Preference of each row over `other`; verdicts are read once for all of them."""
+    direct = [(_between(store, row, other), _between(store, other, row)) for row in rows]
+    wanted = [tuple(row["comparison_ids"]) for row in (*rows, other)]
+    wanted += [ids for pair in direct for ids in pair]
+    means = prompt_means(store, wanted)
+    return [_preference(row, other, *pair, means) for row, pair in zip(rows, direct, strict=True)]
 
-    `means` gives the scores by prompt of some comparisons, for who compares one model with many.
-    """
-    means = means or (lambda ids: prompt_means(store, ids))
-    direct, mirrored = _between(store, a, b, means), _between(store, b, a, means)
-    scores = direct or {prompt: 1 - score for prompt, score in mirrored.items()}
+
+def _preference(
+    a: Row, b: Row, direct: tuple[str, ...], mirrored: tuple[str, ...], means: dict[tuple[str, ...], dict[str, float]]
+) -> Row:
+    """Preference of `a` over `b`: judged directly where that was done, else both against the same baseline."""
+    scores = means[direct] or {prompt: 1 - score for prompt, score in means[mirrored].items()}
     if scores:
         values = np.array(list(scores.values()))
         return _from_difference("preference", "prompts", paired_difference(values, np.full(len(values), 0.5)), 100)
-    first, second = (means(tuple(row["comparison_ids"])) for row in (a, b))
+    if a["y"] is None or b["y"] is None:
+        return _line("preference", "none", "not judged")
+    if a["baseline"] != b["baseline"]:
+        return _line("preference", "none", "other baseline")
+    first, second = (means[tuple(row["comparison_ids"])] for row in (a, b))
     shared = sorted(set(first) & set(second))
     if shared:
         pair = ([first[p] for p in shared], [second[p] for p in shared])
         return _from_difference("preference", "prompts", paired_difference(*pair), 100)
-    if a["y"] is None or b["y"] is None:
-        return _line("preference", "none", "not judged")
     return _by_intervals(a, b)
 
 
 def _by_intervals(a: Row, b: Row) -> Row:
     """Without verdicts by prompt: the difference of two rates, their half-widths added in squares."""
-    half = math.hypot(*(max(r["y_high"] - r["y"], r["y"] - r["y_low"]) for r in (a, b) if r["y_low"] is not None))
+    known = [row for row in (a, b) if row["y_low"] is not None]
+    if not known:
+        return _line("preference", "none", "not judged")
+    half = math.hypot(*(max(r["y_high"] - r["y"], r["y"] - r["y_low"]) for r in known))
     estimate = a["y"] - b["y"]
     verdict = "better" if estimate > half else "worse" if estimate < -half else "cannot tell"
     bounds = {"estimate": estimate, "low": estimate - half, "high": estimate + half}
     return _line("preference", "none", "published intervals", verdict=verdict, **bounds)
 
 
-def _between(store: Store, candidate: Row, baseline: Row, means: Means) -> dict[str, float]:
-    """Scores by prompt of direct comparisons of two models."""
-    found = store.rows(
-        """select comparison_id from comparisons
-           where list_contains(?, candidate_run) and list_contains(?, baseline_run)""",
-        [candidate["run_ids"], baseline["run_ids"]],
+def _between(store: Store, candidate: Row, baseline: Row) -> tuple[str, ...]:
+    """Direct comparisons of two models, by the judge and on the prompts that their rates are from."""
+    judge, prompts = (candidate[name] or baseline[name] for name in ("judge", "prompt_set"))
+    return tuple(
+        row["comparison_id"]
+        for row in comparisons(store, prompts, judge)
+        if row["candidate_run"] in candidate["run_ids"] and row["baseline_run"] in baseline["run_ids"]
     )
-    return means(tuple(row["comparison_id"] for row in found))
 
 
-def prompt_means(store: Store, comparison_ids: Sequence[str]) -> dict[str, float]:
-    """The candidate's mean score of each prompt (0-1) over several comparisons; ties are one half."""
-    if not comparison_ids:
-        return {}
+def prompt_means(store: Store, wanted: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], dict[str, float]]:
+    """The candidate's mean score of each prompt (0-1) over each of several groups of comparisons; ties are one half."""
+    groups = {f"prompts {' '.join(ids)}": ids for ids in wanted if ids}
+    found = store.hold(list(groups), lambda missing: _prompt_means(store, {key: groups[key] for key in missing}))
+    return {(): {}} | dict(zip(groups.values(), found, strict=True))
+
+
+def _prompt_means(store: Store, groups: dict[str, tuple[str, ...]]) -> dict[str, dict[str, float]]:
     rows = store.rows(
-        """select prompt_id, avg(case verdict when '2' then 1.0 when '1' then 0.0 else 0.5 end) as score
-           from judgments where list_contains(?, comparison_id) and verdict is not null and prompt_id is not null
-           group by prompt_id order by prompt_id""",
-        [list(comparison_ids)],
+        """with mine as (select unnest(?) as comparison_id, unnest(?) as name)
+           select name, prompt_id, avg(case verdict when '2' then 1.0 when '1' then 0.0 else 0.5 end) as score
+           from judgments join mine using (comparison_id) where verdict is not null and prompt_id is not null
+           group by name, prompt_id order by name, prompt_id""",
+        [[one for ids in groups.values() for one in ids], [name for name, ids in groups.items() for _ in ids]],
     )
-    return {row["prompt_id"]: row["score"] for row in rows}
+    out: dict[str, dict[str, float]] = {name: {} for name in groups}
+    for row in rows:
+        out[row["name"]][row["prompt_id"]] = row["score"]
+    return out
 
 
 def sentence(line: Row, a: str, b: str) -> str:

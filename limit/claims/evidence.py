@@ -6,11 +6,12 @@ rate of 50 %), `relation` is `above`, `below` or `level` (cannot be told apart).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from limit.claims.difference import READING_ERROR, compare_models
+from limit.claims.difference import READING_ERROR, verdicts_with
 from limit.claims.sizes import value_of
 from limit.core import Json, LimitError
 from limit.formats import accuracy_interval, percent_interval
@@ -62,11 +63,29 @@ def check_test(test: Mapping[str, Any]) -> None:
 
 def evaluate(store: Store, test: Mapping[str, Any], models: Mapping[str, Row] | None = None) -> Evidence:
     """Run a claim's test on the present data."""
-    models = models if models is not None else model_index(store)
+    return evaluate_all(store, [test], models if models is not None else model_index(store))[0]
+
+
+def evaluate_all(store: Store, tests: Sequence[Mapping[str, Any]], models: Mapping[str, Row]) -> list[Evidence]:
+    """Run several tests, in their order; items of models that are compared with one other are read once."""
+    lines: dict[tuple[str, str, str], Row] = {}
+    pairs = [(t["measure"], t["b"], t["a"]) for t in tests if t.get("b") in models and t["a"] in models]
+    for measure, b in dict.fromkeys(pair[:2] for pair in pairs):
+        keys = list(dict.fromkeys(pair[2] for pair in pairs if pair[:2] == (measure, b)))
+        found = verdicts_with(store, [models[key] for key in keys], models[b], measure)
+        lines |= {(measure, b, key): line for key, line in zip(keys, found, strict=True)}
+    return [_evidence(test, models, lines) for test in tests]
+
+
+def _evidence(
+    test: Mapping[str, Any], models: Mapping[str, Row], lines: Mapping[tuple[str, str, str], Row]
+) -> Evidence:
     a, b = models.get(test["a"]), models.get(test.get("b") or "")
     if a is None or (test.get("b") and b is None):
         return Evidence("no data", None, None, None, "a model of this claim is not in the workspace", ())
-    return _against_even(a, test["relation"]) if b is None else _between(store, a, b, test)
+    if b is None:
+        return _against_even(a, test["relation"])
+    return _of_line(lines[test["measure"], test["b"], test["a"]], a, b, test["relation"])
 
 
 def _against_even(a: Row, relation: str) -> Evidence:
@@ -85,17 +104,15 @@ def _outcome(low: float, high: float, relation: str) -> Outcome:
     return "supported" if supported else "contradicted" if contradicted else "unclear"
 
 
-def _between(store: Store, a: Row, b: Row, test: Mapping[str, Any]) -> Evidence:
-    lines = [line for line in compare_models(store, a, b) if line["measure"] == test["measure"]]
+def _of_line(line: Row, a: Row, b: Row, relation: str) -> Evidence:
+    """What a line of `verdicts_with` says about the claim that `a` stands in this relation to `b`."""
     runs = (*a["run_ids"], *b["run_ids"])
-    if not lines or lines[0]["estimate"] is None:
-        return Evidence("no data", None, None, None, lines[0]["sentence"] if lines else "no scores yet", runs)
-    line = lines[0]
+    if line["estimate"] is None or math.isnan(line["estimate"]):
+        return Evidence("no data", None, None, None, line["sentence"], runs)
     words = {"better": "above", "worse": "below", "cannot tell": "level"}
     found = words[line["verdict"]]
-    wanted = test["relation"]
     agrees: Outcome = "as published" if line["basis"] == READING_ERROR else "supported"
-    outcome: Outcome = agrees if found == wanted else "unclear" if found == "level" else "contradicted"
+    outcome: Outcome = agrees if found == relation else "unclear" if found == "level" else "contradicted"
     return Evidence(outcome, line["estimate"], line["low"], line["high"], difference_caption(line, a, b), runs)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from limit.claims.evidence import evaluate
+from limit.claims.evidence import evaluate_all
 from limit.core import Json
 from limit.store import Store
 from limit.store.schema import Row
 
 LABEL_CHARS = 70  # of a model's name in a suggested sentence
+MOST_TRIED = 12  # models of one kind of claim
 
 
 def suggestions(store: Store, rows: Sequence[Row]) -> list[Json]:
@@ -19,12 +20,13 @@ def suggestions(store: Store, rows: Sequence[Row]) -> list[Json]:
     the test does.
     """
     models = {row["key"]: row for row in rows}
-    found = []
-    for test, sentence in _candidates(rows):
-        evidence = evaluate(store, test, models)
-        if evidence.outcome in ("supported", "as published"):
-            found.append({"sentence": sentence, "test": test, "evidence": evidence})
-    return found
+    candidates = _candidates(rows)
+    found = evaluate_all(store, [test for test, _ in candidates], models)
+    return [
+        {"sentence": sentence, "test": test, "evidence": evidence}
+        for (test, sentence), evidence in zip(candidates, found, strict=True)
+        if evidence.outcome in ("supported", "as published")
+    ]
 
 
 def _candidates(models: Sequence[Row]) -> list[tuple[Json, str]]:
@@ -38,18 +40,34 @@ def _candidates(models: Sequence[Row]) -> list[tuple[Json, str]]:
             (_test(row, "preference", "above"), f"The judge prefers {row['label']} to {baseline['label']}."),
             (_test(row, "preference", "below"), f"The judge prefers {baseline['label']} to {row['label']}."),
         ]
-    scored = [row for row in rows if row["x"] is not None]
-    if baseline is not None and baseline["x"] is not None:
-        for row in scored:
-            if row["key"] != baseline["key"]:
-                words = f"{row['label']} scores above {baseline['label']} on the Gauntlet."
-                tests.append((_test(row, "average", "above", baseline), words))
+    return [*tests, *_score_candidates([row for row in rows if row["x"] is not None], baseline)]
+
+
+def _score_candidates(scored: Sequence[Row], baseline: Row | None) -> list[tuple[Json, str]]:
+    """Models that score above the judge's baseline (else the model that was not finetuned), and those like the largest.
+
+    Of many models only the furthest above and the smallest are tried: each test reads thousands of items.
+    """
+    tests: list[tuple[Json, str]] = []
+    below = baseline or next((row for row in scored if row["samples"] == 0), None)
+    if below is not None and below["x"] is not None:
+        higher = [row for row in scored if row["x"] > below["x"]]
+        for row in _few(higher, lambda row: -row["x"]):
+            words = f"{row['label']} scores above {below['label']} on the Gauntlet."
+            tests.append((_test(row, "average", "above", below), words))
     full = max(scored, key=lambda row: row["samples"] or 0, default=None)
-    for row in scored:
-        if full is not None and row["key"] != full["key"] and row["samples"]:
+    if full is not None:
+        smaller = [row for row in scored if row["samples"] and row["key"] != full["key"]]
+        for row in _few(smaller, lambda row: row["samples"]):
             words = f"{row['label']} ({row['samples']:,} samples) cannot be told from {full['label']} on the Gauntlet."
             tests.append((_test(row, "average", "level", full), words))
     return tests
+
+
+def _few(rows: Sequence[Row], order: Callable[[Row], float]) -> list[Row]:
+    """The first `MOST_TRIED` by `order`, in the order in which they stand."""
+    kept = {row["key"] for row in sorted(rows, key=order)[:MOST_TRIED]}
+    return [row for row in rows if row["key"] in kept]
 
 
 def short(label: str) -> str:

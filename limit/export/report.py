@@ -78,11 +78,10 @@ def study_models(store: Store, study: str | None) -> list[Row]:
         return paper_rows(store)
     if study in ("paper-7B", "paper-30B"):
         return paper_rows(store, [study.removeprefix("paper-")])
-    found = [row for row in own if study in (row["layer"], row["label"])]
-    found = found or _planned(store, own, study)
+    found = _planned(store, own, study) or [row for row in own if study in (row["layer"], row["label"])]
     if not found:
         raise LimitError(f"there is no study {study!r}; known: {', '.join(study_names(store))}")
-    return found
+    return [row for row in found if row["origin"] == "workspace"] or found
 
 
 def _planned(store: Store, own: Sequence[Row], study: str) -> list[Row]:

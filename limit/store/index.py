@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -24,7 +24,10 @@ from limit.store.read import read_rows
 from limit.store.schema import FILES, TABLES, Row, arrow_rows, ddl, version
 
 QUICK_S = 0.05  # a look at the disk that a page may wait for
+MOST_HELD = 256  # values that were computed from many rows: of a whole Gauntlet some 0.3 MB each
 FLUSH_ROWS = 100_000  # rows held in Python before they go to DuckDB
+
+Held = TypeVar("Held")
 
 
 class Store:
@@ -40,6 +43,8 @@ class Store:
         self._users = 1
         self._scanned, self._scan_s = 0.0, 0.0
         self._memory: dict[str, tuple[int, list[Row]]] = {}
+        self._held: dict[str, tuple[int, Any]] = {}
+        self._holding = threading.Lock()
         self._known = {row["file"]: row for row in self.rows("select * from files")}
 
     @classmethod
@@ -104,6 +109,24 @@ class Store:
         if held is None or held[0] != now:
             held = self._memory[key] = (now, make())
         return [dict(row) for row in held[1]]
+
+    def hold(self, keys: Sequence[str], make: Callable[[list[str]], dict[str, Held]]) -> list[Held]:
+        """A value for each key, those that are not at hand from one call of `make`; none is to be changed.
+
+        Kept for the data at hand, the `MOST_HELD` last used.
+        """
+        now = self.version
+        with self._holding:
+            known = {key: self._held[key] for key in keys if self._held.get(key, (None,))[0] == now}
+        missing = [key for key in dict.fromkeys(keys) if key not in known]
+        made: dict[str, Held] = make(missing) if missing else {}
+        with self._holding:
+            for key in dict.fromkeys(keys):
+                self._held.pop(key, None)
+                self._held[key] = known.get(key) or (now, made[key])
+            while len(self._held) > MOST_HELD:
+                del self._held[next(iter(self._held))]
+        return [known[key][1] if key in known else made[key] for key in keys]
 
     def refresh(self) -> bool:
         """Bring the index up to date with the files; True if anything changed.

@@ -32,10 +32,12 @@ def evals(store: Store, version: str | None = None, run_ids: Sequence[str] | Non
     )
 
 
-def best_evals(store: Store, version: str | None = None) -> dict[str, Row]:
+def best_evals(store: Store, version: str | None = None, origin: str | None = None) -> dict[str, Row]:
     """For each run the evaluation to show: complete before partial, without an item limit before with, then newest."""
     chosen: dict[str, Row] = {}
     for row in evals(store, version):
+        if origin not in (None, row["origin"]):
+            continue
         rank = (bool(row["complete"]), row["item_limit"] is None, row["created"] or "")
         current = chosen.get(row["run_id"])
         if current is None or rank > (

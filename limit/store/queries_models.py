@@ -19,6 +19,7 @@ from limit.store.queries_runs import runs
 from limit.store.schema import Row
 
 PAPER = "the paper"
+ORIGINS = ("workspace", "shipped")
 MIN_SEEDS = 3  # a t interval over two seeds spans nearly everything
 
 
@@ -52,6 +53,7 @@ def _paper_rows(store: Store, sizes: Sequence[str], prompt_set: str) -> list[Row
                 "x_low": average.get("low"),
                 "x_high": average.get("high"),
                 **_preference(rate, is_baseline=series == "lima"),
+                "baseline": f"paper:{size}:lima",
                 "categories": categories,
                 "seeds": [],
                 "n_seeds": len(rate.get("seeds") or []) or None,
@@ -92,7 +94,10 @@ def own_rows(
     prompt_set: str | None = None,
     run_ids: Sequence[str] | None = None,
 ) -> list[Row]:
-    """Your models and the shipped study's, grouped by base model, mix contents and recipe; seeds are averaged.
+    """Your models, then the shipped study's, grouped by base model, mix contents and recipe; seeds are averaged.
+
+    What ships is never averaged with your own: a run of yours counts what was measured here, and one that ships what
+    ships of it.
 
     Without `version`, `judge` or `prompt_set` each base model's most frequent one is taken, so scores stay comparable.
     The baseline is the model that most comparisons of a base model name. Every row names its evaluations.
@@ -105,20 +110,35 @@ def own_rows(
 def _own_rows(
     store: Store, version: str | None, judge: str | None, prompt_set: str | None, run_ids: Sequence[str] | None
 ) -> list[Row]:
-    table = [run for run in runs(store) if run_ids is None or run["run_id"] in run_ids]
-    judged = [c for c in comparisons(store, prompt_set, judge) if c["candidate_run"] and c["baseline_run"]]
     out: list[Row] = []
-    for model in dict.fromkeys(run["model"] for run in table):
-        members = [run for run in table if run["model"] == model]
-        out += _layer(store, model_name(model), members, judged, version)
-    return out
+    for origin in ORIGINS:
+        evals = {k: e for k, e in best_evals(store, version, origin).items() if run_ids is None or k in run_ids}
+        judged = [c for c in comparisons(store, prompt_set, judge) if c["candidate_run"] and c["baseline_run"]]
+        judged = [c for c in judged if c["origin"] == origin]
+        measured = evals.keys() | {c[side] for c in judged for side in ("candidate_run", "baseline_run")}
+        table = [run for run in runs(store) if run["origin"] == origin or run["run_id"] in measured]
+        table = [run for run in table if run_ids is None or run["run_id"] in run_ids]
+        for model in dict.fromkeys(run["model"] for run in table):
+            members = [{**run, "origin": origin} for run in table if run["model"] == model]
+            out += _layer(store, model_name(model), members, judged, evals)
+    return _named_apart(out)
 
 
-def _layer(store: Store, layer: str, members: list[Row], judged: list[Row], version: str | None) -> list[Row]:
+def _named_apart(rows: list[Row]) -> list[Row]:
+    """Rows with a key of their own: of one model in two origins the one with results keeps it, one's own first."""
+    holders: dict[str, Row] = {}
+    for row in sorted(rows, key=lambda row: row["x"] is None and not row["comparison_ids"]):
+        holders.setdefault(row["key"], row)
+    return [
+        row if holders[row["key"]] is row else {**row, "key": content_id([row["key"], row["origin"]])} for row in rows
+    ]
+
+
+def _layer(store: Store, layer: str, members: list[Row], judged: list[Row], evals: dict[str, Row]) -> list[Row]:
     """All rows of one base model, under one Gauntlet version, one judge and one prompt set."""
     ids = {run["run_id"] for run in members}
     judged = _same_setting([c for c in judged if c["candidate_run"] in ids])
-    chosen = _one_version({k: e for k, e in best_evals(store, version).items() if k in ids})
+    chosen = _one_version({k: e for k, e in evals.items() if k in ids})
     scores: dict[str, dict[str, Row]] = {}
     for row in category_scores(store, [e["eval_id"] for e in chosen.values()]):
         scores.setdefault(row["eval_id"], {})[row["category"]] = row
@@ -205,9 +225,10 @@ def _model_row(
         "x_low": average.get("low"),
         "x_high": average.get("high"),
         **_preference(rate, is_baseline),
+        "baseline": content_id(baseline) if baseline else None,
         "categories": categories,
         "seeds": seeds,
-        "n_seeds": len(members),
+        "n_seeds": sum(seed["x"] is not None or seed["y"] is not None for seed in seeds) or len(members),
         "prompt_set": pairs[0]["prompt_set"] if pairs else None,
         "judge": pairs[0]["judge"] if pairs else None,
         "protocol": protocol_text(head) if head else None,

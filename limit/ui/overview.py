@@ -84,18 +84,28 @@ def palette_for(store: Store) -> charts.Palette:
 
 
 def study_names(store: Store) -> dict[str, list[Row]]:
-    """What can be looked at, by name, with its models: one's own studies, then the paper, then what ships."""
+    """What can be looked at, by name, with its models: one's own studies and runs, then the paper, then what ships."""
     rows = _with_results(store)
     own: dict[str, list[Row]] = {}
     shipped: dict[str, list[Row]] = {}
+    mine = [row for row in rows if row["origin"] != "shipped"]
     for study in studies(store):
-        members = [row for row in rows if set(row["run_ids"]) & set(study["run_ids"])]
+        members = [row for row in mine if set(row["run_ids"]) & set(study["run_ids"])]
         if members and study["origin"] == "workspace":
             own[study_label(study["study"], study["title"])] = members
-    for row in reversed(rows):
+    for row in rows:
         where, whose = (shipped, "shipped study") if row["origin"] == "shipped" else (own, "your runs")
-        where.setdefault(f"{row['layer']} · {whose}", []).insert(0, row)
+        where.setdefault(f"{row['layer']} · {whose}", []).append(row)
+    for layer in dict.fromkeys(row["layer"] for row in mine):
+        both = [row for row in rows if row["layer"] == layer]
+        if any(row["origin"] == "shipped" for row in both):
+            own[f"{layer} · your runs beside the shipped ones"] = [_marked(row) for row in both]
     return {**own, PAPER_CHOICE: [], **shipped}
+
+
+def _marked(row: Row) -> Row:
+    """A shipped model under a name that no model of one's own has."""
+    return {**row, "label": f"{row['label']}, shipped"} if row["origin"] == "shipped" else row
 
 
 def study_label(study: str, title: str | None) -> str:
@@ -237,8 +247,10 @@ def _plane_note(rows: Sequence[Row]) -> None:
 
 
 def _source(rows: Sequence[Row]) -> str:
-    shipped = any(row["origin"] == "shipped" for row in rows)
-    return "computed with the tiny model; run it yourself" if shipped else "your workspace"
+    found = {row["origin"] for row in rows}
+    if found == {"shipped"}:
+        return "computed with the tiny model; run it yourself"
+    return "your workspace" if "shipped" not in found else "your workspace, and what ships"
 
 
 def _claims(store: Store, rows: Sequence[Row]) -> None:

@@ -17,7 +17,17 @@ from limit.store import queries_preferences as preferences
 from limit.store import queries_published as published
 from limit.store import queries_runs as runs
 from limit.store.series import mix_series, named_role
-from tests.store.study import nothing, run_id, write_comparison, write_eval, write_job, write_run, write_study
+from tests.store.study import (
+    MIXES,
+    nothing,
+    run_id,
+    write_comparison,
+    write_eval,
+    write_job,
+    write_mix,
+    write_run,
+    write_study,
+)
 
 
 @pytest.fixture
@@ -237,3 +247,40 @@ def test_prompts_tell_who_fares_better_and_hold_both_answers(ws: Workspace, tmp_
         texts = preferences.answers_to(store, both, lima, "p5")
         assert texts == {"prompt": "Tell me about 5", "a": "short", "b": "a long answer"}
         assert preferences.answers_to(store, both, lima, "nobody asked") is None
+
+
+def test_what_ships_is_never_averaged_with_ones_own(ws: Workspace, tmp_path: Path) -> None:
+    shipped = Workspace(tmp_path / "shipped").make()
+    write_study(shipped, seeds=3)
+    write_study(ws, seeds=1)
+    with Store.open(ws, shipped=shipped.root) as store:
+        rows = models.own_rows(store)
+    own = {row["label"]: row for row in rows if row["origin"] == "workspace"}
+    theirs = {row["label"]: row for row in rows if row["origin"] == "shipped"}
+    assert {row["n_seeds"] for row in own.values()} == {1}
+    assert {label: row["n_seeds"] for label, row in theirs.items()} == {
+        "lima 300": 2,
+        "instruct 1000": 2,
+        "lima 300 + instruct 1000": 2,
+    }
+    assert not {e for row in own.values() for e in row["eval_ids"]} & {
+        e for row in theirs.values() for e in row["eval_ids"]
+    }
+    assert len({row["key"] for row in rows}) == len(rows)
+
+
+def test_a_run_that_has_no_result_yet_counts_as_no_seed_and_borrows_none(ws: Workspace, tmp_path: Path) -> None:
+    shipped = Workspace(tmp_path / "shipped").make()
+    write_study(shipped, seeds=2)
+    write_mix(ws, "aaaaaaaaaaa1", MIXES["aaaaaaaaaaa1"], "2026-01-01T00:00:00.000Z")
+    for seed in (1, 2):
+        write_run(ws, "aaaaaaaaaaa1", seed)
+    with Store.open(ws, shipped=shipped.root) as store:
+        before = {(row["label"], row["origin"]): row for row in models.own_rows(store)}
+        assert before["lima 300", "workspace"]["x"] is None
+        assert before["lima 300", "shipped"]["n_seeds"] == 2
+        write_eval(ws, run_id("aaaaaaaaaaa1", 1), "aaaaaaaaaaa1", seed=1)
+        store.refresh()
+        after = {(row["label"], row["origin"]): row for row in models.own_rows(store)}
+    assert after["lima 300", "workspace"]["n_seeds"] == 1
+    assert after["lima 300", "workspace"]["x"] is not None
