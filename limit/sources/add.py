@@ -78,8 +78,12 @@ def add_source(
 
     def records() -> Iterator[tuple[str, Record]]:
         for file in files:
+            before = file.stat()
             for record in read_records(file, skip_broken):
                 yield file.name, record
+            after = file.stat()
+            if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                raise LimitError(f"{file} was changed while it was read; add it again when it is complete")
 
     return write_source(ws, name, records(), about, format, keep_turns, columns, replace, progress)
 

@@ -17,6 +17,9 @@ from limit.core import Json, LimitError
 RECORD_CHARS = 64_000_000  # a longer record is taken for a file without an end
 CHUNK_CHARS = 1 << 20
 SHOWN_CHARS = 200
+_WRAPPED_LIST = re.compile(
+    r'\s*\{(?:\s*"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[\w.+-]+)\s*,)*\s*"[^"\\]*"\s*:\s*\[(?=\s*\{)'
+)  # plain fields, then a list of objects
 _SPACE = re.compile(r"[ \t\r\n]*")
 _SPACE_AND_COMMAS = re.compile(r"[ \t\r\n,]*")
 _ROLE_KEYS = {"role", "from", "speaker"}
@@ -35,6 +38,9 @@ def json_lines(file: IO[str]) -> Iterator[Record]:
     """One JSON value a line. A file that is a single object, on one line or many, is that object or its one list."""
     first: Record | None = None
     for number, line in enumerate(iter(lambda: file.readline(RECORD_CHARS), ""), start=1):
+        if len(line) == RECORD_CHARS and first is None and _WRAPPED_LIST.match(line):
+            yield from _objects(line, file, number)
+            return
         if len(line) == RECORD_CHARS:
             raise LimitError(f"line {number} is longer than {RECORD_CHARS:,} characters; one record a line is expected")
         text = line.removeprefix("\ufeff")  # where one file was put behind another
@@ -83,7 +89,14 @@ def is_dialogue(value: list[Any]) -> bool:
 
 
 def _objects(start: str, file: IO[str], line: int) -> Iterator[Record]:
-    """A pretty-printed object, or several one after the other as `jq` prints them, with or without commas between."""
+    """A pretty-printed object, or several one after the other as `jq` prints them, with or without commas between.
+
+    A list of records inside an object that is too long to be held whole is read item by item.
+    """
+    start += file.read(RECORD_CHARS - len(start))
+    if len(start) == RECORD_CHARS and (match := _WRAPPED_LIST.match(start)):
+        yield from _Items(start[match.end() :], file, line + match[0].count("\n"), array=True, behind="}")
+        return
     items = iter(_Items(start, file, line, array=False))
     first = next(items, None)
     second = next(items, None)
@@ -99,8 +112,9 @@ def _objects(start: str, file: IO[str], line: int) -> Iterator[Record]:
 class _Items:
     """Values of an array behind its `[`, or of objects in a row, each with the line on which it starts."""
 
-    def __init__(self, buffer: str, file: IO[str], line: int, array: bool) -> None:
+    def __init__(self, buffer: str, file: IO[str], line: int, array: bool, behind: str = "") -> None:
         self._buffer, self._file, self._line, self._array = buffer, file, line, array
+        self._behind = behind  # what may stand behind the `]`
         self._position, self._resumed = 0, False
         self._lead: str | None = None  # white space between the start of a line and an item, once seen
         self._decoder = json.JSONDecoder()
@@ -111,6 +125,8 @@ class _Items:
             sign = self._buffer[self._position]
             if self._array and sign == "]":
                 self._move(self._position + 1)
+                if self._has_more() and self._buffer[self._position] == self._behind:
+                    self._move(self._position + 1)
                 if self._has_more():
                     yield self._problem("more text after the end of the array", resumes=False)
                 return

@@ -155,7 +155,7 @@ def _arrow(path: Path) -> Iterator[Record]:
     if is_packed(path):
         raise LimitError(f"{path} is an Arrow file packed once more; unpack it")
     try:
-        with pa.memory_map(str(path)) as source:
+        with pa.OSFile(str(path)) as source:  # not mapped: a file that is cut meanwhile would end the process
             is_file = source.read(6) == b"ARROW1"
             source.seek(0)
             if is_file:

@@ -187,6 +187,18 @@ def test_another_process_may_be_faster(ws: Workspace, tmp_path: Path, monkeypatc
     assert [folder.name for folder in ws.sources.iterdir() if folder.name.startswith(".")] == []
 
 
+def test_a_file_that_changes_while_it_is_read_is_not_added(ws: Workspace, tmp_path: Path) -> None:
+    path = write(tmp_path, ROWS * 20)
+
+    def grow(number: int) -> None:
+        with path.open("a") as file:
+            file.write('{"prompt": "later", "response": "x"}\n')
+
+    with pytest.raises(LimitError, match="changed while it was read"):
+        add_source(ws, "a", path, progress=grow)
+    assert list(ws.sources.iterdir()) == []
+
+
 def test_licence_comes_from_the_catalogue_by_name_unless_given(ws: Workspace, tmp_path: Path) -> None:
     path = write(tmp_path, ROWS)
     assert add_source(ws, "lima", path)["non_commercial"] is True

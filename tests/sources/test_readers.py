@@ -363,3 +363,21 @@ def test_files_named_for_testing_are_set_aside_where_others_are_for_training(tmp
     for name in (names[0], names[2]):
         (tmp_path / name).unlink()
     assert training_files(tmp_path)[1] == []
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_list_in_an_object_too_long_to_hold_is_read_item_by_item(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, indent: int | None
+) -> None:
+    monkeypatch.setattr(jsontext, "CHUNK_CHARS", 64)
+    monkeypatch.setattr(jsontext, "RECORD_CHARS", 200)
+    rows = [{"n": n, "text": "x" * 50} for n in range(40)]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"version": "1.1", "n": 2, "data": rows}, indent=indent))
+    assert values(path) == rows
+    path.write_text(json.dumps({"train": rows, "test": rows}, indent=indent))
+    with pytest.raises(LimitError, match="more text after the end of the array"):
+        values(path)
+    path.write_text(json.dumps({"text": "x" * 300}))
+    with pytest.raises(LimitError, match="line 1 is longer than 200 characters"):
+        values(path)
