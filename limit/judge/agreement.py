@@ -124,7 +124,7 @@ def leanings(rows: Sequence[Json]) -> Json:
         unit = (row.get("seed"), pair_key(row), row.get("voter"))
         orders.setdefault((unit, row.get("replicate")), {})[row["order"]] = row["verdict"]
         repeats.setdefault((unit, row["order"]), []).append(row["verdict"])
-        if row["verdict"] != "tie":
+        if row["verdict"] != "tie" and row.get("first_response") is not None:
             seats.append(float(row["verdict"] == str(row["first_response"])))
             prompts.append(row["prompt_id"])
     both = [found for found in orders.values() if len(found) == 2]

@@ -13,6 +13,7 @@ from limit.judge.wording import (
     export_text,
     import_text,
     judge_text,
+    length_text,
     samples_text,
     show_text,
     summary_text,
@@ -37,6 +38,18 @@ def add_parser(verbs: Verbs) -> None:
     agree.add_argument("second", metavar="B", help="comparison id")
     show = command(commands, "show", run_show, "all that qualifies one comparison's rate", text=show_text)
     show.add_argument("comparison", metavar="ID", help="comparison id")
+    length = command(
+        commands,
+        "length",
+        run_length,
+        "AlpacaEval 2's length-controlled win rate, from its published files",
+        text=length_text,
+    )
+    length.add_argument("comparison", metavar="ID", help="comparison on AlpacaEval's prompts")
+    length.add_argument("--gamed", required=True, metavar="FILE", help="df_gamed.csv of tatsu-lab/alpaca_eval")
+    length.add_argument(
+        "--prompts", required=True, metavar="FILE", help="a model_outputs.json with AlpacaEval's prompts in order"
+    )
     export = command(commands, "export", run_export, "write AlpacaEval's annotations.json", text=export_text)
     export.add_argument("comparison", metavar="ID", help="comparison id")
     export.add_argument("--out", required=True, metavar="FILE", help="file to write")
@@ -237,6 +250,16 @@ def run_show(options: argparse.Namespace) -> Json:
         "checks": checks,
         "is_checked": is_checked(comparison, checks),
     }
+
+
+def run_length(options: argparse.Namespace) -> Json:
+    """The rate and weights of AlpacaEval's own model."""
+    from pathlib import Path
+
+    from limit.judge.alpaca_length import published_length_control
+
+    gamed, prompts = Path(options.gamed).expanduser(), Path(options.prompts).expanduser()
+    return published_length_control(workspace().make(), options.comparison, gamed, prompts)
 
 
 def run_export(options: argparse.Namespace) -> Json:

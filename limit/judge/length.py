@@ -2,9 +2,8 @@
 
 The minimal model fits `logit P(candidate wins) = a * tanh(delta / sd) + k` by maximum likelihood on soft verdicts, with
 delta = characters of the baseline's answer minus the candidate's (unstripped, as alpaca_eval counts) and sd their
-standard deviation. The controlled rate is that of equal lengths, sigmoid(k). The full model of AlpacaEval 2 adds a
-published difficulty per instruction, regularisation and rows of a "gamed" baseline (Dubois et al. 2024,
-arXiv 2404.04475).
+standard deviation. The controlled rate is that of equal lengths, sigmoid(k). AlpacaEval 2's own model, which
+needs its published files, stands in `alpaca_length.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ Array = NDArray[np.float64]
 
 MIN_DECIDED = 100
 MAX_MEAN_SHIFT = 1.5  # mean length difference in standard deviations beyond which equal length is extrapolation
-GAMED_WEIGHT = 0.1
 _CLAMP = 30.0
 _MAX_STEPS, _MAX_CHANGE = 60, 2.0  # short steps, so that a one-sided resample cannot throw the fit off
 
@@ -111,43 +109,6 @@ def _refits(y: Array, delta: Array, prompts: Sequence[Any], draws: int) -> Array
     rng = np.random.default_rng(17)
     weights = rng.multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), size=draws)[:, cluster]
     return 100 * special.expit(_newton(_length_feature(delta), y, weights.astype(float))[:, 1])
-
-
-def full_length_control(
-    scores: Array,
-    delta: Array,
-    difficulty: Array,
-    gamed: Sequence[tuple[Array, Array, Array]],
-) -> tuple[float, tuple[float, float, float]]:
-    """AlpacaEval 2's controlled rate in per cent and its weights (length, difficulty, own intercept).
-
-    `difficulty` is joined by instruction (upstream joins by row, which misaligns files with gaps). Each gamed set
-    is (soft outcomes, length feature, difficulty). The fit is scikit-learn's LogisticRegressionCV with L1, as upstream.
-    """
-    from sklearn.linear_model import LogisticRegressionCV
-    from sklearn.model_selection import GroupKFold
-
-    own = np.column_stack([np.tanh(delta / delta.std(ddof=1)), difficulty, np.ones_like(delta)])
-    blocks = [np.column_stack([feature, hard, np.zeros_like(feature)]) for _, feature, hard in gamed]
-    design = np.concatenate([*blocks, own])
-    y = np.concatenate([*(np.clip(outcome, 0, 1) for outcome, _, _ in gamed), scores])
-    weights = np.concatenate([*(np.full(len(outcome), GAMED_WEIGHT) for outcome, _, _ in gamed), np.ones(len(scores))])
-    n = len(y)
-    doubled, labels = np.concatenate([design, design]), np.concatenate([np.ones(n), np.zeros(n)])
-    sample_weight = np.concatenate([weights * y, weights * (1 - y)])
-    groups = np.concatenate([np.arange(n), np.arange(n)])
-    model = LogisticRegressionCV(
-        fit_intercept=False,
-        l1_ratios=(1,),
-        solver="liblinear",
-        random_state=123,
-        cv=list(GroupKFold(5).split(doubled, labels, groups)),
-        scoring="neg_log_loss",
-        use_legacy_attributes=True,
-    )
-    model.fit(doubled, labels, sample_weight=sample_weight)
-    a, c, k = (float(value) for value in np.ravel(model.coef_))
-    return 100 * float(special.expit(c * difficulty + k).mean()), (a, c, k)
 
 
 def longer_wins(rows: Sequence[Json]) -> tuple[int, int]:

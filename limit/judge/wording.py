@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from limit.core import Json
-from limit.formats import count, percent_interval
+from limit.formats import count, percent, percent_interval
 from limit.judge.estimate import estimate_words
 
 
@@ -74,6 +74,16 @@ def show_text(value: Json) -> str:
     if not value["is_checked"]:
         lines.append("this judge is unchecked: see `limit judge check`")
     return "\n".join(lines)
+
+
+def length_text(value: Json) -> str:
+    """The controlled rate beside the raw one, and what the fit took it from."""
+    unmatched = f"; {count(value['unmatched'])} verdicts on other prompts left out" if value["unmatched"] else ""
+    return (
+        f"{percent(value['rate_pct'])} at equal length, {percent(value['raw_pct'])} raw, ties as half, of "
+        f"{count(value['n'])} verdicts{unmatched} (weights: length {value['length_weight']:.3f}, "
+        f"difficulty {value['difficulty_weight']:.3f}, intercept {value['intercept']:.3f})"
+    )
 
 
 def export_text(value: Json) -> str:
