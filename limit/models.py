@@ -140,11 +140,14 @@ def load_model(ref: ModelRef, dtype: Dtype = "auto", device: str | None = None, 
     `dtype` "auto" is bf16 on a GPU and fp32 on a CPU. `options` go to `from_pretrained`. Raises LimitError.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     options.setdefault("dtype", torch_dtype(dtype, device))
     with _explained(ref):
+        config = AutoConfig.from_pretrained(ref.path, trust_remote_code=ref.trust_remote_code)
+        if getattr(config, "is_encoder_decoder", False):  # some would load, without their encoder
+            raise LimitError(_not_causal(ref))
         model = AutoModelForCausalLM.from_pretrained(
             ref.path, trust_remote_code=ref.trust_remote_code, use_safetensors=True, **options
         )
@@ -182,12 +185,16 @@ class _explained:
             raise LimitError(_sentence(self.ref, error)) from error
 
 
+def _not_causal(ref: ModelRef) -> str:
+    return f"model {ref.path!r} is no causal language model; give one that continues text, such as Llama or MPT"
+
+
 def _sentence(ref: ModelRef, error: BaseException) -> str:
     text = " ".join(str(error).split())
     if "trust_remote_code" in text:
         return f"model {ref.path!r} brings code of its own; allow it for this model with trust_remote_code=true"
     if "Unrecognized configuration class" in text:
-        return f"model {ref.path!r} is no causal language model; give one that continues text, such as Llama or MPT"
+        return _not_causal(ref)
     if "gated" in text.lower():
         return f"model {ref.path!r} is gated; accept its terms on the hub and set HF_TOKEN"
     if "safetensors" in text and not isinstance(error, ImportError):

@@ -111,8 +111,9 @@ def test_a_hub_model_that_nobody_gives_is_refused_before_a_job_is_made(
 
 
 def test_a_model_that_does_not_continue_text_is_one_short_sentence(ws: Workspace, tmp_path: Path) -> None:
-    from transformers import T5Config
+    from transformers import BartConfig, T5Config
 
-    T5Config().save_pretrained(tmp_path)
-    with pytest.raises(LimitError, match="no causal language model"):
-        load_model(resolve_model(ws, str(tmp_path)), "fp32", "cpu")
+    for config in (T5Config(), BartConfig()):  # BART's decoder would load as a language model, without its encoder
+        config.save_pretrained(tmp_path)
+        with pytest.raises(LimitError, match="no causal language model"):
+            load_model(resolve_model(ws, str(tmp_path)), "fp32", "cpu")

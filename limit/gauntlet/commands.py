@@ -123,11 +123,7 @@ def show_text(value: Json) -> str:
         f"{value['model']} on {value['version']}, {protocol['shots']} shots, "
         f"{protocol['max_seq_len'] or 'an unknown number of'} tokens, {protocol['dtype']}, "
         f"{'complete' if protocol['complete'] else 'cut or partial'}",
-        *(
-            f"  {row['task']:38s} {row['num_fewshot']:2d}-shot  accuracy {row['accuracy']:.3f}  "
-            f"score {row['score']:.3f}  n {row['n']:,}"
-            for row in value["tasks"]
-        ),
+        *map(_task_line, value["tasks"]),
     ]
     for row in value["categories"]:
         missing = f"; missing {', '.join(row['missing'])}" if row["missing"] else ""
@@ -136,6 +132,21 @@ def show_text(value: Json) -> str:
         score = row["score"] if row["categories"] else None
         lines.append(f"{_score_line(row['name'], score)} (of {len(row['categories'])} categories)")
     return "\n".join(lines)
+
+
+def _task_line(row: Json) -> str:
+    """One task's numbers, and what keeps them from being taken at their word."""
+    n = "unknown" if row["n"] is None else f"{row['n']:,}"
+    doubts = (
+        (row.get("nan"), "NaN"),
+        (row.get("near_ties"), "near ties"),
+        (row.get("beyond_positions"), "longer than the model was made for"),
+    )
+    notes = "".join(f"; {number:,} {words}" for number, words in doubts if number)
+    return (
+        f"  {row['task']:38s} {row['num_fewshot']:2d}-shot  accuracy {row['accuracy']:.3f}  "
+        f"score {row['score']:.3f}  n {n}{notes}"
+    )
 
 
 def run_fetch(options: argparse.Namespace) -> Any:
@@ -161,7 +172,7 @@ def run_import(options: argparse.Namespace) -> Any:
 
 def run_export(options: argparse.Namespace) -> Any:
     """Write lm-evaluation-harness results."""
-    from limit.gauntlet.harness import export_results
+    from limit.gauntlet.harness_export import export_results
     from limit.gauntlet.results import find_eval
 
     return export_results(find_eval(workspace(), options.eval), Path(options.out))

@@ -61,6 +61,18 @@ class Engine:
             + (f"evaluate with --max-seq-len {room}" if answer < room else "")
         )
 
+    @property
+    def made_for(self) -> int | None:
+        """How many positions the model was trained on, where its config says so."""
+        positions = getattr(self.scorers[0].model.config.get_text_config(), "max_position_embeddings", None)
+        return positions if isinstance(positions, int) and positions > 0 else None
+
+    def beyond(self, items: Sequence[Item]) -> int:
+        """How many items go beyond the positions that the model was made for; rotary models answer all the same."""
+        room = self.made_for
+        sizes = (max(len(r.context) + len(r.continuation) for r in i.requests) + i.max_new_tokens for i in items)
+        return 0 if room is None else sum(size > room for size in sizes)
+
     def packs(self, task: Task, items: Sequence[Item]) -> list[Work]:
         """The plan of a chunk of items, in a fixed order."""
         scorer = self.scorers[0]
@@ -128,7 +140,7 @@ class Engine:
         before = generator.tokens_computed
         answers = _answer_or_halve(generator, work.items, batch, stopping)
         tokens = generator.tokens_computed - before + work.prefix_tokens
-        return {"tokens": tokens, "answers": [[a.item, a.text] for a in answers]}
+        return {"tokens": tokens, "answers": [[a.item, a.text, a.nan] for a in answers]}
 
     def _generator(self, scorer: Scorer, task: Task) -> Generator:
         """The scorer's generator for a task; it is kept as long as the task, with the keys and values of its prefix."""

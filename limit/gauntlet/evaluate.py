@@ -28,7 +28,9 @@ from limit.gauntlet.rows import (
     Scored,
     Tables,
     choice_rows,
+    forget_eval,
     generated_item,
+    is_whole,
     open_tables,
     scored_item,
 )
@@ -108,7 +110,7 @@ def evaluate(
     plan = make_plan(spec, data)
     subject = subject or Subject(evaluation_id(spec, plan, None), None, str(model.config.name_or_path))
     done = out_dir / "eval.json"
-    if done.exists() and read_json(done).get("eval_id") == subject.eval_id:
+    if is_whole(out_dir) and read_json(done).get("eval_id") == subject.eval_id:
         return read_json(done)
     evaluation = _Evaluation(model, tokenizer, spec, data, out_dir, context, plan, subject)
     return evaluation.run()
@@ -161,9 +163,10 @@ class _Evaluation:
             with open_tables(self.out_dir) as tables:
                 facts = [self._task(task, tables) for task in self.plan.tasks]
                 result = self._result(facts)
-                write_json(self.out_dir / "eval.json", result)
+                forget_eval(self.out_dir)  # of another evaluation: its tables are about to be replaced
         except _Stop:
             return {"eval_id": self.subject.eval_id, "path": str(self.out_dir), "stopped": True}
+        write_json(self.out_dir / "eval.json", result)  # last, so that where it stands both tables stand too
         self.journal.clear()
         return result
 
@@ -191,12 +194,14 @@ class _Evaluation:
             limit=self.spec.limit,
         )
         before = self.tokens
+        beyond = 0
         for number, items in enumerate(chunks):
             self.engine.check_length(items)
+            beyond += self.engine.beyond(items)
             if task.type == "generation_task_with_answers":
                 self._note_whole_prompts(task, number, items[0].max_new_tokens)
                 texts = self._collect(task, number, items, "answers")
-                item_rows = [generated_item(labels, item, texts[i][0]) for i, item in enumerate(items)]
+                item_rows = [generated_item(labels, item, *texts[i][0]) for i, item in enumerate(items)]
                 rows: list[Json] = []
             else:
                 found = self._collect(task, number, items, "scores")
@@ -205,7 +210,18 @@ class _Evaluation:
                 rows = [row for item, s in zip(items, scores, strict=True) for row in choice_rows(labels, item, s)]
             tables.add(item_rows, rows)
             gathered.add(item_rows, rows)
-        return {**gathered.facts(), "tokens_computed": self.tokens - before, "complete": self._complete(task)}
+        if beyond:
+            self.context.event(
+                "note",
+                text=f"{task.key}: {beyond:,} items are longer than the {self.engine.made_for:,} tokens that the model "
+                f"was made for, so their scores say little; --max-seq-len {self.engine.made_for} cuts them",
+            )
+        return {
+            **gathered.facts(),
+            "tokens_computed": self.tokens - before,
+            "complete": self._complete(task),
+            "beyond_positions": beyond,
+        }
 
     def _note_whole_prompts(self, task: Task, chunk: int, answer: int) -> None:
         """Say where the length limit cannot be kept: as upstream, prompts stay whole when answers alone fill it."""
@@ -224,7 +240,7 @@ class _Evaluation:
             self.seconds += row["seconds"]
             self.tokens += row["tokens"]
             for index, *values in row[what]:
-                found[index].append(values[0] if what == "answers" else values)
+                found[index].append(values)
             self.done += len(pack)
             self.context.progress(min(self.done, self.total), self.total, task=task.key)
         return found

@@ -39,10 +39,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model wrote for one item."""
+    """What the model wrote for one item; `nan` where a token of it was chosen among numbers that are none."""
 
     item: int
     text: str
+    nan: bool = False
 
 
 class Generator:
@@ -91,41 +92,45 @@ class Generator:
                 written = self._cached(prompts, limits, len(batch.prefix), stopping)
             else:
                 written = [self._generic(*one) for one in zip(prompts, limits, strict=True) if not _raise(stopping)]
-        return [Answer(i, self._text(ids)) for i, ids in zip(batch.members, written, strict=True)]
+        return [Answer(i, self._text(ids), nan) for i, (ids, nan) in zip(batch.members, written, strict=True)]
 
     def _cached(
         self, prompts: list[Ids], limits: list[int], prefix: int, stopping: Callable[[], bool]
-    ) -> list[list[int]]:
+    ) -> list[tuple[list[int], bool]]:
+        """(ids, whether NaN was met) of each row."""
         import torch
 
         chosen, cache, mask = self._prefilled(prompts, limits, prefix)
+        broken = [False] * len(prompts)
         places = torch.tensor([[len(prompt)] for prompt in prompts], device=self.device)
         padded, width = bool((~mask).any()), max(map(len, prompts))
         written: list[list[int]] = [[] for _ in prompts]
         rows = list(range(len(prompts)))
         while True:
-            for row, token in zip(rows, chosen, strict=True):
+            for row, (token, nan) in zip(rows, chosen, strict=True):
                 written[row].append(token)
+                broken[row] |= bool(nan)
             for slot in reversed(range(len(rows))):
                 if self._stopped(written[rows[slot]], limits[rows[slot]]):
                     cache.drop(slot)
-                    for held in (rows, chosen):
-                        held[slot] = held[-1]
-                        held.pop()
+                    rows[slot], chosen[slot] = rows[-1], chosen[-1]
+                    del rows[-1], chosen[-1]
                     mask[slot], places[slot] = mask[len(rows)], places[len(rows)]
             if not rows:
-                return written
+                return list(zip(written, broken, strict=True))
             _raise(stopping)
             width += 1
             options: dict[str, Any] = {"attention_mask": mask[: len(rows), :width].long()} if padded else {}
             if self.takes_positions:
                 options["position_ids"] = places[: len(rows)]
-            ids = torch.tensor(chosen, device=self.device)[:, None]
-            chosen = self._step(ids, cache, **options).tolist()
+            ids = torch.tensor([[token] for token, _ in chosen], device=self.device)
+            chosen = self._step(ids, cache, **options)
             places = places + 1
 
-    def _prefilled(self, prompts: list[Ids], limits: list[int], prefix: int) -> tuple[list[int], Any, torch.Tensor]:
-        """(first token of each row, keys and values of all prompts, mask of the whole room).
+    def _prefilled(
+        self, prompts: list[Ids], limits: list[int], prefix: int
+    ) -> tuple[list[tuple[int, int]], Any, torch.Tensor]:
+        """(first token of each row with its NaN flag, keys and values of all prompts, mask of the whole room).
 
         Prompts stand at the right edge of their columns, so that what is written next stands in one column.
         """
@@ -138,7 +143,7 @@ class Generator:
         room = width + max(limits)
         cache = SlotCache(len(prompts), room)
         mask = torch.ones((len(prompts), room), dtype=torch.bool, device=self.device)
-        chosen: list[int] = []
+        chosen: list[tuple[int, int]] = []
         for begin, end in self._passes(prompts, prefix):
             group = prompts[begin:end]
             past = self._shared(prompts[0][:prefix], end - begin) if prefix else DynamicCache()
@@ -146,7 +151,7 @@ class Generator:
             options: dict[str, Any] = {} if bool(known.all()) else {"attention_mask": known.long()}
             if self.takes_positions:
                 options["position_ids"] = (known.long().cumsum(dim=1) - 1).clamp(min=0)[:, prefix:]
-            chosen += self._step(ids, past, **options).tolist()
+            chosen += self._step(ids, past, **options)
             column = width - ids.shape[1]
             cache.take(past, begin, prefix, column)
             mask[begin:end, prefix:column] = False
@@ -187,12 +192,16 @@ class Generator:
             made.update(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1), number)
         return made
 
-    def _step(self, ids: torch.Tensor, cache: Any, **options: Any) -> torch.Tensor:
-        """Feed `ids` and return the likeliest next token of each row."""
+    def _step(self, ids: torch.Tensor, cache: Any, **options: Any) -> list[tuple[int, int]]:
+        """Feed `ids` and return the likeliest next token of each row, with 1 where it was chosen among NaN."""
+        import torch
+
         self.tokens_computed += ids.numel()
         logits = self.model(input_ids=ids, past_key_values=cache, use_cache=True, **options, **self._last).logits
-        best: torch.Tensor = logits[:, -1].float().argmax(dim=-1)
-        return best
+        last = logits[:, -1].float()
+        best = last.argmax(dim=-1, keepdim=True)  # NaN counts as the largest
+        both = torch.cat([best, last.gather(1, best).isnan().long()], dim=1).tolist()
+        return [(token, nan) for token, nan in both]
 
     def _padded(self, prompts: Sequence[Ids], shared: int) -> tuple[torch.Tensor, torch.Tensor]:
         """(ids padded on the left, mask with `shared` columns before them)."""
@@ -235,19 +244,31 @@ class Generator:
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
         return f" {text}" if self.pad_space else text
 
-    def _generic(self, prompt: Ids, limit: int) -> list[int]:
+    def _generic(self, prompt: Ids, limit: int) -> tuple[list[int], bool]:
         """transformers' own greedy loop, one prompt at a time: recurrent states must not see padding."""
         import torch
+        from transformers import LogitsProcessorList
 
+        watch = _Watch()
         ids = torch.tensor([prompt], device=self.device)
         eos = self.tokenizer.eos_token_id
         out = self.model.generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=False, num_beams=1, max_new_tokens=limit,
-            eos_token_id=eos, pad_token_id=eos,
+            eos_token_id=eos, pad_token_id=eos, logits_processor=LogitsProcessorList([watch]),
         )  # fmt: skip
         self.tokens_computed += out.shape[1]
-        written: list[int] = out[0, len(prompt) :].tolist()
-        return written
+        return out[0, len(prompt) :].tolist(), watch.nan
+
+
+class _Watch:
+    """A step of transformers' loop that changes nothing and remembers whether a score was NaN."""
+
+    def __init__(self) -> None:
+        self.nan = False
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self.nan |= bool(scores.isnan().any())
+        return scores
 
 
 def cache_positions(model: Any) -> int:

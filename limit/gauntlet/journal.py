@@ -12,6 +12,7 @@ from typing import Any
 from limit.core import Json, append_jsonl, explained, read_jsonl
 
 NAME = "journal.jsonl"
+FORM = 2  # of the lines; a journal of another form is set aside too
 
 
 class Journal:
@@ -19,6 +20,7 @@ class Journal:
 
     def __init__(self, folder: Path, plan: Json) -> None:
         self.path = folder / NAME
+        plan = {"form": FORM, **plan}
         rows = list(read_jsonl(self.path))
         if not rows or rows[0].get("plan") != plan:
             self.clear()

@@ -11,6 +11,7 @@ from limit.access import require
 from limit.core import Json, LimitError, content_id
 from limit.gauntlet.evaluate import evaluation_id, make_plan, read_groups
 from limit.gauntlet.results import read_eval, scores_of
+from limit.gauntlet.rows import is_whole
 from limit.gauntlet.tasks import data_folder
 from limit.models import require_at_hand, resolve_model
 from limit.runs import ensure_run, load_run
@@ -71,7 +72,7 @@ def _request_id(ws: Workspace, eval_id: str, path: Path) -> str:
     base = f"gauntlet-{eval_id}-{content_id(str(path), 6)}"
     known = {job["request_id"]: job["status"]["state"] for job in jobs.list_jobs(ws) if job.get("request_id")}
     name, number = base, 1
-    while known.get(name) == "finished" and not (path / "eval.json").exists():
+    while known.get(name) == "finished" and not is_whole(path):
         number += 1
         name = f"{base}-{number}"
     return name

@@ -38,7 +38,8 @@ class Item:
     """One record ready to be scored.
 
     `texts` are the choices as the file gives them (for schema tasks the one continuation, repeated), `options` what a
-    person chooses between, `shared` how many leading context tokens other records share by construction.
+    person chooses between, `shared` how many leading context tokens other records share by construction, `cut` how
+    many the length limit took from the beginning.
     """
 
     subcategory: str
@@ -51,6 +52,7 @@ class Item:
     accepted: tuple[str, ...] = ()
     max_new_tokens: int = 0
     shared: int = 0
+    cut: int = 0
 
 
 class Encoder:
@@ -217,7 +219,7 @@ class _Builder:
             bodies = bodies * len(texts) if len(bodies) == 1 else bodies
             answers = [self.encoder.encode(self.encoder.answer(text)) for text in texts]
             requests = tuple(self._request(index, *pair) for pair in zip(bodies, answers, strict=True))
-        whole = all(len(r.context) == len(b) for r, b in zip(requests, bodies, strict=True))
+        cut = max(len(b) - len(r.context) for r, b in zip(requests, bodies, strict=True))
         return Item(
             subcategory=self.subcategory,
             idx=index,
@@ -228,7 +230,8 @@ class _Builder:
             gold=record["gold"] if self.task.type in ("multiple_choice", "schema") else 0,
             accepted=accepted_answers(record) if self.generates else (),
             max_new_tokens=max(self.answer_tokens, 1) if self.generates else 0,
-            shared=len(head) if fixed and whole else 0,
+            shared=len(head) if fixed and not cut else 0,
+            cut=cut,
         )
 
     def preamble(self, shots: Sequence[int]) -> str:

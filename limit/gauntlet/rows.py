@@ -1,4 +1,9 @@
-"""The rows of items.parquet and choices.parquet, written as the evaluation goes and renamed when it is whole."""
+"""The rows of items.parquet and choices.parquet, written as the evaluation goes and renamed when it is whole.
+
+In items.parquet `context` is the prompt before any cut, with the first option where a schema task has several;
+`n_cut` are the tokens that the length limit took from its beginning, `continuation` what a schema task scores after
+each option.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from limit.core import Json, LimitError, atomic_path
+from limit.core import Json, LimitError, atomic_path, explained
 from limit.gauntlet.answers import extract, is_right
 from limit.gauntlet.prompts import Item
 from limit.gauntlet.tasks import Task
@@ -35,7 +40,9 @@ ITEM_SCHEMA = pa.schema(
         ("margin", pa.float64()),
         ("near_tie", pa.bool_()),
         ("nan", pa.bool_()),
+        ("n_cut", pa.int32()),
         ("context", pa.string()),
+        ("continuation", pa.string()),
         ("choices", pa.list_(pa.string())),
         ("generated", pa.string()),
     ]
@@ -124,13 +131,15 @@ def scored_item(labels: Labels, item: Item, scores: list[Scored], near: float) -
         **outcome,
         "margin": margin if math.isfinite(margin) else None,
         "near_tie": near_tie,
+        "n_cut": item.cut,
         "context": _clean(item.prompt),
+        "continuation": _clean(item.texts[0]) if labels.task.type == "schema" else None,
         "choices": [_clean(option) for option in item.options],
         "generated": None,
     }
 
 
-def generated_item(labels: Labels, item: Item, text: str) -> Json:
+def generated_item(labels: Labels, item: Item, text: str, nan: bool) -> Json:
     """The row of a generation item; `choices` are the accepted answers."""
     return {
         **labels.common(item),
@@ -140,8 +149,10 @@ def generated_item(labels: Labels, item: Item, text: str) -> Json:
         "gold": None,
         "margin": None,
         "near_tie": False,
-        "nan": False,
+        "nan": nan,
+        "n_cut": item.cut,
         "context": _clean(item.prompt),
+        "continuation": None,
         "choices": [_clean(answer) for answer in item.accepted],
         "generated": _clean(text),
     }
@@ -182,6 +193,17 @@ def open_tables(folder: Path) -> Iterator[Tables]:
         pq.ParquetWriter(choices_path, CHOICE_SCHEMA, compression="zstd") as choices,
     ):
         yield Tables(items, choices)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether all three files of a finished evaluation are in a folder."""
+    return all((folder / name).is_file() for name in ("eval.json", ITEMS, CHOICES))
+
+
+def forget_eval(folder: Path) -> None:
+    """Remove eval.json, so that nobody reads it beside tables that are not its own. Raises LimitError."""
+    with explained(folder / "eval.json"):
+        (folder / "eval.json").unlink(missing_ok=True)
 
 
 def read_items(folder: Path, columns: list[str] | None = None, filters: Mapping[str, Any] | None = None) -> pa.Table:

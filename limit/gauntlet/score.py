@@ -13,6 +13,7 @@ import inspect
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from limit.core import LimitError
 from limit.gauntlet.packs import Budget, Ids, Pack, Path, Tree
 
 if TYPE_CHECKING:
@@ -61,13 +62,17 @@ class Scorer:
         self.sharing = self.probe(longest)
 
     def probe(self, longest: int) -> Sharing:
-        """Compare shared with plain scoring on random tokens; `longest` is the longest request to come, in tokens."""
+        """Compare shared with plain scoring on random tokens; `longest` is the longest request to come, in tokens.
+
+        Raises LimitError for a model whose numbers for a token depend on later ones.
+        """
         import torch
 
         config = self.model.config.get_text_config()
         vocabulary = int(config.vocab_size)
         generator = torch.Generator().manual_seed(0)
         draw = lambda n: tuple(torch.randint(0, vocabulary, (n,), generator=generator).tolist())  # noqa: E731
+        self._check_causal((*draw(24),), (*draw(24),))
         window = _window(config, longest)
         prefix, trunk = draw(24), draw(16 + (window or 0))
         branches = (draw(48), draw(5), draw(33))
@@ -93,6 +98,27 @@ class Scorer:
             )
         )
         return Sharing(head, stages=stages)
+
+    def _check_causal(self, one: Ids, other: Ids) -> None:
+        """Raise LimitError when what follows changes what stands before: such a model fills gaps, it continues no text.
+
+        Encoders (BERT and its like) can be loaded as language models, and would get scores that mean nothing.
+        """
+        import torch
+
+        half = len(one) // 2
+        self.sharing = Sharing()
+        with torch.inference_mode():
+            first, second = (
+                self._forward(input_ids=_row(ids).to(self.device), use_cache=False)[0, :half].float()
+                for ids in (one, one[:half] + other[half:])
+            )
+        tolerance = 1e-3 if self.model.dtype == torch.float32 else 0.1
+        if float((first - second).abs().max()) > tolerance * float(first.std()):  # NaN is not larger
+            raise LimitError(
+                f"this {self.model.config.model_type} model looks at the tokens after the one that it predicts, so it "
+                f"cannot be scored; give a model that continues text, such as Llama or MPT"
+            )
 
     def _try(self, pack: Pack, sharing: Sharing) -> list[Score] | None:
         self.sharing = sharing

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.gauntlet import reference
 from tests.gauntlet.conftest import build_model
 
 SILENT = JobContext(None)
+evaluate_module = importlib.import_module("limit.gauntlet.evaluate")  # the package's face has the function's name
 COLUMNS = ["version", "protocol", "task", "category", "subcategory", "idx", "choice", "n_tokens", "n_chars", "n_bytes",
            "sum_logprob", "greedy", "request_sha1"]  # fmt: skip
 
@@ -119,6 +121,69 @@ def test_a_killed_evaluation_goes_on_and_ends_with_the_same_files(
     )
     assert first == second
     monkeypatch.undo()
+
+
+def test_eval_json_never_stands_beside_tables_of_another_evaluation(
+    data: Path, tokenizers: Any, model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that dies between the files leaves no eval.json, which says that all is there; the next one ends."""
+    out = tmp_path / "out"
+    first = evaluate(model, tokenizers["bos"], spec(tasks=("pick",)), data, out, SILENT)
+    seen: list[list[str]] = []
+
+    def dies(path: Path, value: Any) -> None:
+        seen.append(sorted(path.name for path in out.iterdir()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate_module, "write_json", dies)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model, tokenizers["bos"], spec(tasks=("who",)), data, out, SILENT)
+    assert seen == [["choices.parquet", "items.parquet", "journal.jsonl"]]
+    assert {row["task"] for row in read_items(out).to_pylist()} == {"who"}
+    monkeypatch.undo()
+    second = evaluate(model, tokenizers["bos"], spec(tasks=("who",)), data, out, SILENT)
+    assert (read_eval(out), second["eval_id"]) == (second, second["eval_id"])
+    assert second["eval_id"] != first["eval_id"]
+
+
+def test_an_evaluation_whose_tables_are_gone_is_made_again(
+    data: Path, tokenizers: Any, model: Any, tmp_path: Path
+) -> None:
+    evaluate(model, tokenizers["bos"], spec(tasks=("pick",)), data, tmp_path, SILENT)
+    (tmp_path / "items.parquet").unlink()
+    evaluate(model, tokenizers["bos"], spec(tasks=("pick",)), data, tmp_path, SILENT)
+    assert read_items(tmp_path).num_rows == 17
+
+
+def test_items_say_what_was_cut_and_what_a_schema_goes_on_with(
+    data: Path, tokenizers: Any, model: Any, tmp_path: Path
+) -> None:
+    evaluate(model, tokenizers["bos"], spec(tasks=("who", "pick"), max_seq_len=40), data, tmp_path, SILENT)
+    rows = read_items(tmp_path).to_pylist()
+    written = [json.loads(line)["continuation"] for line in (data / "who.jsonl").read_text().splitlines()]
+    assert [row["continuation"] for row in rows if row["task"] == "who"] == written
+    assert {row["continuation"] for row in rows if row["task"] == "pick"} == {None}
+    assert all(row["n_cut"] > 0 for row in rows if len(tokenizers["bos"](row["context"])["input_ids"]) > 42)
+    assert any(row["n_cut"] > 0 for row in rows)
+
+
+def test_prompts_longer_than_the_model_was_made_for_are_counted(data: Path, tokenizers: Any, tmp_path: Path) -> None:
+    import transformers
+
+    from limit.core import read_jsonl
+
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
+    short = transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(**shape, vocab_size=420, max_position_embeddings=48)
+    ).eval()
+    (tmp_path / "job").mkdir()
+    request = spec(tasks=("pick", "sums"))
+    rows = evaluate(short, tokenizers["bos"], request, data, tmp_path / "out", JobContext(tmp_path / "job"))["tasks"]
+    assert [row["beyond_positions"] > 0 for row in rows] == [True, True]
+    notes = [row["text"] for row in read_jsonl(tmp_path / "job" / "events.jsonl") if row["kind"] == "note"]
+    assert any("48 tokens that the model was made for" in note for note in notes)
+    fits = evaluate(short, tokenizers["bos"], spec(tasks=("pick",), max_seq_len=48), data, tmp_path / "b", SILENT)
+    assert fits["tasks"][0]["beyond_positions"] == 0
 
 
 def test_a_stop_request_keeps_the_journal(data: Path, tokenizers: Any, model: Any, tmp_path: Path) -> None:

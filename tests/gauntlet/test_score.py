@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from limit.core import LimitError
 from limit.gauntlet import generate
 from limit.gauntlet.engine import Engine
 from limit.gauntlet.generate import Generator
@@ -122,6 +123,37 @@ def test_a_model_of_nan_is_flagged_not_scored_as_sure(data: Path, tokenizers: An
     torch.nn.init.constant_(model.model.norm.weight, math.nan)
     items = items_of(load_version("v0", data).select(("pick",))[0], data, tokenizers["plain"], 300, limit=2)
     assert all(math.isnan(total) for total, _ in scored(Scorer(model), items).values())
+
+
+@pytest.mark.parametrize("kind", ["llama", "recurrent"])
+def test_answers_written_from_nan_are_flagged(data: Path, tokenizers: Any, kind: str) -> None:
+    import math
+
+    import torch
+
+    items = items_of(load_version("v0", data).select(("sums",))[0], data, tokenizers["bos"], 300, limit=2)
+    items = [replace(item, max_new_tokens=5) for item in items]
+    for broken in (False, True):
+        model = build_model(kind)
+        if broken:
+            torch.nn.init.constant_(
+                next(p for name, p in model.named_parameters() if "norm_f" in name or name == "model.norm.weight"),
+                math.nan,
+            )
+        generator = Generator(model, tokenizers["bos"], (), share=False, pad_space=False)
+        answers = [a for batch in generator.plan(items) for a in generator.run(items, batch)]
+        assert [a.nan for a in answers] == [broken, broken]
+
+
+def test_a_model_that_sees_what_follows_is_refused() -> None:
+    import transformers
+
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    bert = transformers.BertLMHeadModel(transformers.BertConfig(**shape, vocab_size=420)).eval()
+    with pytest.raises(LimitError, match="bert model looks at the tokens after"):
+        Scorer(bert)
+    decoder = transformers.BertConfig(**shape, vocab_size=420, is_decoder=True)
+    Scorer(transformers.BertLMHeadModel(decoder).eval())
 
 
 @pytest.mark.parametrize(
