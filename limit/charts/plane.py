@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
+from limit.charts.labels import Spot, place_labels
 from limit.charts.palette import Palette
-from limit.charts.style import axis_look, empty, error_bars, literal, look
+from limit.charts.style import axis_look, clipped, empty, error_bars, literal, look
 
 Row = dict[str, Any]
-NEAR_X, NEAR_Y = 0.45, 0.07  # of the plane: closer than this labels run into each other
 
 
 def pareto_front(rows: Sequence[Row]) -> list[int]:
@@ -39,25 +40,79 @@ def plane(rows: Sequence[Row], palette: Palette, *, height: int = 460, front: bo
     if not shown:
         return empty(palette, "No model has both a Gauntlet average and a preference rate yet", height)
     traces: list[dict[str, Any]] = []
+    dominated: set[int] = set()
+    fronts: list[list[Row]] = []
     for layer in dict.fromkeys(row.get("layer") or "" for row in shown):
         members = [row for row in shown if (row.get("layer") or "") == layer]
         best = pareto_front(members) if front else []
         if len(best) > 1:
-            traces.append(_front_line([members[i] for i in best], layer, palette))
+            fronts.append([members[i] for i in best])
+            traces.append(_front_line(fronts[-1], layer, palette))
         for index, row in enumerate(members):
             traces += _seeds(row, palette)
-            traces.append(_point(row, palette, _label_side(row, shown), dominated=front and index not in best))
+            pale = front and index not in best
+            dominated |= {id(row)} if pale else set()
+            traces.append(_point(row, palette, dominated=pale))
     even = {"type": "line", "x0": 0, "x1": 1, "xref": "x domain", "y0": 50, "y1": 50, "yref": "y",
             "line": {"color": palette.muted, "width": 1, "dash": "dot"}}  # fmt: skip
     title = axis_look(palette)["title"]
+    ranges = _range(shown, "x", 0.05), _range(shown, "y", 0.07)
     x = {"title": {**title, "text": "Gauntlet average (score above chance)"}, "tickformat": ".3~f", "nticks": 6}
     y = {"title": {**title, "text": "preferred over the baseline (%)"}}
     margin = {"l": 60, "r": 24, "t": 20, "b": 52}
     layout = look(
         (), palette, height, showlegend=False, margin=margin, shapes=[even],
-        xaxis={**axis_look(palette), **x, "automargin": True}, yaxis={**axis_look(palette), **y, "automargin": True},
+        annotations=_names(shown, dominated, fronts, ranges, height - margin["t"] - margin["b"], palette),
+        xaxis={**axis_look(palette), **x, "automargin": True, "range": ranges[0]},
+        yaxis={**axis_look(palette), **y, "automargin": True, "range": ranges[1]},
     )  # fmt: skip
     return go.Figure(data=traces, layout=layout)
+
+
+def _range(rows: Sequence[Row], axis: str, room: float) -> tuple[float, float]:
+    """From the lowest to the highest end of a cross, with some room."""
+    values = [row[name] for row in rows for name in (axis, f"{axis}_low", f"{axis}_high") if row.get(name) is not None]
+    values += [seed[axis] for row in rows for seed in row.get("seeds") or [] if seed.get(axis) is not None]
+    low, high = min(values), max(values)
+    spare = room * (high - low) or (0.01 if axis == "x" else 5.0)
+    return low - spare, high + spare
+
+
+def _names(
+    rows: Sequence[Row],
+    dominated: set[int],
+    fronts: Sequence[Sequence[Row]],
+    ranges: tuple[tuple[float, float], tuple[float, float]],
+    height: float,
+    palette: Palette,
+) -> list[dict[str, Any]]:
+    """Each model's name where it covers no other name, mark, cross or front."""
+    names = [clipped(row["label"], 40) for row in rows]
+    lines = [(ranges[0][0], 50.0, ranges[0][1], 50.0)]
+    for row in rows:
+        lines += [(row["x_low"], row["y"], row["x_high"], row["y"])] if row.get("x_low") is not None else []
+        lines += [(row["x"], row["y_low"], row["x"], row["y_high"])] if row.get("y_low") is not None else []
+    for front in fronts:
+        lines += [(a["x"], a["y"], b["x"], b["y"]) for a, b in itertools.pairwise(front)]
+    seeds = [
+        (seed["x"], seed["y"])
+        for row in rows
+        for seed in row.get("seeds") or []
+        if seed.get("x") is not None and seed.get("y") is not None
+    ]
+    spots = place_labels(names, [(row["x"], row["y"]) for row in rows], ranges, height, lines, seeds)
+    return [
+        _name(row, name, spot, palette.muted if id(row) in dominated else palette.ink, palette)
+        for row, name, spot in zip(rows, names, spots, strict=True)
+    ]
+
+
+def _name(row: Row, name: str, spot: Spot, colour: str, palette: Palette) -> dict[str, Any]:
+    shared = {"x": row["x"], "y": row["y"], "text": literal(name), "font": {"size": 12, "color": colour}}
+    if not spot.led:
+        return {**shared, "showarrow": False, "xshift": round(spot.dx), "yshift": -round(spot.dy)}
+    thin = {"arrowhead": 0, "arrowwidth": 1, "arrowcolor": palette.muted, "standoff": 9, "borderpad": 0}
+    return {**shared, **thin, "showarrow": True, "ax": round(spot.dx), "ay": round(spot.dy)}
 
 
 def _front_line(rows: Sequence[Row], layer: str, palette: Palette) -> dict[str, Any]:
@@ -72,26 +127,14 @@ def _front_line(rows: Sequence[Row], layer: str, palette: Palette) -> dict[str, 
     }
 
 
-def _label_side(row: Row, rows: Sequence[Row]) -> str:
-    """Beside the cross, towards the middle; of two points whose labels would meet the lower has its own below."""
-    wide, high = (max(r[axis] for r in rows) - min(r[axis] for r in rows) for axis in ("x", "y"))
-    middle = min(r["x"] for r in rows) + wide / 2
-    near = [r for r in rows if abs(r["x"] - row["x"]) <= NEAR_X * wide and abs(r["y"] - row["y"]) <= NEAR_Y * high]
-    side = "right" if row["x"] <= middle else "left"
-    return f"{'bottom' if any(r['y'] > row['y'] for r in near) else 'top'} {side}"
-
-
-def _point(row: Row, palette: Palette, side: str, dominated: bool) -> dict[str, Any]:
+def _point(row: Row, palette: Palette, dominated: bool) -> dict[str, Any]:
     across, up = ((row[axis], row.get(f"{axis}_low"), row.get(f"{axis}_high")) for axis in ("x", "y"))
     return {
         "type": "scatter",
         "x": [row["x"]],
         "y": [row["y"]],
-        "mode": "markers+text",
+        "mode": "markers",
         "name": literal(row["label"]),
-        "text": [literal(row["label"], 40)],
-        "textposition": side,
-        "textfont": {"size": 12, "color": palette.muted if dominated else palette.ink},
         "error_x": error_bars([across], palette.muted, 1.4, 0),
         "error_y": error_bars([up], palette.muted, 1.4, 0),
         "marker": {

@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from limit.charts.palette import Palette
-from limit.charts.style import empty, error_bars, literal, series_label, styled
+from limit.charts.style import axis_look, empty, error_bars, literal, look, series_label
 
 Row = dict[str, Any]
 ROW_PX, BAR = 66, 0.5  # height of a row, and the share of it that its bar takes
@@ -28,44 +28,48 @@ def preference_bars(rows: Sequence[Row], palette: Palette, *, scale: float = 1.0
     """
     if not rows:
         return empty(palette, "No judged comparisons yet")
-    figure = go.Figure()
-    for segment in ("candidate", "tie", "baseline"):
-        figure.add_trace(_segment(segment, rows, palette))
-    for place, row in enumerate(rows):
-        _annotate(figure, row, place, palette)
-    figure.add_trace(_texts(rows, [literal(row["label"], 60) for row in rows], 0, palette.ink, 13 * scale))
-    figure.add_trace(_texts(rows, [_facts(row) for row in rows], 100, palette.muted, 11 * scale))
-    for place, row in enumerate(rows):
-        figure.add_shape(_half(row, place, palette))
-    figure.update_xaxes(range=[0, 100], title_text="verdicts of the judge (%), ties in grey", automargin=True)
-    figure.update_yaxes(range=[len(rows) - 0.35, -0.8], showgrid=False, zeroline=False, visible=False)
-    figure.update_xaxes(zeroline=False)
+    traces = [_segment(segment, rows, palette) for segment in ("candidate", "tie", "baseline")]
+    traces += [*_whiskers(rows, palette), *_seeds(rows, palette), _halves(rows, palette)]
+    traces.append(_texts(rows, [literal(row["label"], 60) for row in rows], 0, palette.ink, 13 * scale))
+    traces.append(_texts(rows, [_facts(row) for row in rows], 100, palette.muted, 11 * scale))
+    axis, size = axis_look(palette), round(13 * scale)
+    title = {"text": "verdicts of the judge (%), ties in grey", "font": {"size": size}}
+    x = {**axis, "range": [0, 100], "title": title, "automargin": True, "zeroline": False}
+    y = {**axis, "range": [len(rows) - 0.35, -0.8], "showgrid": False, "zeroline": False, "visible": False}
     row_px = ROW_PX * scale * (2 if scale > 1 and len(rows) < 3 else 1)  # a lone bar fills a screen better
-    styled(figure, palette, round(72 + row_px * len(rows)), barmode="stack", showlegend=False)
-    figure.update_xaxes(title_font_size=round(13 * scale))
-    return figure.update_layout(margin={"l": 8, "r": 20, "t": 8, "b": 48}, font={"size": round(13 * scale)})
+    layout = look(
+        (), palette, round(72 + row_px * len(rows)), barmode="stack", showlegend=False, xaxis=x, yaxis=y,
+        margin={"l": 8, "r": 20, "t": 8, "b": 48}, font={"size": size},
+    )  # fmt: skip
+    return go.Figure(data=traces, layout=layout)
 
 
-def _half(row: Row, place: int, palette: Palette) -> dict[str, Any]:
+def _halves(rows: Sequence[Row], palette: Palette) -> dict[str, Any]:
     """A dotted stroke where half of the decided verdicts end: with ties that is left of the middle of the bar."""
-    x = 50 * (1 - shares(row)[1] / 100)
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for place, row in enumerate(rows):
+        half = 50 * (1 - shares(row)[1] / 100)
+        x += [half, half, None]
+        y += [place - BAR / 2 - 0.1, place + BAR / 2 + 0.1, None]
     line = {"color": palette.muted, "width": 1, "dash": "dot"}
-    return {"type": "line", "x0": x, "x1": x, "y0": place - BAR / 2 - 0.1, "y1": place + BAR / 2 + 0.1, "line": line}
+    return {"type": "scatter", "mode": "lines", "x": x, "y": y, "line": line, "hoverinfo": "skip", "cliponaxis": False}
 
 
-def _texts(rows: Sequence[Row], words: list[str], x: float, colour: str, size: float) -> go.Scatter:
+def _texts(rows: Sequence[Row], words: list[str], x: float, colour: str, size: float) -> dict[str, Any]:
     """Words above the bars from the left edge (x = 0), or below them up to the right one (x = 100)."""
     side = -1 if x == 0 else 1
-    return go.Scatter(
-        x=[x] * len(rows),
-        y=[place + side * (BAR / 2 + (0.06 if x == 0 else 0.02)) for place in range(len(rows))],
-        mode="text",
-        text=words,
-        textposition="top right" if x == 0 else "bottom left",
-        textfont={"size": round(size), "color": colour},
-        hoverinfo="skip",
-        cliponaxis=False,
-    )
+    return {
+        "type": "scatter",
+        "x": [x] * len(rows),
+        "y": [place + side * (BAR / 2 + (0.06 if x == 0 else 0.02)) for place in range(len(rows))],
+        "mode": "text",
+        "text": words,
+        "textposition": "top right" if x == 0 else "bottom left",
+        "textfont": {"size": round(size), "color": colour},
+        "hoverinfo": "skip",
+        "cliponaxis": False,
+    }
 
 
 def _facts(row: Row) -> str:
@@ -87,7 +91,7 @@ def shares(row: Row) -> tuple[float, float, float]:
     return rate * (1 - tie / 100), tie, (100 - rate) * (1 - tie / 100)
 
 
-def _segment(segment: str, rows: Sequence[Row], palette: Palette) -> go.Bar:
+def _segment(segment: str, rows: Sequence[Row], palette: Palette) -> dict[str, Any]:
     index = ("candidate", "tie", "baseline").index(segment)
     widths = [shares(row)[index] for row in rows]
     colours = [palette.tie if segment == "tie" else palette.colour(row[f"{segment}_series"]) for row in rows]
@@ -96,51 +100,61 @@ def _segment(segment: str, rows: Sequence[Row], palette: Palette) -> go.Bar:
         None if rate is None or width < TEXT_WIDTH else f"{GAP}{rate if index == 0 else 100 - rate:.1f} %{GAP}"
         for rate, width in zip(rates, widths, strict=True)
     ]
-    return go.Bar(
-        name=segment,
-        orientation="h",
-        y=list(range(len(rows))),
-        width=BAR,
-        x=widths,
-        text=[""] * len(rows) if segment == "tie" else texts,
-        textposition="inside",
-        insidetextanchor="start" if segment == "candidate" else "end",
-        textfont={"color": [palette.text_on(colour) for colour in colours]},
-        textangle=0,
-        marker={"color": colours, "line": {"color": palette.edge, "width": 1}},
-        customdata=[[str(row.get("key") or "")] for row in rows],
-        hovertext=[_hover(row) for row in rows],
-        hovertemplate="%{hovertext}<extra></extra>",
-    )
+    return {
+        "type": "bar",
+        "name": segment,
+        "orientation": "h",
+        "y": list(range(len(rows))),
+        "width": BAR,
+        "x": widths,
+        "text": [""] * len(rows) if segment == "tie" else texts,
+        "textposition": "inside",
+        "insidetextanchor": "start" if segment == "candidate" else "end",
+        "textfont": {"color": [palette.text_on(colour) for colour in colours]},
+        "textangle": 0,
+        "marker": {"color": colours, "line": {"color": palette.edge, "width": 1}},
+        "customdata": [[str(row.get("key") or "")] for row in rows],
+        "hovertext": [_hover(row) for row in rows],
+        "hovertemplate": "%{hovertext}<extra></extra>",
+    }
 
 
-def _annotate(figure: go.Figure, row: Row, place: int, palette: Palette) -> None:
-    """The whisker on the boundary and a tick for each seed."""
-    if row.get("preference_pct") is None:
-        return
-    candidate, tie, _ = shares(row)
-    share = 1 - tie / 100
-    if row.get("low") is not None:
-        span = [(candidate, row["low"] * share, row["high"] * share)]
-        for bar in (error_bars(span, palette.halo, 5, 7), error_bars(span, palette.ink, 2, 6)):
-            figure.add_trace(_mark([candidate], place, palette, symbol="line-ns", size=1, error_x=bar))
-    seeds = [seed * share for seed in row.get("seeds") or []]
-    if seeds:
-        figure.add_trace(_mark(seeds, place, palette, symbol="line-ns", size=9, error_x=None))
+def _whiskers(rows: Sequence[Row], palette: Palette) -> list[dict[str, Any]]:
+    """The intervals on the boundaries: a halo, and the whisker on it."""
+    places, spans = [], []
+    for place, row in enumerate(rows):
+        if row.get("preference_pct") is not None and row.get("low") is not None:
+            candidate, tie, _ = shares(row)
+            places.append(place)
+            spans.append((candidate, row["low"] * (1 - tie / 100), row["high"] * (1 - tie / 100)))
+    if not places:
+        return []
+    bars = (error_bars(spans, palette.halo, 5, 7), error_bars(spans, palette.ink, 2, 6))
+    return [_marks([span[0] for span in spans], places, palette, 1) | {"error_x": bar} for bar in bars]
 
 
-def _mark(
-    x: list[float], place: int, palette: Palette, symbol: str, size: int, error_x: dict[str, Any] | None
-) -> go.Scatter:
-    return go.Scatter(
-        x=x,
-        y=[place] * len(x),
-        mode="markers",
-        marker={"symbol": symbol, "size": size, "color": palette.ink, "line": {"color": palette.ink, "width": 1.5}},
-        error_x=error_x,
-        hoverinfo="skip",
-        cliponaxis=False,
-    )
+def _seeds(rows: Sequence[Row], palette: Palette) -> list[dict[str, Any]]:
+    """A tick for each seed."""
+    points = [
+        (seed * (1 - shares(row)[1] / 100), place)
+        for place, row in enumerate(rows)
+        if row.get("preference_pct") is not None
+        for seed in row.get("seeds") or []
+    ]
+    return [_marks([x for x, _ in points], [y for _, y in points], palette, 9)] if points else []
+
+
+def _marks(x: list[float], y: list[int], palette: Palette, size: int) -> dict[str, Any]:
+    line = {"color": palette.ink, "width": 1.5}
+    return {
+        "type": "scatter",
+        "x": x,
+        "y": y,
+        "mode": "markers",
+        "marker": {"symbol": "line-ns", "size": size, "color": palette.ink, "line": line},
+        "hoverinfo": "skip",
+        "cliponaxis": False,
+    }
 
 
 def _hover(row: Row) -> str:

@@ -37,10 +37,14 @@ def series_label(series: str) -> str:
 
 def literal(text: Any, limit: int = 120) -> str:
     """Untrusted text as plotly shows it: no tags, no MathJax, no template fields, at most `limit` characters."""
-    shown = str(text)
-    shown = shown if len(shown) <= limit else shown[: limit - 1] + "…"
-    shown = "".join(sign if sign.isprintable() else " " for sign in shown)
+    shown = clipped(str(text), limit)
     return html.escape(shown, quote=False).replace("$", "&#36;").replace("%{", "%&#123;")
+
+
+def clipped(text: str, limit: int) -> str:
+    """At most `limit` characters on one line, without signs that print nothing."""
+    shown = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "".join(sign if sign.isprintable() else " " for sign in shown)
 
 
 def styled(figure: go.Figure, palette: Palette, height: int, title: str | None = None, **layout: Any) -> go.Figure:

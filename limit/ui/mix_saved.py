@@ -31,7 +31,7 @@ def saved_mixes(ws: Workspace) -> None:
             "id": mix["mix_id"],
             "name": printable(mix["name"]),
             "samples": mix["rows"],
-            "non-commercial": {True: "yes", False: "no", None: "unknown"}[mix["non_commercial"]],
+            "non-commercial": {True: "yes", False: "no", None: "unknown"}.get(mix.get("non_commercial"), "unknown"),
             "created": mix["created"][:16].replace("T", " "),
         }
         for mix in mixes

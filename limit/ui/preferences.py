@@ -32,6 +32,7 @@ ORDERS = {
     "fixed": "the baseline's answer always shown first",
 }
 UNKNOWN_ORDER = "order shown to the judge not recorded"
+MOST_BARS = 20  # drawn before somebody asks for more
 PROMPT_SETS = {"LIMA's test prompts": "lima", "Instruct-v3's test prompts": "instruct-v3"}
 
 
@@ -143,7 +144,7 @@ def _own(store: Store, rows: Sequence[Row]) -> None:
     sets = sorted({row["prompt_set"] or "unnamed" for row in rows})
     chosen = st.selectbox("Prompts", ["all", *sets], key="set", bind="query-params") if len(sets) > 1 else "all"
     rows = [row for row in rows if chosen in ("all", row["prompt_set"] or "unnamed")]
-    bars = pooled_bars(rows, own_rows(store))
+    bars = _few(pooled_bars(rows, own_rows(store)))
     chart(charts.preference_bars(bars, palette_for(store)), charts.preference_alt(bars), key="own-bars")
     note_line(
         rule="wins over wins and losses in each seed, ties and invalid left out, mean over seeds (ticks)",
@@ -157,6 +158,13 @@ def _own(store: Store, rows: Sequence[Row]) -> None:
     names = {id_: f"{row['label']} · {row['prompt_set']} · {row['judge']}" for id_, row in by_id.items()}
     id_ = _choose(names)
     show_comparison(store, by_id[id_], _rows_of(store, id_), palette_for(store))
+
+
+def _few(bars: list[Row]) -> list[Row]:
+    """The first bars, which are one's own; all of many on request."""
+    if len(bars) <= MOST_BARS:
+        return bars
+    return bars if st.toggle(f"All {len(bars):,} pairs", key="all", bind="query-params") else bars[:MOST_BARS]
 
 
 def _name_unchecked(store: Store, rows: Sequence[Row]) -> None:

@@ -15,7 +15,6 @@ from limit.formats import count
 from limit.judge.annotations import import_files
 from limit.judge.checks import launch_check, sample_pairs
 from limit.judge.estimate import estimate, estimate_words
-from limit.judge.judgments import list_comparisons
 from limit.judge.requests import JudgeRequest, build_request, launch_judge
 from limit.judge.worker import pair_answers
 from limit.responses.prompt_sets import list_prompt_sets
@@ -24,6 +23,7 @@ from limit.runs import list_runs
 from limit.settings import safe_name
 from limit.specs.judge import JudgeSpec
 from limit.store import Store
+from limit.store.queries_preferences import comparisons
 from limit.ui.shell import errors_in_words, open_workspace, plain
 
 
@@ -49,7 +49,7 @@ def show_forms(store: Store) -> None:
     with st.expander("Import verdicts (AlpacaEval annotations.json)", icon=":material/upload_file:"), errors_in_words():
         _import_form(store)
     with st.expander("Check a judge on verdicts that exist", icon=":material/rule:"), errors_in_words():
-        _check_form()
+        _check_form(store)
     with st.expander("Run a judge", icon=":material/gavel:"), errors_in_words():
         _judge_form()
 
@@ -109,9 +109,13 @@ def _judge_form() -> None:
         _started(launch_judge(ws, baseline, candidate, prompts, _judge_of(judge), **limits))
 
 
-def _check_form() -> None:
+def _check_form(store: Store) -> None:
     ws = open_workspace()
-    known = {c.comparison_id: f"{c.label()} · {c.judge}" for c in list_comparisons(ws)}
+    known = {
+        row["comparison_id"]: f"{row['candidate']} against {row['baseline']} on {row['prompt_set']} · {row['judge']}"
+        for row in comparisons(store)
+        if row["origin"] == "workspace"
+    }
     if not known:
         st.info("Import verdicts or vote first; a judge is checked against those.", icon=":material/info:")
         return

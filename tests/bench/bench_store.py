@@ -98,7 +98,7 @@ def _write_comparison(ws: Workspace, run: str, seed: int, draw: random.Random) -
     (folder / "comparison.json").write_text(json.dumps(record))
     rows = [
         {"judgement_key": f"{run}{i}", "seed": seed, "prompt_id": f"p{i}", "prompt": "Tell me", "text_1": "x" * 200,
-         "text_2": "y" * 150, "order": "ab", "verdict": "2" if draw.random() < 0.5 else "1"}
+         "text_2": "y" * 150, "order": "ab", "first_response": 1, "verdict": "2" if draw.random() < 0.5 else "1"}
         for i in range(PROMPTS)
     ]  # fmt: skip
     (folder / "judgments.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

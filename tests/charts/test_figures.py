@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -82,7 +83,7 @@ def test_the_whisker_stands_on_the_boundary() -> None:
 def test_an_unknown_rate_is_a_gap_with_words() -> None:
     figure = charts.preference_bars([pair(None)], LIGHT)
     assert [trace.x[0] for trace in figure.data[:3]] == [0.0, 0.0, 0.0]
-    assert "not published" in [trace.text[0] for trace in figure.data if trace.type == "scatter"]
+    assert "not published" in [trace.text[0] for trace in figure.data if trace.type == "scatter" and trace.text]
 
 
 def test_the_front_leaves_out_what_is_beaten_on_both() -> None:
@@ -210,11 +211,47 @@ def test_shares_carry_their_intervals_and_a_missing_one_stays_a_bar_of_nothing()
     assert "<b>" not in bars.y[0] and "$" not in bars.y[0]
 
 
-def test_labels_of_close_points_stand_on_different_sides() -> None:
-    points = [
-        {"label": "high", "series": "lima", "x": 0.4, "y": 3.0},
-        {"label": "low", "series": "full", "x": 0.44, "y": 1.0},
-        {"label": "far", "series": "base", "x": 0.5, "y": 90.0},
+def boxes_of(figure: Any, width: float) -> list[tuple[str, float, float, float, float]]:
+    """Name, left, top, right, bottom of each name of a plane whose plot is `width` pixels wide."""
+    height = figure.layout.height - figure.layout.margin.t - figure.layout.margin.b
+    (left, right), (bottom, top) = figure.layout.xaxis.range, figure.layout.yaxis.range
+    out = []
+    for name in figure.layout.annotations:
+        dx, dy = (name.ax, name.ay) if name.showarrow else (name.xshift, -name.yshift)
+        x = (name.x - left) / (right - left) * width + dx
+        y = (top - name.y) / (top - bottom) * height + dy
+        out.append((name.text, x - 2.8 * len(name.text), y - 6, x + 2.8 * len(name.text), y + 6))
+    return out
+
+
+@pytest.mark.parametrize("width", [260, 400, 560])
+@pytest.mark.parametrize(
+    "places",
+    [
+        [
+            (0.45, 3.6),
+            (0.457, 4.1),
+            (0.489, 3.7),
+            (0.556, 3.0),
+            (0.559, 9.9),
+            (0.507, 85.5),
+            (0.455, 71.9),
+            (0.503, 50),
+        ],
+        [(0.4, 3.0), (0.44, 1.0), (0.5, 90.0)],
+        [(0.4, 50.0)] * 5,
+        [(0.3 + i / 1000, 50 + i / 10) for i in range(10)],
+    ],
+    ids=["the embedded study", "two close ones", "one place", "a crowd"],
+)
+def test_names_on_the_plane_do_not_meet(places: list[tuple[float, float]], width: float) -> None:
+    points = [{"label": f"Instruct {i}", "series": f"s{i}", "x": x, "y": y} for i, (x, y) in enumerate(places)]
+    boxes = boxes_of(charts.plane(points, LIGHT, height=440), width)
+    assert len(boxes) == len(places)
+    meeting = [
+        (a[0], b[0])
+        for a, b in itertools.combinations(boxes, 2)
+        if a[1] < b[3] and b[1] < a[3] and a[2] < b[4] and b[2] < a[4]
     ]
-    sides = {trace.name: trace.textposition for trace in charts.plane(points, LIGHT).data if trace.text}
-    assert sides["high"].startswith("top") and sides["low"].startswith("bottom") and sides["far"].startswith("top")
+    assert meeting == []
+    assert all(left > -30 and right < width + 30 for _, left, _, right, _ in boxes)
