@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -36,8 +37,12 @@ class Example(NamedTuple):
         return int((self.labels[1:] != NO_LOSS).sum())
 
 
-class Documents(NamedTuple):
-    """Where the documents of a packed row lie: lengths in tokens, their running sum (int32, n + 1), the longest."""
+@dataclass(frozen=True)
+class Documents:
+    """Where the documents of a packed row lie: lengths in tokens, their running sum (int32, n + 1), the longest.
+
+    No tuple: torch.compile looks into those, and would compile the layers anew for every number of documents.
+    """
 
     lengths: tuple[int, ...]
     offsets: torch.Tensor

@@ -9,6 +9,7 @@ do to this very model, since an untrained one hardly shows it in its loss.
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -135,7 +136,7 @@ def to_device(row: Row, device: torch.device) -> Row:
     """The row with its tensors on `device`."""
     documents = row.documents
     if documents is not None:
-        documents = documents._replace(offsets=documents.offsets.to(device, non_blocking=True))
+        documents = replace(documents, offsets=documents.offsets.to(device, non_blocking=True))
     moved: Any = {
         name: value.to(device, non_blocking=True) for name, value in row._asdict().items() if torch.is_tensor(value)
     }

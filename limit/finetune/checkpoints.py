@@ -1,4 +1,7 @@
-"""Checkpoints that are whole or absent: written aside, synced, renamed, pruned; and found again."""
+"""Checkpoints that are whole or absent: written aside, synced, renamed, pruned; and found again.
+
+Room for the finished model is held from the start, so that a disk that fills up meanwhile does not cost the run.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,13 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from limit.core import Json, LimitError, explain_os_error, explained, read_json, sync_folder, write_json
+from limit.formats import size
 
 STATE = "limit.json"
 _NUMBERED = re.compile(r"checkpoint-(\d+)")
@@ -54,6 +60,11 @@ def resume_points(train: Path) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True)]
 
 
+def step_of(checkpoint: Path) -> int:
+    """The step after which a resume checkpoint was written."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
 def _readable(checkpoint: Path) -> bool:
     try:
         state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
@@ -74,6 +85,57 @@ def prune(train: Path, keep: int) -> None:
         shutil.rmtree(path, ignore_errors=True)
     for path in train.glob(".*.saving"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+class Room:
+    """Disk space held by a file without a name: the system takes it back with the process, however that ends."""
+
+    def __init__(self, file: Any = None) -> None:
+        self._file = file
+
+    def release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+@contextlib.contextmanager
+def held_room(folder: Path, wanted: int) -> Iterator[Room]:
+    """Hold `wanted` bytes on the disk of `folder` within the block, or until they are released.
+
+    Raises LimitError when they are not free. File systems that cannot hold space only promise what is free now.
+    """
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise no_room(folder, wanted, free)
+    room = Room()
+    if wanted:
+        try:
+            room = Room(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115 - closed by `release`
+            os.posix_fallocate(room._file.fileno(), 0, wanted)
+        except OSError as error:
+            room.release()
+            if is_disk_full(error):
+                raise no_room(folder, wanted, free) from error
+    try:
+        yield room
+    finally:
+        room.release()
+
+
+def no_room(folder: Path, wanted: int, free: int) -> LimitError:
+    """The sentence for a model that would not fit."""
+    return LimitError(
+        f"the finished model takes {size(wanted)} and only {size(free)} are free in {folder}; "
+        f"free {size(max(wanted - free, 1))} more, or move the workspace with LIMIT_HOME"
+    )
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of the files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def is_disk_full(error: BaseException) -> bool:

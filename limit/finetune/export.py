@@ -12,6 +12,9 @@ from limit.finetune.checkpoints import staged_folder
 from limit.models import load_model, load_tokenizer, resolve_model
 from limit.settings import Workspace
 
+TOKENIZER_BYTES = 200  # for each token of the vocabulary, with merges, as JSON
+CARD_BYTES = 2**18  # card, configs, headers
+
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl")
 
 
@@ -34,6 +37,16 @@ def save_weights(trainer: Any, target: Path) -> None:
     model.save_pretrained(target, safe_serialization=True, **options)
     trainer.processing_class.save_pretrained(target)
     _drop_pickles(target)
+
+
+def saved_bytes(trainer: Any) -> int:
+    """What `save_weights` will write, from above."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    adapter = hasattr(model, "peft_config")
+    tensors = [p for p in model.parameters() if p.requires_grad or not adapter]  # tied ones are listed once
+    each = 2 if trainer.args.bf16 and not adapter else 0
+    weights = sum(tensor.numel() * (each or tensor.element_size()) for tensor in tensors)
+    return weights + len(trainer.processing_class) * TOKENIZER_BYTES + CARD_BYTES
 
 
 def _gathered(trainer: Any, model: Any) -> Json:

@@ -45,6 +45,8 @@ class Follow(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self.trainer.sampler.set_epoch(state.global_step // self.trainer.steps_per_epoch)
+        if state.global_step >= self._last_step():  # resumed when only the model was still to be written
+            self.trainer.sampler.exhausted = control.should_training_stop = True
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         step, last = state.global_step, self._last_step()
@@ -106,7 +108,7 @@ class Follow(TrainerCallback):
         was_training = model.training
         model.eval()
         try:
-            with self.trainer.compute_loss_context_manager():
+            with self.trainer.compute_loss_context_manager(), self.trainer.uncompiled():
                 output = model.generate(
                     tokens,
                     attention_mask=torch.ones_like(tokens),

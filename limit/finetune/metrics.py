@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import time
 from collections import deque
@@ -12,6 +13,7 @@ from typing import Any
 
 from limit.core import Json, LimitError, append_jsonl, read_jsonl, utc_now, write_atomic
 from limit.core import canonical_json as to_line
+from limit.finetune.checkpoints import is_disk_full
 
 # Dense bf16 tensor peak in FLOP/s, from the makers' data sheets (no sparsity).
 PEAK_FLOPS = {
@@ -57,11 +59,15 @@ def flops_per_token(parameters: int, layers: int, width: int, mean_context: floa
 
 
 class Journal:
-    """Appends rows to metrics.jsonl on the first process; the others stay silent."""
+    """Appends rows to metrics.jsonl on the first process; the others stay silent.
+
+    While the disk is full rows wait in memory: a line that cannot be written is not worth hours of training.
+    """
 
     def __init__(self, path: Path, write: bool = True) -> None:
         self.path = path
         self.write = write
+        self._waiting: list[Json] = []
 
     def rewind(self, step: int) -> None:
         """Drop rows after `step`: a resumed run writes them again."""
@@ -70,8 +76,19 @@ class Journal:
             write_atomic(self.path, "".join(to_line(row) + "\n" for row in rows))
 
     def row(self, kind: str, step: int, **values: Any) -> None:
-        if self.write:
-            append_jsonl(self.path, [{"kind": kind, "step": step, **values}], sync=kind != "train")
+        if not self.write:
+            return
+        rows = [*self._waiting, {"kind": kind, "step": step, **values}]
+        end = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            append_jsonl(self.path, rows, sync=kind != "train" or len(rows) > 1)
+            self._waiting = []
+        except LimitError as error:
+            if not is_disk_full(error):
+                raise
+            self._waiting = rows
+            if self.path.exists():
+                os.truncate(self.path, end)  # what fitted of them would come twice
 
     def note(self, step: int, text: str) -> None:
         """A line for people, such as a halved micro-batch."""

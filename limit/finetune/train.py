@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +15,11 @@ import transformers
 from transformers import PrinterCallback, TrainingArguments, set_seed
 
 from limit.core import Json, LimitError, read_json, read_jsonl, utc_now, write_json
-from limit.finetune import checkpoints, restarts
-from limit.finetune.architecture import prepare_model
+from limit.finetune import checkpoints, layers, restarts
+from limit.finetune.architecture import prepare_model, to_device
 from limit.finetune.card import write_card
 from limit.finetune.examples import Examples, load_examples
-from limit.finetune.export import save_weights
+from limit.finetune.export import save_weights, saved_bytes
 from limit.finetune.follow import Follow
 from limit.finetune.loss import causal_lm
 from limit.finetune.memory import devices, has_bitsandbytes, model_size, wants_recompute
@@ -63,9 +65,11 @@ def _train(
     tokenizer = load_tokenizer(ref)
     examples = load_examples(ws.mix(spec.mix_id or ""), tokenizer, recipe)
     trainer, follow = _build(ws, folder, spec, recipe, ref, tokenizer, examples, context, loggers)
-    _run(trainer, examples, folder / "train")
-    result = _summary(trainer, follow, folder.name, folder, examples, time.monotonic() - started)
-    _finish(ws, trainer, result, folder)
+    wanted = saved_bytes(trainer) if trainer.args.should_save else 0
+    with checkpoints.held_room(folder / "train", wanted) as room:
+        _run(trainer, examples, folder / "train")
+        result = _summary(trainer, follow, folder.name, folder, examples, time.monotonic() - started)
+        _finish(ws, trainer, result, folder, room)
     return result
 
 
@@ -116,10 +120,22 @@ def _build(
         optimizer_cls_and_kwargs=optimizer_class(recipe),
     )
 
+    if recipe.compile:
+        trainer.compiled = _compile(trainer)
     trainer.pop_callback(PrinterCallback)
     follow = Follow(trainer, examples, context, lambda number: _keep_epoch(trainer, number, ws, folder))
     trainer.add_callback(follow)
     return trainer, follow
+
+
+def _compile(trainer: Finetuner) -> str:
+    """What became of the wish to compile, in words that begin with `compiled` where it did."""
+    if trainer.args.fsdp:
+        return "not compiled: weights are sharded"
+    rows = trainer.rows_of(trainer.examples[:2], [1.0, 1.0])
+    with trainer.compute_loss_context_manager():
+        why_not = layers.compile_layers(trainer.model, to_device(rows[0], trainer.args.device))
+    return f"not compiled: {why_not}" if why_not else "compiled: torch.compile, layer by layer"
 
 
 def _keep_epoch(trainer: Finetuner, number: int, ws: Workspace, folder: Path) -> None:
@@ -182,7 +198,7 @@ def trainable_model(ref: ModelRef, recipe: Recipe, device: str) -> Any:
         model = _add_adapter(model, recipe)
     model.train()
     if _recompute(ref, recipe):
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        layers.recompute_activations(model)
         if recipe.method != "full":
             model.enable_input_require_grads()
     return model
@@ -281,15 +297,16 @@ def _run(trainer: Finetuner, examples: Examples, train: Path) -> None:
     step = 0
     if points:
         trainer.restore_progress(points[0])
-        step = int(points[0].name.rpartition("-")[2])
+        step = checkpoints.step_of(points[0])
     trainer.row_tokens = min(trainer.row_tokens, restarts.asked_rows(train) or trainer.row_tokens)
     trainer.journal.rewind(step if points else -1)
     trainer.journal.note(step, f"resumed from step {step}" if points else trainer.mode.reason)
     lost = "" if points else examples.lost(trainer.recipe.max_seq_len)
-    if lost:
-        trainer.journal.note(step, lost)
+    for words in filter(None, (trainer.compiled, lost)):
+        trainer.journal.note(step, words)
     try:
-        trainer.train(resume_from_checkpoint=str(points[0]) if points else None)
+        with layers.lenient_compiler() if trainer.compiled else contextlib.nullcontext():
+            trainer.train(resume_from_checkpoint=str(points[0]) if points else None)
     except OSError as error:
         if checkpoints.is_disk_full(error):
             raise checkpoints.disk_full_error(train) from error
@@ -312,6 +329,7 @@ def _summary(trainer: Finetuner, follow: Follow, run_id: str, folder: Path, exam
         "without_loss": examples.without_loss,
         "loss_weighting": trainer.recipe.loss_weighting,
         "mode": trainer.mode.reason,
+        "compiled": trainer.compiled.startswith("compiled"),
         "tokens_per_s": rows[-1]["tokens_per_s"] if rows else None,
         "steps_s": round(trainer.speed.seconds, 3),
         "steps_tokens": trainer.speed.tokens,
@@ -323,16 +341,50 @@ def _summary(trainer: Finetuner, follow: Follow, run_id: str, folder: Path, exam
     }
 
 
-def _finish(ws: Workspace, trainer: Finetuner, summary: Json, folder: Path) -> None:
+def _finish(ws: Workspace, trainer: Finetuner, summary: Json, folder: Path, room: checkpoints.Room) -> None:
     """Put the finished model in its place; the resume checkpoints of a finished run are only ballast."""
     finished, first = summary["state"] == "finished", trainer.args.should_save
     if finished:
-        _keep(trainer, folder / "model", ws, summary["run_id"])
+        room.release()
+        _put_model(ws, trainer, folder)
     if first:
-        write_json(folder / "train" / "summary.json", summary)
+        _write_summary(folder / "train", summary)
     if finished and first:
         checkpoints.prune(folder / "train", keep=0)
         restarts.forget(folder / "train")
+
+
+def _put_model(ws: Workspace, trainer: Finetuner, folder: Path) -> None:
+    """Write the finished model. Raises LimitError where it does not fit, with the run resumable from its end."""
+    train, first = folder / "train", trainer.args.should_save
+    for attempt in range(2):
+        full = False
+        try:
+            _keep(trainer, folder / "model", ws, folder.name)
+        except LimitError as error:
+            if not checkpoints.is_disk_full(error):
+                raise
+            full = True
+        if not trainer.on_any_process(full):
+            return
+        if first and not attempt:
+            checkpoints.prune(train, keep=1)
+    trainer.save_for_resume()
+    short = checkpoints.no_room(folder, saved_bytes(trainer), shutil.disk_usage(folder).free)
+    step, last = trainer.resume_step(), trainer.state.global_step
+    rest = "all that is left is to write the model" if step == last else f"it goes on from step {step} of {last}"
+    raise LimitError(f"disk full after the last step: {short}; then resume the run: {rest}")
+
+
+def _write_summary(train: Path, summary: Json) -> None:
+    """A finished run that is short of the room for this file gives up its checkpoints, which it needs no more."""
+    try:
+        write_json(train / "summary.json", summary)
+    except LimitError as error:
+        if summary["state"] != "finished" or not checkpoints.is_disk_full(error):
+            raise
+        checkpoints.prune(train, keep=0)
+        write_json(train / "summary.json", summary)
 
 
 def _keep(trainer: Finetuner, target: Path, ws: Workspace, run_id: str) -> None:

@@ -8,9 +8,11 @@ memory runs out, or dealt out to processes; checkpoints appear by rename; a loss
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
+import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,18 @@ from limit.encoding.packing import (
     sample_weights,
     share_out,
 )
-from limit.finetune import ranks, restarts
+from limit.finetune import layers, ranks, restarts
 from limit.finetune.architecture import TrainingMode, to_device
-from limit.finetune.checkpoints import STATE, is_disk_full, prune, staged_folder, write_state
+from limit.finetune.checkpoints import (
+    STATE,
+    folder_size,
+    is_disk_full,
+    prune,
+    resume_points,
+    staged_folder,
+    step_of,
+    write_state,
+)
 from limit.finetune.metrics import Journal, Speed, memory_gb, train_row
 from limit.specs.run import Recipe
 
@@ -44,6 +55,7 @@ class StepSampler:
         self.samples, self.batch_size, self.seed = samples, batch_size, seed
         self.drop_last = drop_last and samples >= batch_size
         self.epoch = 0
+        self.exhausted = False
 
     def __len__(self) -> int:
         return self.samples // self.batch_size if self.drop_last else math.ceil(self.samples / self.batch_size)
@@ -54,7 +66,7 @@ class StepSampler:
     def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(self.samples, generator=generator).tolist()
-        for step in range(len(self)):
+        for step in range(0 if self.exhausted else len(self)):
             yield order[step * self.batch_size : (step + 1) * self.batch_size]
 
 
@@ -80,6 +92,7 @@ class Finetuner(Trainer):
         self.sampler = StepSampler(len(examples), recipe.global_batch_size, arguments.seed, recipe.drop_last)
         self.row_tokens = recipe.micro_batch_size * recipe.max_seq_len
         self.pad_id, self.flops, self.peak = pad_id, flops, peak
+        self.compiled = ""  # what became of the wish to compile the layers, in words
         self.speed = Speed()
         self.tokens_seen = 0
         self.save_seconds = 0.0
@@ -161,7 +174,10 @@ class Finetuner(Trainer):
             ranks.sum_gradients(model.parameters())
 
     def _on_any(self, mine: bool) -> bool:
-        return ranks.any_rank(mine, self.args.device) if self.args.world_size > 1 and not self.sharded else mine
+        return mine if self.sharded else self.on_any_process(mine)
+
+    def on_any_process(self, mine: bool) -> bool:
+        return ranks.any_rank(mine, self.args.device) if self.args.world_size > 1 else mine
 
     def _rows(self, examples: Sequence[Example]) -> list[Row]:
         """This process's rows of a step, weighted over the whole step."""
@@ -241,10 +257,14 @@ class Finetuner(Trainer):
         model.eval()
         total = 0.0
         for row in self.rows_of(examples, [1.0 / tokens] * len(examples)):
-            with self.compute_loss_context_manager():
+            with self.compute_loss_context_manager(), self.uncompiled():
                 total += float(model(row=to_device(row, self.args.device)))
         model.train()
         return total, tokens
+
+    def uncompiled(self) -> Any:
+        """Context for what is not training, for which layers would be compiled anew."""
+        return layers.uncompiled() if self.compiled else contextlib.nullcontext()
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._staging or super()._get_output_dir(trial))
@@ -252,44 +272,91 @@ class Finetuner(Trainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write the resume checkpoint aside and rename it; a full disk costs this checkpoint and not the run."""
         started = time.monotonic()
-        target = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
-        try:
-            if self.args.world_size == 1:
-                with staged_folder(target) as staging:
-                    self._write_checkpoint(model, trial, staging)
-            else:
-                self._save_together(model, trial, target)
+        folder = Path(str(self.args.output_dir))
+        target = folder / f"checkpoint-{self.state.global_step}"
+        written = self._write_whole(model, trial, target)
+        if not written and self.on_any_process(len(resume_points(folder)) > 1):
             if self.args.should_save:
-                prune(Path(str(self.args.output_dir)), self.recipe.keep_checkpoints)
+                prune(folder, keep=1)
+            written = self._write_whole(model, trial, target)
+        if written and self.args.should_save:
+            prune(folder, self.recipe.keep_checkpoints)
+        if not written:
+            self.journal.note(
+                self.state.global_step,
+                f"no room for {target.name}: the disk is full; until there is, the run can go on from "
+                f"step {self.resume_step()} only",
+            )
+        self.save_seconds = time.monotonic() - started
+
+    def save_for_resume(self) -> None:
+        """Make the run resumable from where it is, unless it is already."""
+        target = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+        if not self.on_any_process(target in resume_points(target.parent)):
+            self._save_checkpoint(self.model, None)
+
+    def resume_step(self) -> int:
+        """The step that a resumed run would go on from, 0 for the start."""
+        points = resume_points(Path(str(self.args.output_dir)))
+        return step_of(points[0]) if points else 0
+
+    def _write_whole(self, model: Any, trial: Any, target: Path) -> bool:
+        """Write a checkpoint that is there at once and whole; False when it does not fit the disk, on every process.
+
+        Sharded weights are gathered while they are written, and a process that stopped half-way would leave the
+        others waiting: whether there is room is looked at before.
+        """
+        if self.sharded and self.on_any_process(self._lacks_room(target.parent)):
+            return False
+        staging = target.parent / f".{target.name}.saving"
+        first, full = self.args.should_save, False
+        try:
+            with contextlib.ExitStack() as stack:
+                self._all_do(lambda: stack.enter_context(staged_folder(target)) if first else None)
+                self._all_do(lambda: self._write_parts(model, trial, staging))
+                self._all_do(lambda: self._tidy(staging) if first else None)
         except Exception as error:
             if not is_disk_full(error):
                 raise
-            self.journal.note(self.state.global_step, f"no room for {target.name}: the disk is full; training goes on")
-        self.save_seconds = time.monotonic() - started
+            full = True
+        return not self.on_any_process(full)
 
-    def _save_together(self, model: Any, trial: Any, target: Path) -> None:
-        """Several processes write into one folder, which the first renames."""
-        staging = target.parent / f".{target.name}.saving"
-        with staged_folder(target) if self.args.should_save else contextlib.nullcontext():
-            dist.barrier()
-            self._write_checkpoint(model, trial, staging)
-            dist.barrier()
-        dist.barrier()
+    def _lacks_room(self, folder: Path) -> bool:
+        """Whether a checkpoint as large as the last, or as fp32 weights with two moments, has no room."""
+        if not self.args.should_save:
+            return False
+        points = resume_points(folder)
+        model: Any = self.model
+        weights = 4 * sum(int(p.numel()) for p in model.parameters())
+        wanted = folder_size(points[0]) if points else 3 * weights
+        return shutil.disk_usage(folder).free < wanted
 
-    def _write_checkpoint(self, model: Any, trial: Any, staging: Path) -> None:
+    def _all_do(self, act: Callable[[], Any]) -> None:
+        """Each process its part; all raise when one of them finds the disk full."""
+        full: Exception | None = None
+        try:
+            act()
+        except Exception as error:
+            if not is_disk_full(error):
+                raise
+            full = error
+        if self.on_any_process(full is not None):
+            raise full or OSError(errno.ENOSPC, "the disk is full on another process")
+
+    def _write_parts(self, model: Any, trial: Any, staging: Path) -> None:
         self._staging = staging
         try:
             super()._save_checkpoint(model, trial)
         finally:
             self._staging = None
-        if self.args.world_size > 1:
-            dist.barrier()  # each process writes its random state, some later than others
-        if self.args.should_save:
-            inner = staging / f"checkpoint-{self.state.global_step}"
-            for path in inner.iterdir():
-                path.rename(staging / path.name)
-            inner.rmdir()
-            write_state(staging, self.progress_state())
+
+    def _tidy(self, staging: Path) -> None:
+        """One folder instead of transformers' two, with what resuming needs beside."""
+        inner = staging / f"checkpoint-{self.state.global_step}"
+        for path in inner.iterdir():
+            path.rename(staging / path.name)
+        inner.rmdir()
+        write_state(staging, self.progress_state())
 
     def progress_state(self) -> Json:
         """What a resumed process needs beyond transformers' own state, to pack the same rows again."""

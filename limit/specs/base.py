@@ -31,9 +31,15 @@ def option(
     le: float | None = None,
     choices: Sequence[Any] | None = None,
     advanced: bool = False,
+    later: bool = False,
 ) -> Any:
-    """A dataclass field with its description, bounds and choices; `advanced` ones sit behind an expander."""
-    metadata = {"help": help, "ge": ge, "gt": gt, "le": le, "choices": choices, "advanced": advanced}
+    """A dataclass field with its description, bounds and choices; `advanced` ones sit behind an expander.
+
+    A `later` one joined a request that had ids already: at its default it is no part of the id.
+    """
+    metadata = {
+        "help": help, "ge": ge, "gt": gt, "le": le, "choices": choices, "advanced": advanced, "later": later,
+    }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -50,6 +56,7 @@ class OptionInfo:
     le: float | None
     choices: tuple[Any, ...] | None
     advanced: bool
+    later: bool
     required: bool
 
 
@@ -92,6 +99,7 @@ class Spec:
                     le=meta.get("le"),
                     choices=tuple(declared) if declared else None,
                     advanced=bool(meta.get("advanced")),
+                    later=bool(meta.get("later")),
                     required=required,
                 )
             )
@@ -145,7 +153,13 @@ class Spec:
 
     def id(self, length: int = 12) -> str:
         """Content hash of the request."""
-        return content_id(self.to_dict(), length)
+        return content_id(self._identity(), length)
+
+    def _identity(self) -> Json:
+        """The request as JSON, without later fields that stand at their default."""
+        kept = [info for info in self.options() if not info.later or getattr(self, info.name) != info.default]
+        values = {info.name: getattr(self, info.name) for info in kept}
+        return {key: item._identity() if isinstance(item, Spec) else _to_json(item) for key, item in values.items()}
 
 
 def _help_words(option: OptionInfo) -> str:

@@ -47,6 +47,12 @@ class Recipe(Spec):
     activation_checkpointing: Literal["auto", "on", "off"] = option(
         "recompute activations to save memory", default="auto"
     )
+    compile: bool = option(
+        "compile the layers with torch.compile; pays on long runs on a GPU, where the first steps take minutes",
+        default=False,
+        advanced=True,
+        later=True,
+    )
     template: Template = option("prompt template around each sample", default="alpaca")
     lora_rank: int = option("rank of the low-rank update", default=16, ge=1, le=100_000, advanced=True)
     lora_alpha: int = option("scale of the low-rank update", default=32, ge=1, le=10_000_000, advanced=True)

@@ -14,6 +14,7 @@ from limit.encoding.packing import Example, Row, packed_row, padded_row, sample_
 from limit.encoding.template import NO_LOSS
 from limit.finetune.architecture import prepare_model
 from limit.finetune.attention import PACKED
+from limit.finetune.layers import recompute_activations
 from limit.finetune.loss import head_loss
 from tests.finetune.models import CONFIGS, PADDED, VOCABULARY, random_model
 
@@ -167,7 +168,7 @@ def test_a_row_without_any_loss_is_zero() -> None:
 def test_activation_checkpointing_leaves_loss_and_gradient_alone(name: str, examples: list[Example]) -> None:
     model = random_model(name).train()
     loss, grads = one_by_one(model, examples)
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    recompute_activations(model)
     mode = prepare_model(model, want_packing=True, pad_id=0)
     model.zero_grad()
     found = model(row=row_of(examples, mode.packed))
