@@ -149,7 +149,10 @@ class Engine:
         known, generator = self._generators.get(id(scorer), ("", None))
         if generator is None or known != task.key:
             share, stops = scorer.sharing.prefixes, task.early_stopping_criteria
-            generator = Generator(scorer.model, self.tokenizer, stops, share=share, pad_space=self.add_space)
+            cached = share or scorer.sharing.stages
+            generator = Generator(
+                scorer.model, self.tokenizer, stops, share=share, pad_space=self.add_space, cached=cached
+            )
             self._generators[id(scorer)] = task.key, generator
         return generator
 

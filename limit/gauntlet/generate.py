@@ -47,15 +47,19 @@ class Answer:
 
 
 class Generator:
-    """One model on one device."""
+    """One model on one device; `cached` says whether it takes keys and values, `share` whether those of a prefix."""
 
-    def __init__(self, model: Any, tokenizer: Any, stops: Sequence[str], *, share: bool, pad_space: bool) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, stops: Sequence[str], *, share: bool, pad_space: bool, cached: bool = True
+    ) -> None:
         self.model, self.tokenizer, self.stops = model, tokenizer, tuple(stops)
         self.share, self.pad_space = share, pad_space
         self.device = next(model.parameters()).device
         known = inspect.signature(model.forward).parameters
         self.takes_positions = "position_ids" in known
-        self.has_plain_cache = "past_key_values" in known and not getattr(model, "_is_stateful", False)
+        # Rows are padded on the left: a model must take the places of its tokens, or have none.
+        places = self.takes_positions or model.config.get_text_config().model_type in ("mpt", "bloom")
+        self.has_plain_cache = cached and places and keeps_plain_cache(model)
         self._last = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
         self._special = frozenset(tokenizer.all_special_ids)
         # A token that is shown has a byte at least; twice as many tokens are more than a stop string can lie in.
@@ -278,17 +282,37 @@ def cache_positions(model: Any) -> int:
     """
     import torch
 
-    config = model.config.get_text_config()
-    heads = getattr(config, "num_attention_heads", None) or 1  # recurrent models may have none
-    width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    kept = getattr(config, "num_key_value_heads", None) or heads
-    each = 2 * config.num_hidden_layers * kept * width * model.dtype.itemsize
+    each = _bytes_of_a_position(model)
+    if each is None:
+        return 1
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     if model.device.type == "cuda":
         room = (torch.cuda.get_device_properties(model.device).total_memory - weights) // 2
     else:
         room = max(CPU_CACHE_BYTES, weights // 4)
     return max(1, int(room // each))
+
+
+def keeps_plain_cache(model: Any) -> bool:
+    """Whether keys and values lie in a cache that is handed over; recurrent models keep a state of their own."""
+    known = inspect.signature(model.forward).parameters
+    return "past_key_values" in known and not getattr(model, "_is_stateful", False)
+
+
+def _bytes_of_a_position(model: Any) -> int | None:
+    """What all layers keep of one token, seen by feeding one: layers may differ, and configs name it in many ways."""
+    import torch
+    from transformers import DynamicCache
+
+    cache: Any = DynamicCache()
+    try:
+        with torch.inference_mode():
+            model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=model.device), past_key_values=cache,
+                  use_cache=True)  # fmt: skip
+        kept: list[torch.Tensor] = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
+        return sum(tensor.numel() * tensor.element_size() for tensor in kept) or None
+    except Exception:  # a model with a cache of its own raises whatever it likes; it is answered row by row
+        return None
 
 
 def _parts(items: Sequence[Item], members: Sequence[int], positions: int, rows: int) -> list[list[int]]:

@@ -9,11 +9,11 @@ Logits are turned to float32 before the log-softmax. Padding is on the right and
 from __future__ import annotations
 
 import copy
-import inspect
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from limit.core import LimitError
+from limit.gauntlet.generate import keeps_plain_cache
 from limit.gauntlet.packs import Budget, Ids, Pack, Path, Tree
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Scorer:
             if trees:
                 prefixes = self._agrees(plain, self._try(Pack((after,), True, prefix), Sharing(head, True, True)))
                 return Sharing(head, trees, prefixes)
-        stages = _keeps_plain_cache(self.model) and all(
+        stages = keeps_plain_cache(self.model) and all(
             self._agrees(plain, self._try(pack, Sharing(head)))
             for pack in (
                 Pack((tree,), False, staged=True),
@@ -349,13 +349,6 @@ def _one_branch_each(tree: Tree) -> tuple[Tree, ...]:
     return tuple(
         Tree(tree.trunk, (branch,), (replace(path, branch=0),))
         for branch, path in zip(tree.branches, tree.paths, strict=True)
-    )
-
-
-def _keeps_plain_cache(model: Any) -> bool:
-    """Whether keys and values lie in a cache that is handed over; recurrent models keep a state of their own."""
-    return (
-        not getattr(model, "_is_stateful", False) and "past_key_values" in inspect.signature(model.forward).parameters
     )
 
 

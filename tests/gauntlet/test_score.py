@@ -15,7 +15,7 @@ from limit.gauntlet.engine import Engine
 from limit.gauntlet.generate import Generator
 from limit.gauntlet.packs import Budget, plan, prefix_tokens
 from limit.gauntlet.prompts import Item
-from limit.gauntlet.score import Scorer
+from limit.gauntlet.score import Scorer, Sharing
 from limit.gauntlet.tasks import load_version
 from limit.specs.gauntlet import GauntletSpec
 from tests.gauntlet import reference
@@ -123,6 +123,41 @@ def test_a_model_of_nan_is_flagged_not_scored_as_sure(data: Path, tokenizers: An
     torch.nn.init.constant_(model.model.norm.weight, math.nan)
     items = items_of(load_version("v0", data).select(("pick",))[0], data, tokenizers["plain"], 300, limit=2)
     assert all(math.isnan(total) for total, _ in scored(Scorer(model), items).values())
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "sliding"])
+def test_room_for_keys_and_values_is_what_a_token_leaves(kind: str) -> None:
+    """Two layers of two heads (GPT-2: four) of eight numbers of four bytes, keys and values."""
+    heads = 4 if kind == "gpt2" else 2
+    assert generate.cache_positions(build_model(kind)) == generate.CPU_CACHE_BYTES // (2 * 2 * heads * 8 * 4)
+
+
+def test_layers_of_different_width_are_told_by_what_they_keep(data: Path, tokenizers: Any) -> None:
+    """Gemma 4's config has a head width for each layer and refuses to name one."""
+    transformers = pytest.importorskip("transformers")
+    if not hasattr(transformers, "Gemma4TextConfig"):
+        pytest.skip("this transformers has no Gemma 4")
+    config = transformers.Gemma4TextConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, intermediate_size=64,
+        vocab_size=420, head_dim=8, vocab_size_per_layer_input=420, hidden_size_per_layer_input=8,
+        num_kv_shared_layers=0,
+    )  # fmt: skip
+    model = transformers.Gemma4ForCausalLM(config).eval()
+    assert Engine(model, tokenizers["bos"], GauntletSpec(), add_space=False).plan["cache"] > 1000
+
+
+def test_a_model_that_hands_over_no_keys_and_values_is_answered_all_the_same(data: Path, tokenizers: Any) -> None:
+    task = load_version("v0", data).select(("sums",))[0]
+    items = [replace(item, max_new_tokens=9) for item in items_of(task, data, tokenizers["bos"], 300, limit=3)]
+    found = []
+    for shares in (True, False):
+        engine = Engine(build_model("llama"), tokenizers["bos"], GauntletSpec(), add_space=False)
+        if not shares:
+            engine.scorers[0].sharing = Sharing(head=True)
+        works = list(enumerate(engine.packs(task, items)))
+        found.append(sorted(row for _, _, values in engine.run(works, lambda: False) for row in values["answers"]))
+        assert engine._generators[id(engine.scorers[0])][1].has_plain_cache is shares
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("kind", ["llama", "recurrent"])
