@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from limit import jobs
+from limit.access import may
 from limit.core import LimitError
 from limit.finetune.estimate import Estimate, estimate_finetune
 from limit.finetune.memory import model_size
@@ -188,7 +189,10 @@ def _estimates(ws: Workspace, specs: list[RunSpec], gpus: int | None) -> list[Es
 def _launch_button(ws: Workspace, specs: list[RunSpec], follow: FollowUps, gpus: int | None) -> None:
     many = len(specs) > CONFIRM_RUNS or bool(follow.budget_usd)
     label = "Launch" if len(specs) < 2 else f"Launch {len(specs)} runs"
-    if st.button(label, type="primary", width="stretch", disabled=not specs, key="launch-go"):
+    allowed = may("operator")
+    if not allowed:
+        st.caption("Launching is for operators.")
+    if st.button(label, type="primary", width="stretch", disabled=not (specs and allowed), key="launch-go"):
         if many:
             _confirm(ws, specs, follow, gpus)
         else:

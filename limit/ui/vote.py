@@ -6,6 +6,7 @@ import time
 
 import streamlit as st
 
+from limit.access import may
 from limit.core import Json
 from limit.formats import count, percent_interval
 from limit.judge.judgments import Comparison
@@ -89,6 +90,9 @@ def _answered_runs(ws: Workspace) -> dict[str, list[str]]:
 
 
 def _set_up(sources: dict[str, Row], runs: dict[str, list[str]]) -> None:
+    if not may("analyst"):
+        st.info("Voting is for analysts; you are a viewer.", icon=":material/info:")
+        return
     st.markdown(
         "You will read a prompt and two answers in random order, without names. Your votes are kept as you go: "
         "come back under the same name and you go on where you stopped."

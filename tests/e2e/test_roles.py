@@ -1,41 +1,150 @@
-"""An app with a login: strangers see nothing but the login, whatever link they come by."""
+"""An app with a login: strangers see nothing but the login, whatever link they come by, and three roles may do three
+things."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from limit.judge.annotations import import_files
+from limit.mixes.build import build_mix
 from limit.settings import Workspace
+from limit.specs.mix import MixPart, MixSpec
+from limit.tiny import ensure_sources
 from tests.e2e.conftest import App
-from tests.e2e.test_first_start import PAGES, WIDE, open_page
+from tests.e2e.provider import CLIENT, SECRET, Provider
+from tests.e2e.test_first_start import PAGES, WIDE, open_page, wait_until_still
 
-SECRETS = """
+SECRETS = f"""
 [auth]
-redirect_uri = "http://127.0.0.1/oauth2callback"
-cookie_secret = "a secret of this test only"
-client_id = "limit"
-client_secret = "nobody"
-server_metadata_url = "http://127.0.0.1:9/.well-known/openid-configuration"
+redirect_uri = "%s/oauth2callback"
+cookie_secret = "another secret of this test only"
+client_id = "{CLIENT}"
+client_secret = "{SECRET}"
+server_metadata_url = "%s/.well-known/openid-configuration"
 
 [roles]
 operator = ["ada@example.org"]
+analyst = ["Bob@Example.org"]
 default = "viewer"
 """
+START, SAVE, ADD, LAUNCH = "Start mini", "Save this mix", "Add", "Launch"
+WHERE = {START: "launch?what=a+study&plan=mini", SAVE: "mix", ADD: "present", LAUNCH: "launch"}
+BALLOT = "vote?voter=eve&on={}&n=10"
 
 
 @pytest.fixture(scope="module")
-def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+def provider() -> Iterator[Provider]:
+    with Provider() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory, provider: Provider) -> Iterator[App]:
     folder = tmp_path_factory.mktemp("locked")
-    secrets = folder / ".streamlit" / "secrets.toml"
-    secrets.parent.mkdir()
-    secrets.write_text(SECRETS)
     # Streamlit reads secrets from the home folder of whoever starts it.
     running = App(Workspace(folder / "workspace").make(), folder / "app.log", environment={"HOME": str(folder)})
+    ensure_sources(running.ws)
+    build_mix(running.ws, MixSpec(parts=(MixPart(source="tiny-lima", take=20),)), "twenty")
+    secrets = folder / ".streamlit" / "secrets.toml"
+    secrets.parent.mkdir()
+    secrets.write_text(SECRETS % (running.url, provider.url))
     running.start()
     yield running
     running.kill()
+
+
+def log_in(browser: Any, app: App, provider: Provider, path: str, **person: Any) -> Any:
+    """A page of somebody who came by a link and logged in."""
+    provider.person = {"sub": "1", "email_verified": True, **person}
+    page, complaints = open_page(browser, f"{app.url}/{path}", WIDE, "light")
+    assert complaints == []
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("button", name="Log out").wait_for(timeout=90_000)
+    return page
+
+
+def visit(page: Any, app: App, path: str) -> None:
+    page.goto(f"{app.url}/{path}")
+    page.get_by_role("heading", level=1).first.wait_for(timeout=90_000)
+    page.get_by_role("button", name="Log out").wait_for(timeout=90_000)
+    wait_until_still(page)
+
+
+def offered(page: Any, app: App) -> set[str]:
+    """Which of the actions can be clicked."""
+    found = set()
+    for name, path in WHERE.items():
+        visit(page, app, path)
+        buttons = page.get_by_role("button", name=name, exact=name != SAVE).locator("visible=true")
+        if any(button.is_enabled() for button in buttons.all()):
+            found.add(name)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("email", "role", "actions"),
+    [
+        ("ada@example.org", "operator", {START, SAVE, ADD, LAUNCH}),
+        ("bob@example.org", "analyst", {SAVE, ADD}),
+        ("eve@example.org", "viewer", set()),
+    ],
+)
+def test_each_role_is_offered_what_it_may_do(
+    locked: App, browser: Any, provider: Provider, email: str, role: str, actions: set[str]
+) -> None:
+    page = log_in(browser, locked, provider, "compare?view=limit+curve", email=email)
+    try:
+        page.get_by_role("heading", name="Compare", level=1).wait_for(timeout=90_000)
+        assert "view=limit" in page.url, "the link that somebody came by is lost"
+        assert f"{email} · {role}" in page.locator("[data-testid=stSidebar]").inner_text()
+        assert offered(page, locked) == actions
+        assert page.get_by_text("encountered an error").count() == 0
+        page.get_by_role("button", name="Log out").click()
+        page.get_by_role("button", name="Log in").wait_for(timeout=90_000)
+    finally:
+        page.context.close()
+
+
+def test_an_address_that_nobody_vouches_for_has_the_default_role(locked: App, browser: Any, provider: Provider) -> None:
+    page = log_in(browser, locked, provider, "present", email="ada@example.org", email_verified="false", name="Ada")
+    try:
+        assert "Ada · viewer" in page.locator("[data-testid=stSidebar]").inner_text()
+        page.get_by_role("button", name="Prepare CSV").click()  # a viewer may take results away
+        page.locator(".st-key-get-csv button").wait_for(timeout=60_000)
+    finally:
+        page.context.close()
+
+
+def test_a_viewer_who_comes_by_the_link_of_a_ballot_may_not_vote(
+    locked: App, browser: Any, provider: Provider, tmp_path: Path
+) -> None:
+    comparison = import_one(locked.ws, tmp_path)
+    page = log_in(browser, locked, provider, BALLOT.format(comparison), email="eve@example.org")
+    try:
+        page.get_by_text("Write about towns").first.wait_for(timeout=90_000)
+        wait_until_still(page)
+        page.keyboard.press("1")
+        page.get_by_text("a viewer may not vote").wait_for(timeout=30_000)
+        assert not list(locked.ws.root.glob("votes/*.jsonl"))
+    finally:
+        page.context.close()
+
+
+def import_one(ws: Workspace, folder: Path) -> str:
+    """A comparison whose answers can be voted on; returns its id."""
+    rows = [
+        {"instruction": f"Write about towns {i}", "output_1": "Short.", "output_2": f"A longer answer {i}.",
+         "annotator": "a judge", "preference": 2}
+        for i in range(12)
+    ]  # fmt: skip
+    path = folder / "long_vs_short_seed1.json"
+    path.write_text(json.dumps(rows))
+    return str(import_files(ws, [path], prompt_set="towns")["comparisons"][0])
 
 
 @pytest.mark.parametrize("path", ["samples?source=tiny-lima", "present?present=1", *PAGES])
