@@ -105,6 +105,7 @@ def _write(
                 "counts": [{"source": s, "subset": u, "rows": n} for (s, u), n in sorted(counts.items())],
                 "chars": _chars(spec, infos, drawn),
                 **strictest_licence(list(infos.values())),
+                "licences": {source: info["licence"] for source, info in sorted(infos.items())},
             }
             write_json(folder / "mix.json", manifest)
             folder.chmod(0o755)

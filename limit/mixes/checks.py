@@ -7,13 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from limit.core import Json, read_json, write_json
+from limit.core import Json, LimitError, read_json, write_json
 from limit.jobs.context import JobContext
 from limit.mixes.alignment import align
 from limit.mixes.build import build_mix
 from limit.mixes.duplicates import find_duplicates
 from limit.mixes.leaks import find_leaks
-from limit.mixes.listing import load_mix, mix_samples
+from limit.mixes.listing import changed_sources, load_mix, mix_samples
 from limit.mixes.reference import load_references, reference_facts
 from limit.mixes.style import style_of
 from limit.settings import Workspace
@@ -78,8 +78,16 @@ def odd_responses(table: pa.Table) -> Json:
 
 
 def without(ws: Workspace, mix_id: str, sample_ids: list[str]) -> Json:
-    """Build the same mix with these samples excluded; freed places go to the next in rank. Returns the new mix."""
+    """Build the same mix with these samples excluded; freed places go to the next in rank. Returns the new mix.
+
+    Raises LimitError when a source is gone or has changed, because other samples would then be drawn.
+    """
     mix = load_mix(ws, mix_id)
+    if other := changed_sources(ws, mix):
+        raise LimitError(
+            f"source {other[0]!r} is gone or has changed since mix {mix_id} was drawn, so the rest of it cannot be "
+            "drawn again; build a new mix from the sources as they are"
+        )
     spec = MixSpec.from_dict(mix["spec"])
     changed = spec.replace(exclude=sorted({*spec.exclude, *sample_ids}))
     return build_mix(ws, changed, f"{mix['name']} without {len(changed.exclude):,}")

@@ -116,6 +116,7 @@ def run_show(options: argparse.Namespace) -> Json:
     """Manifest and contents."""
     from limit.mixes import load_mix
     from limit.mixes.contents import Measure, describe
+    from limit.mixes.listing import changed_sources
 
     for name, value in (("--max-seq-len", options.max_seq_len), ("--batch", options.batch)):
         if value < 1:
@@ -123,7 +124,7 @@ def run_show(options: argparse.Namespace) -> Json:
     ws = workspace()
     mix = load_mix(ws, options.mix)
     by = Measure(options.tokenizer, options.template, options.max_seq_len, options.batch)
-    return {**mix, **describe(ws, options.mix, by)}
+    return {**mix, **describe(ws, options.mix, by), "changed_sources": changed_sources(ws, mix)}
 
 
 def run_check(options: argparse.Namespace) -> Json:
@@ -180,7 +181,9 @@ def show_text(value: Json) -> str:
         f"{value['tokens']:,} tokens ({value['tokens_from']}), {value['response_tokens']:,} with loss, "
         f"{value['truncated_share']:.1%} truncated, {value['steps_per_epoch']:,} steps an epoch"
     )
-    return "\n".join([f"{value['mix_id']}  {value['name']}  {value['rows']:,} rows", facts, *counts])
+    changed = [f"changed or gone since it was drawn: {', '.join(value['changed_sources'])}"]
+    lines = [f"{value['mix_id']}  {value['name']}  {value['rows']:,} rows", facts, *counts]
+    return "\n".join(lines + (changed if value["changed_sources"] else []))
 
 
 def check_text(value: Json) -> str:

@@ -9,17 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from limit.core import Json
 from limit.mixes.draw import Keys, Rows, draw_parts, load_keys
-from limit.mixes.listing import load_mix, mix_samples
-from limit.mixes.tokens import Counts, TokenCounts, calibrate, count_mix_tokens
+from limit.mixes.listing import mix_samples
+from limit.mixes.tokens import Counts, Rate, TokenCounts, calibrate, count_mix_tokens
 from limit.settings import Workspace
 from limit.sources.listing import source_info
 from limit.specs import MixSpec
 
 EXACT_PACKING_ROWS = 4_000  # beyond, packing is measured on this many rows
 SUBSETS_SHOWN = 12
+ESTIMATED = "estimate: 4 characters a token"
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def describe_spec(ws: Workspace, spec: MixSpec, by: Measure = Measure()) -> Json
     composition = []
     for number, (part, k, rows) in enumerate(zip(spec.parts, keys, drawn, strict=True)):
         composition += _composition(number, part.source, infos[part.source]["rows"], k, rows, kept[number])
-    how = "estimate: 4 characters a token" if by.model is None else f"estimate from {rates[0].counted} samples a source"
+    how = ESTIMATED if by.model is None else f"estimate from {rates[0].counted} samples a source"
     return {
         **summary(counts, by),
         "tokens_from": how,
@@ -64,20 +66,34 @@ def describe_spec(ws: Workspace, spec: MixSpec, by: Measure = Measure()) -> Json
 
 
 def describe(ws: Workspace, mix_id: str, by: Measure = Measure()) -> Json:
-    """What a built mix comes to; with a model every token is counted. Fields as `describe_spec`."""
-    mix = load_mix(ws, mix_id)
+    """What the rows of a built mix come to, whatever became of its sources; with a model every token is counted.
+
+    Fields as `describe_spec`, without how much the sources hold. Raises LimitError when there is no such mix.
+    """
+    table = mix_samples(ws, mix_id, ["part", "source", "subset", "n_prompt_chars", "n_response_chars"])
     if by.model is None:
-        return {**describe_spec(ws, MixSpec.from_dict(mix["spec"]), by), "mix_id": mix_id}
-    counts = count_mix_tokens(ws, mix_id, by.model, by.template)
-    table = mix_samples(ws, mix_id, ["source", "subset", "part"]).to_pandas()
-    table["tokens"] = np.minimum(counts.total, by.max_seq_len)
-    groups = table.groupby(["part", "source", "subset"], sort=True)["tokens"].agg(["size", "sum"]).reset_index()
-    composition = [
-        {"part": int(part), "source": source, "subset": subset, "rows": int(n), "tokens": int(tokens)}
-        for part, source, subset, n, tokens in groups.itertuples(index=False)
+        counts = Rate().of_chars(*(table[name].to_numpy() for name in ("n_prompt_chars", "n_response_chars")))
+    else:
+        counts = count_mix_tokens(ws, mix_id, by.model, by.template)
+    tokens = pa.array(np.minimum(counts.total, by.max_seq_len))
+    table = table.append_column("tokens", tokens).append_column("rows", pa.array(np.ones(len(table), np.int64)))
+    return {
+        **summary(counts, by),
+        "tokens_from": ESTIMATED if by.model is None else f"counted with {by.model}",
+        "mix_id": mix_id,
+        "composition": _grouped(table, ["part", "source", "subset"]),
+        "parts": _grouped(table, ["part", "source"]),
+    }
+
+
+def _grouped(table: pa.Table, keys: list[str]) -> list[Json]:
+    """Rows and tokens of each group, in the order of the keys."""
+    sums = table.group_by(keys).aggregate([("rows", "sum"), ("tokens", "sum")])
+    sums = sums.sort_by([(key, "ascending") for key in keys])
+    return [
+        {**{key: row[key] for key in keys}, "rows": row["rows_sum"], "tokens": row["tokens_sum"]}
+        for row in sums.to_pylist()
     ]
-    facts = {**summary(counts, by), "tokens_from": f"counted with {by.model}"}
-    return {**facts, "mix_id": mix_id, "composition": composition}
 
 
 def summary(counts: TokenCounts, by: Measure) -> Json:

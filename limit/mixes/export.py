@@ -14,9 +14,9 @@ from limit import __version__
 from limit.core import Json, LimitError, explained, file_sha256
 from limit.mixes.listing import load_mix
 from limit.settings import Workspace
-from limit.sources.listing import source_info
 from limit.sources.samples import messages_of
 
+LICENCE_NAMES = {True: "non-commercial", False: "licences-of-its-parts", None: "unknown"}
 FILES = {"jsonl": "data.jsonl", "parquet": "data.parquet"}
 
 
@@ -39,7 +39,7 @@ def export_mix(ws: Workspace, mix_id: str, out: Path | str, format: Literal["jso
                 shutil.copyfile(ws.mix(mix_id) / "samples.parquet", data)
             else:
                 _write_jsonl(ws.mix(mix_id) / "samples.parquet", data)
-            (folder / "README.md").write_text(card(ws, mix, FILES[format]), encoding="utf-8")
+            (folder / "README.md").write_text(card(mix, FILES[format]), encoding="utf-8")
             folder.chmod(0o755)
             if target.exists():
                 target.rmdir()
@@ -60,11 +60,12 @@ def _write_jsonl(samples: Path, target: Path) -> None:
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def card(ws: Workspace, mix: Json, data_file: str) -> str:
+def card(mix: Json, data_file: str) -> str:
     """The dataset card: what is in it, under which terms, and how to draw it again."""
     head = [
         "---",
-        f"license: {'cc-by-nc-4.0' if mix['non_commercial'] else 'other'}",
+        "license: other",  # no tag of the hub says "the strictest of several"
+        f"license_name: {LICENCE_NAMES[mix['non_commercial']]}",
         "configs:",
         "- config_name: default",
         f"  data_files: {data_file}",
@@ -76,7 +77,7 @@ def card(ws: Workspace, mix: Json, data_file: str) -> str:
         None: "The licence of a part is unknown; ask before you publish",
     }[mix["non_commercial"]]
     lines = [
-        f"# {mix['name']}",
+        f"# {_cell(mix['name'])}",
         "",
         f"{mix['rows']:,} samples drawn with seed {mix['spec']['seed']} by LIMIT {__version__}; mix `{mix['mix_id']}`.",
         "",
@@ -86,7 +87,7 @@ def card(ws: Workspace, mix: Json, data_file: str) -> str:
         "| --- | --- | ---: | --- |",
     ]
     for row in mix["counts"]:
-        licence = _licence(ws, row["source"])
+        licence = mix.get("licences", {}).get(row["source"]) or "unknown"
         lines.append(f"| {row['source']} | {_cell(row['subset'])} | {row['rows']:,} | {_cell(licence)} |")
     request = json.dumps(mix["spec"], indent=1, ensure_ascii=False)
     lines += ["", "The request, which draws the same rows again:", "", "```json", request, "```", ""]
@@ -94,12 +95,9 @@ def card(ws: Workspace, mix: Json, data_file: str) -> str:
     return "\n".join([*head, *lines, "Sources:", "", *hashes, ""])
 
 
-def _licence(ws: Workspace, source: str) -> str:
-    try:
-        return source_info(ws, source)["licence"] or "unknown"
-    except LimitError:
-        return "unknown (the source is gone)"
-
-
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    """Text of others inside a table: no sign in it acts on the table, on the order of letters, or as HTML."""
+    shown = "".join(sign if sign.isprintable() else " " for sign in text)
+    for sign in "\\|<>[]`":
+        shown = shown.replace(sign, f"\\{sign}")
+    return shown

@@ -42,6 +42,14 @@ def mix_samples(ws: Workspace, mix_id: str, columns: list[str] | None = None) ->
     return pq.read_table(ws.mix(mix_id) / "samples.parquet", columns=columns)
 
 
+def changed_sources(ws: Workspace, mix: Json) -> list[str]:
+    """The sources of a mix that are gone, or hold other content than when it was drawn."""
+    from limit.sources.listing import source_info_at
+
+    now = {source: source_info_at(ws.source(source)) or {} for source in mix["sources"]}
+    return [source for source, content in mix["sources"].items() if now[source].get("content_sha256") != content]
+
+
 def shares_short_of(spec: MixSpec, rows: int) -> str | None:
     """What to say when parts given as shares leave a mix well short of, or beyond, the rows asked for."""
     if spec.total is None or abs(rows - spec.total) <= len(spec.parts):

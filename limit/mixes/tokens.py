@@ -42,8 +42,13 @@ class Rate:
     counted: int = 0  # samples that the rate was measured on
 
     def apply(self, keys: Keys, rows: Rows) -> TokenCounts:
-        loss = keys.response_chars[rows] * self.per_response_char + 1
-        total = self.overhead + keys.prompt_chars[rows] * self.per_prompt_char + loss
+        """Counts of some rows of a source."""
+        return self.of_chars(keys.prompt_chars[rows], keys.response_chars[rows])
+
+    def of_chars(self, prompt_chars: npt.NDArray[np.int32], response_chars: npt.NDArray[np.int32]) -> TokenCounts:
+        """Counts of samples whose lengths in characters are known."""
+        loss = response_chars * self.per_response_char + 1
+        total = self.overhead + prompt_chars * self.per_prompt_char + loss
         return TokenCounts(np.rint(total).astype(np.int64), np.rint(loss).astype(np.int64))
 
 

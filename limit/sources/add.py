@@ -20,9 +20,9 @@ from typing import IO, Any
 import psutil
 
 from limit.access import require
-from limit.core import Json, LimitError, explained, sync_folder, utc_now, write_json
+from limit.core import Json, LimitError, explained, read_json, sync_folder, utc_now, write_json
 from limit.settings import Workspace, safe_name
-from limit.sources.catalog import facts_for, is_non_commercial
+from limit.sources.catalog import card_text, facts_for, is_non_commercial, licence_on_card
 from limit.sources.exchanges import Stripped, convert
 from limit.sources.jsontext import Record
 from limit.sources.listing import source_info_at
@@ -68,12 +68,14 @@ def add_source(
     """Read JSON, JSONL (also gz, zst), CSV, Parquet or a folder of these into `sources/<name>/`.
 
     Returns the report: `source.json` plus duplicates, rejects by reason, and the path. Adding the same content again
-    changes nothing. Raises LimitError for input that cannot be used, and when another source has the name.
+    changes nothing but the title and the licence, where they are given. Raises LimitError for input that cannot be
+    used, and when another source has the name.
     """
     require("operator", "add sources")
     safe_name(name, "source")
     path = Path(path).expanduser()
     files, aside = training_files(path)
+    licence = licence or licence_on_card(card_text(path / "README.md"))
     about = About(title, licence, None, str(path.name), name, tuple(str(file.relative_to(path)) for file in aside))
 
     def records() -> Iterator[tuple[str, Record]]:
@@ -149,6 +151,8 @@ def write_source(
         try:
             report = _fill(folder, name, records, about, format, keep_turns, columns, progress)
             report["replaced"] = _put_in_place(folder, target, report, replace)
+            if not report["replaced"] and (about.licence or about.title):
+                _correct(target, report, about)
             return {**report, "path": str(target)}
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -258,6 +262,15 @@ def _put_in_place(folder: Path, target: Path, report: Json, replace: bool) -> bo
     sync_folder(target.parent)
     shutil.rmtree(aside, ignore_errors=True)
     return True
+
+
+def _correct(target: Path, report: Json, about: About) -> None:
+    """Put a title or a licence that was given now into a source of the same content that stood there before."""
+    facts = read_json(target / "source.json")
+    given = ("licence", "licence_from", "non_commercial") if about.licence else ()
+    names = (*given, *(("title",) if about.title else ()))
+    if any(facts[name] != report[name] for name in names):
+        write_json(target / "source.json", {**facts, **{name: report[name] for name in names}})
 
 
 def _remove_leftovers(ws: Workspace, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from pathlib import Path
 
 from limit.core import Json, LimitError, read_json
 from limit.settings import SHIPPED
@@ -49,3 +50,25 @@ def is_non_commercial(licence: str | None) -> bool | None:
     if _NON_COMMERCIAL.search(licence.replace("_", "-")):
         return True
     return False if _KNOWN_OPEN.search(licence) else None
+
+
+def licence_on_card(text: str) -> str | None:
+    """The licences that a data set's card names in its head, all of them; None where none is stated."""
+    import yaml
+
+    head = text.split("---", 2)[1] if text.startswith("---") and text.count("---") > 1 else ""
+    try:
+        facts = yaml.safe_load(head)
+    except yaml.YAMLError:
+        return None
+    if not isinstance(facts, dict):
+        return None
+    stated = facts.get("license") or facts.get("licence")
+    names = [str(name) for name in (stated if isinstance(stated, list) else [stated]) if name]
+    further = facts.get("license_name")
+    return "; ".join(names + ([str(further)] if further else []))[:200] or None
+
+
+def card_text(card: Path) -> str:
+    """The text of a README, empty where there is none."""
+    return card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""

@@ -18,7 +18,7 @@ from limit.core import Json, LimitError, explained, read_json, write_atomic, wri
 from limit.jobs.context import JobContext
 from limit.settings import Workspace, safe_name
 from limit.sources.add import About, write_source
-from limit.sources.catalog import catalog, is_non_commercial
+from limit.sources.catalog import card_text, catalog, is_non_commercial, licence_on_card
 from limit.sources.jsontext import Record
 from limit.sources.readers import read_records
 
@@ -84,7 +84,7 @@ def fetch_source(
 
     about = About(None, None, None, wanted["hub_id"], wanted["catalog_id"])
     if wanted["catalog_id"] is None:
-        about = About(None, _card_licence(place), None, wanted["hub_id"], None)
+        about = About(None, licence_on_card(card_of(place)), None, wanted["hub_id"], None)
     report = write_source(
         ws, wanted["name"], records(), about, "auto", keep_turns, None, replace, lambda n: context.progress(n, rows)
     )
@@ -186,25 +186,7 @@ def _explain(place: str, error: Exception) -> str:
     return f"{place} cannot be fetched ({type(error).__name__}: {detail}); fetch again, {local}"
 
 
-def _card_licence(place: str) -> str | None:
-    """The licences that the card of a local copy or a hub data set names, all of them; None where none is stated."""
-    import yaml
-
-    text = _card(place)
-    head = text.split("---", 2)[1] if text.startswith("---") and text.count("---") > 1 else ""
-    try:
-        facts = yaml.safe_load(head)
-    except yaml.YAMLError:
-        return None
-    if not isinstance(facts, dict):
-        return None
-    stated = facts.get("license") or facts.get("licence")
-    names = [str(name) for name in (stated if isinstance(stated, list) else [stated]) if name]
-    further = facts.get("license_name")
-    return "; ".join(names + ([str(further)] if further else []))[:200] or None
-
-
-def _card(place: str) -> str:
+def card_of(place: str) -> str:
     """The text of a data set's README, empty where there is none or the hub does not give it."""
     card = Path(place) / "README.md"
     if not Path(place).is_dir():
@@ -212,4 +194,4 @@ def _card(place: str) -> str:
 
         with contextlib.suppress(Exception):  # a licence that cannot be read is unknown, and shown as unknown
             card = Path(hf_hub_download(place, "README.md", repo_type="dataset"))
-    return card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    return card_text(card)

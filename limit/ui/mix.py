@@ -7,7 +7,7 @@ import streamlit as st
 from limit.access import may
 from limit.core import Json, LimitError
 from limit.mixes.build import build_mix
-from limit.mixes.listing import list_mixes, load_mix
+from limit.mixes.listing import changed_sources, list_mixes, load_mix
 from limit.mixes.presets import preset_spec
 from limit.settings import Workspace
 from limit.sources.catalog import paper_mixes
@@ -48,14 +48,26 @@ def show() -> None:
 
 
 def _open_link(ws: Workspace) -> None:
-    """Put the mix that the URL names on the screen, once."""
+    """Put the mix that the URL names on the screen, once; say so where it can no longer be drawn as it was."""
     wanted = st.query_params.get("mix")
-    if not wanted or st.session_state.get("mix-opened") == wanted:
+    if not wanted:
         return
+    is_new = st.session_state.get("mix-opened") != wanted
     st.session_state["mix-opened"] = wanted
     with errors_in_words():
+        if not is_new and not (ws.mix(wanted) / "mix.json").is_file():
+            return
         mix = load_mix(ws, wanted)
-        load(MixSpec.from_dict(mix["spec"]), mix["name"])
+        if is_new:
+            load(MixSpec.from_dict(mix["spec"]), mix["name"])
+        if changed := changed_sources(ws, mix):
+            names = ", ".join(changed)
+            st.warning(
+                plain(
+                    f"Since mix {wanted} was drawn, {names} changed or went away. What stands below is drawn from the "
+                    "sources as they are now; the saved mix keeps its own samples."
+                )
+            )
 
 
 def _presets(sources: dict[str, Json]) -> None:

@@ -20,7 +20,7 @@ from limit.mixes.ngrams import WordHasher, grams
 from limit.mixes.reference import Reference, load_references, reference_facts
 from limit.settings import Workspace
 from limit.sources import add_source
-from tests.mixes.conftest import write_rows
+from tests.mixes.conftest import short_rows, write_rows
 from tests.mixes.test_build import spec
 
 TEXT = (
@@ -182,6 +182,14 @@ def test_a_check_finds_what_was_planted_and_leaves_it_out(stocked: Workspace, tm
     left = mix_samples(stocked, smaller["mix_id"]).to_pylist()
     assert not any(leak in row["prompt"] for row in left)
     assert smaller["rows"] == mix["rows"] - 1
+
+
+def test_a_mix_whose_source_changed_cannot_be_drawn_again_in_part(stocked: Workspace, tmp_path: Path) -> None:
+    mix = build_mix(stocked, spec("short:20"))
+    first = mix_samples(stocked, mix["mix_id"])["sample_id"][0].as_py()
+    add_source(stocked, "short", write_rows(tmp_path / "other.jsonl", short_rows(30)), replace=True)
+    with pytest.raises(LimitError, match="source 'short' is gone or has changed"):
+        without(stocked, mix["mix_id"], [first])
 
 
 def test_alignment_tells_the_groups_apart(stocked: Workspace, gauntlet: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,12 @@ import pytest
 
 from limit.mixes import build_mix, describe, describe_spec, mix_samples
 from limit.mixes.contents import Measure, summary
+from limit.mixes.listing import changed_sources
 from limit.mixes.style import HABITS, source_style, style_of, wilson
 from limit.mixes.tokens import TokenCounts, count_mix_tokens, open_tokenizer
 from limit.settings import Workspace
+from limit.sources import add_source
+from tests.mixes.conftest import short_rows, write_rows
 from tests.mixes.test_build import spec
 
 
@@ -112,3 +116,16 @@ def test_wilson_matches_published_values() -> None:
 def test_markdown_needs_words_after_the_hashes() -> None:
     table = pa.table({"prompt": ["Q"], "response": ["2 + 2\n#### 4"]})
     assert next(h["share"] for h in style_of(table)["habits"] if h["key"] == "markdown") == 0
+
+
+def test_a_built_mix_is_described_by_its_own_rows_whatever_became_of_its_sources(
+    stocked: Workspace, tmp_path: Path
+) -> None:
+    mix = build_mix(stocked, spec("short:50", "long:40"))
+    before = describe(stocked, mix["mix_id"])
+    assert [(row["source"], row["rows"]) for row in before["parts"]] == [("short", 50), ("long", 40)]
+    assert before["tokens"] == sum(row["tokens"] for row in before["composition"])
+    add_source(stocked, "short", write_rows(tmp_path / "other.jsonl", short_rows(30)), replace=True)
+    shutil.rmtree(stocked.source("long"))
+    assert describe(stocked, mix["mix_id"]) == before
+    assert changed_sources(stocked, mix) == ["long", "short"]

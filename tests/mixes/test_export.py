@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from limit.core import LimitError
 from limit.mixes import build_mix, export_mix
 from limit.settings import Workspace
 from limit.sources import add_source
+from tests.mixes.conftest import write_rows
 from tests.mixes.test_build import spec
 
 
@@ -33,6 +35,22 @@ def test_an_export_can_be_added_as_a_source(stocked: Workspace, tmp_path: Path) 
     export_mix(stocked, mix["mix_id"], tmp_path / "out")
     again = add_source(stocked, "again", tmp_path / "out")
     assert again["rows"] == 100
+
+
+def test_a_card_keeps_the_licences_and_its_text_acts_on_nothing(stocked: Workspace, tmp_path: Path) -> None:
+    row = {"prompt": "Q", "response": "A", "source": "x|<b>\u202e[y](z)\u2028"}
+    add_source(stocked, "odd", write_rows(tmp_path / "odd.jsonl", [row]), licence="CC-BY-NC-SA-4.0")
+    mix = build_mix(stocked, spec("odd:all", "short:5"), "<script>")
+    add_source(stocked, "odd", tmp_path / "odd.jsonl", licence="MIT", replace=True)
+    shutil.rmtree(stocked.source("odd"))
+    export_mix(stocked, mix["mix_id"], tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "license: other\nlicense_name: non-commercial\n" in card
+    assert "| odd | x\\|\\<b\\> \\[y\\](z) | 1 | CC-BY-NC-SA-4.0 |" in card
+    assert "# \\<script\\>" in card
+    assert all(sign.isprintable() for sign in card.replace("\n", ""))
+    again = add_source(stocked, "again", tmp_path / "out")
+    assert again["non_commercial"] is True
 
 
 def test_an_export_overwrites_nothing(stocked: Workspace, tmp_path: Path) -> None:

@@ -90,6 +90,16 @@ def test_adding_the_same_again_changes_nothing(ws: Workspace, tmp_path: Path) ->
     assert {file.name: file.stat().st_mtime_ns for file in ws.source("a").iterdir()} == before
 
 
+def test_a_licence_given_later_is_taken(ws: Workspace, tmp_path: Path) -> None:
+    first = add_source(ws, "a", write(tmp_path, ROWS))
+    again = add_source(ws, "a", tmp_path / "rows.jsonl", licence="MIT")
+    assert (again["replaced"], again["non_commercial"]) == (False, False)
+    assert source_info(ws, "a")["licence"] == "MIT"
+    add_source(ws, "a", tmp_path / "rows.jsonl", title="A")
+    held = source_info(ws, "a")
+    assert (held["title"], held["licence"], held["created"]) == ("A", "MIT", first["created"])
+
+
 def test_another_content_needs_replace_and_marks_survive(ws: Workspace, tmp_path: Path) -> None:
     add_source(ws, "a", write(tmp_path, ROWS))
     (ws.source("a") / "marks.jsonl").write_text('{"sample_id": "x"}\n')

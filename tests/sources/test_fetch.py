@@ -15,8 +15,8 @@ from limit.core import LimitError
 from limit.jobs.context import JobContext
 from limit.settings import Workspace
 from limit.sources import browse, fetch, list_sources
-from limit.sources.catalog import catalog, catalog_entry, is_non_commercial, paper_mixes
-from limit.sources.fetch import fetch_source, resolve
+from limit.sources.catalog import catalog, catalog_entry, is_non_commercial, licence_on_card, paper_mixes
+from limit.sources.fetch import card_of, fetch_source, resolve
 
 CARD = """---
 license: cc-by-sa-3.0
@@ -176,27 +176,24 @@ def test_all_licences_of_a_card_count(
     ws: Workspace, tmp_path: Path, head: str, licence: str | None, non_commercial: bool | None
 ) -> None:
     from limit.sources.catalog import is_non_commercial
-    from limit.sources.fetch import _card_licence
 
     (tmp_path / "README.md").write_text(f"---\n{head}\n---\n# A card\nlicense: apache-2.0\n")
-    assert _card_licence(str(tmp_path)) == licence
+    assert licence_oncard_of(card_of(str(tmp_path))) == licence
     assert is_non_commercial(licence) is non_commercial
 
 
 def test_the_card_on_the_hub_is_asked_and_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
-    from limit.sources.fetch import _card_licence
-
     (tmp_path / "card.md").write_text("---\nlicense: cc-by-nc-sa-4.0\n---\n")
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *a, **k: str(tmp_path / "card.md"))
-    assert _card_licence("owner/name") == "cc-by-nc-sa-4.0"
+    assert licence_oncard_of(card_of("owner/name")) == "cc-by-nc-sa-4.0"
 
     def gone(*words: object, **options: object) -> str:
         raise ConnectionError("no network")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", gone)
-    assert _card_licence("owner/name") is None
+    assert licence_oncard_of(card_of("owner/name")) is None
 
 
 def test_a_set_without_records_says_so(ws: Workspace, tmp_path: Path) -> None:
