@@ -175,10 +175,9 @@ def test_licences_are_read(licence: str | None, answer: bool | None) -> None:
 def test_all_licences_of_a_card_count(
     ws: Workspace, tmp_path: Path, head: str, licence: str | None, non_commercial: bool | None
 ) -> None:
-    from limit.sources.catalog import is_non_commercial
 
     (tmp_path / "README.md").write_text(f"---\n{head}\n---\n# A card\nlicense: apache-2.0\n")
-    assert licence_oncard_of(card_of(str(tmp_path))) == licence
+    assert licence_on_card(card_of(str(tmp_path))) == licence
     assert is_non_commercial(licence) is non_commercial
 
 
@@ -187,13 +186,13 @@ def test_the_card_on_the_hub_is_asked_and_may_be_missing(tmp_path: Path, monkeyp
 
     (tmp_path / "card.md").write_text("---\nlicense: cc-by-nc-sa-4.0\n---\n")
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *a, **k: str(tmp_path / "card.md"))
-    assert licence_oncard_of(card_of("owner/name")) == "cc-by-nc-sa-4.0"
+    assert licence_on_card(card_of("owner/name")) == "cc-by-nc-sa-4.0"
 
     def gone(*words: object, **options: object) -> str:
         raise ConnectionError("no network")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", gone)
-    assert licence_oncard_of(card_of("owner/name")) is None
+    assert licence_on_card(card_of("owner/name")) is None
 
 
 def test_a_set_without_records_says_so(ws: Workspace, tmp_path: Path) -> None:
