@@ -55,6 +55,10 @@ class Follow(TrainerCallback):
         self.stopped = self._agree(self.context.stop_requested())
         control.should_training_stop = self.stopped or step >= last
         control.should_save = self.stopped or self._due(step)
+        whole, rest = divmod(step, self.trainer.steps_per_epoch)
+        # Before the resume checkpoint: a process killed in between makes this step, and so this epoch, again.
+        if not rest and self._planned(step):
+            self.keep_epoch(whole)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         last = self._last_step()
@@ -63,17 +67,17 @@ class Follow(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._last_save = time.monotonic()
-        whole, rest = divmod(state.global_step, self.trainer.steps_per_epoch)
-        if self.trainer.recipe.save_every_epochs and whole and not rest:
-            self.keep_epoch(whole)
 
     def _last_step(self) -> int:
         trainer = self.trainer
         return last_step(trainer.recipe.stop_after_epoch, trainer.steps_per_epoch, trainer.state.max_steps)
 
-    def _due(self, step: int) -> bool:
+    def _planned(self, step: int) -> bool:
         every = self.trainer.recipe.save_every_epochs
-        if every and step % max(1, round(every * self.trainer.steps_per_epoch)) == 0:
+        return bool(every) and step % max(1, round((every or 0) * self.trainer.steps_per_epoch)) == 0
+
+    def _due(self, step: int) -> bool:
+        if self._planned(step):
             return True
         waited = time.monotonic() - self._last_save
         return self._agree(waited >= max(RESUME_EVERY_S, SAVE_SHARE * self.trainer.save_seconds))

@@ -14,6 +14,7 @@ from typing import Any
 from limit.core import Json, LimitError, append_jsonl, read_jsonl, utc_now, write_atomic
 from limit.core import canonical_json as to_line
 from limit.finetune.checkpoints import is_disk_full
+from limit.settings import Workspace
 
 # Dense bf16 tensor peak in FLOP/s, from the makers' data sheets (no sparsity).
 PEAK_FLOPS = {
@@ -38,6 +39,7 @@ LOGGERS = {
     "mlflow": ("mlflow",),
     "trackio": ("trackio",),
 }
+PROJECT_NAME = "limit"  # under which loggers file the runs
 
 
 def require_loggers(names: Iterable[str]) -> None:
@@ -45,6 +47,15 @@ def require_loggers(names: Iterable[str]) -> None:
     for name in names:
         if not any(map(find_spec, LOGGERS[name])):
             raise LimitError(f"--log-to {name} needs the {name} package; `pip install {name}`, or leave --log-to away")
+
+
+def place_loggers(ws: Workspace) -> None:
+    """Let loggers keep what they write in the workspace, and call the project by name, unless the user's own
+    environment says otherwise; by themselves they write into whatever folder a job runs in."""
+    os.environ.setdefault("WANDB_DIR", str(ws.root))
+    os.environ.setdefault("WANDB_PROJECT", PROJECT_NAME)
+    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{ws.root}/mlflow.db")
+    os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", PROJECT_NAME)
 
 
 def peak_flops(device_name: str) -> float | None:
@@ -76,12 +87,23 @@ class Journal:
             write_atomic(self.path, "".join(to_line(row) + "\n" for row in rows))
 
     def row(self, kind: str, step: int, **values: Any) -> None:
-        if not self.write:
-            return
-        rows = [*self._waiting, {"kind": kind, "step": step, **values}]
+        if self.write:
+            self._append({"kind": kind, "step": step, **values}, sync=kind != "train")
+
+    def flush(self) -> None:
+        """Write what waits, where there is room by now."""
+        if self._waiting:
+            self._append(sync=True)
+
+    def rows(self) -> list[Json]:
+        """All rows, those included that wait."""
+        return [*read_jsonl(self.path), *self._waiting]
+
+    def _append(self, *new: Json, sync: bool) -> None:
+        rows = [*self._waiting, *new]
         end = self.path.stat().st_size if self.path.exists() else 0
         try:
-            append_jsonl(self.path, rows, sync=kind != "train" or len(rows) > 1)
+            append_jsonl(self.path, rows, sync=sync)
             self._waiting = []
         except LimitError as error:
             if not is_disk_full(error):

@@ -14,7 +14,7 @@ import torch
 import transformers
 from transformers import PrinterCallback, TrainingArguments, set_seed
 
-from limit.core import Json, LimitError, read_json, read_jsonl, utc_now, write_json
+from limit.core import Json, LimitError, read_json, utc_now, write_json
 from limit.finetune import checkpoints, layers, restarts
 from limit.finetune.architecture import prepare_model, to_device
 from limit.finetune.card import write_card
@@ -23,7 +23,14 @@ from limit.finetune.export import save_weights, saved_bytes
 from limit.finetune.follow import Follow
 from limit.finetune.loss import causal_lm
 from limit.finetune.memory import devices, has_bitsandbytes, model_size, wants_recompute
-from limit.finetune.metrics import Journal, flops_per_token, peak_flops, require_loggers
+from limit.finetune.metrics import (
+    PROJECT_NAME,
+    Journal,
+    flops_per_token,
+    peak_flops,
+    place_loggers,
+    require_loggers,
+)
 from limit.finetune.optimizers import group_weight_decay, optimizer_class
 from limit.finetune.ranks import parting
 from limit.finetune.trainer import Finetuner
@@ -52,6 +59,7 @@ def finetune(ws: Workspace, run_id: str, context: JobContext, loggers: Sequence[
     if (folder / "model").is_dir() and summary.exists():
         return read_json(summary)
     require_loggers(loggers)
+    place_loggers(ws)
     with parting():
         return _train(ws, folder, spec, spec.recipe, context, loggers)
 
@@ -68,7 +76,7 @@ def _train(
     wanted = saved_bytes(trainer) if trainer.args.should_save else 0
     with checkpoints.held_room(folder / "train", wanted) as room:
         _run(trainer, examples, folder / "train")
-        result = _summary(trainer, follow, folder.name, folder, examples, time.monotonic() - started)
+        result = _summary(trainer, follow, folder.name, examples, time.monotonic() - started)
         _finish(ws, trainer, result, folder, room)
     return result
 
@@ -96,7 +104,7 @@ def _build(
     context: JobContext,
     loggers: Sequence[str],
 ) -> tuple[Finetuner, Follow]:
-    arguments = training_arguments(folder / "train", recipe, spec.seed, loggers)
+    arguments = training_arguments(folder / "train", recipe, spec.seed, loggers, load_run(ws, folder.name)["name"])
     device = arguments.device
     first = arguments.process_index == 0
     # Weights that will be sharded stay in host memory until each GPU takes its part.
@@ -146,8 +154,10 @@ def _keep_epoch(trainer: Finetuner, number: int, ws: Workspace, folder: Path) ->
         trainer.journal.note(trainer.state.global_step, f"epoch {number} was not kept: {error}")
 
 
-def training_arguments(output: Path, recipe: Recipe, seed: int, loggers: Sequence[str]) -> TrainingArguments:
-    """The recipe in transformers' words."""
+def training_arguments(
+    output: Path, recipe: Recipe, seed: int, loggers: Sequence[str], name: str | None = None
+) -> TrainingArguments:
+    """The recipe in transformers' words; `name` is what loggers call the run."""
     gpu = torch.cuda.is_available()
     world = int(os.environ.get("WORLD_SIZE", "1"))
     # Adapters are small and their base has another number format, so they are replicated. So is everything on CPUs:
@@ -170,6 +180,8 @@ def training_arguments(output: Path, recipe: Recipe, seed: int, loggers: Sequenc
         logging_nan_inf_filter=False,
         save_strategy="no",
         report_to=list(loggers) or "none",
+        run_name=name,
+        project=PROJECT_NAME,
         disable_tqdm=True,
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,
@@ -313,8 +325,8 @@ def _run(trainer: Finetuner, examples: Examples, train: Path) -> None:
         raise
 
 
-def _summary(trainer: Finetuner, follow: Follow, run_id: str, folder: Path, examples: Examples, seconds: float) -> Json:
-    rows = [row for row in read_jsonl(folder / "train" / "metrics.jsonl") if row.get("kind") == "train"]
+def _summary(trainer: Finetuner, follow: Follow, run_id: str, examples: Examples, seconds: float) -> Json:
+    rows = [row for row in trainer.journal.rows() if row.get("kind") == "train"]
     return {
         "run_id": run_id,
         "state": "stopped" if follow.stopped else "finished",
@@ -351,6 +363,7 @@ def _finish(ws: Workspace, trainer: Finetuner, summary: Json, folder: Path, room
         _write_summary(folder / "train", summary)
     if finished and first:
         checkpoints.prune(folder / "train", keep=0)
+        trainer.journal.flush()
         restarts.forget(folder / "train")
 
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from limit.core import LimitError, read_json, write_json
 from limit.finetune import checkpoints, trainer
-from limit.finetune.metrics import Journal
+from limit.finetune.metrics import Journal, place_loggers
 from limit.finetune.train import finetune
 from limit.jobs.context import JobContext
 from limit.models import load_model, load_tokenizer, resolve_model
@@ -193,6 +193,19 @@ def test_epochs_are_kept_and_can_be_loaded(ws: Workspace, make_run: Callable[...
     assert same(weights(ws, run_id), weights(ws, run_id, "train/epoch-2"))
     with pytest.raises(LimitError, match="epoch-3"):
         resolve_model(ws, f"{run_id}@epoch-3")
+
+
+def test_an_epoch_is_kept_though_the_process_died_while_keeping_it(
+    ws: Workspace, make_run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = make_run("save_every_epochs=1")
+    with monkeypatch.context() as patch:
+        patch.setattr("limit.finetune.train._keep_epoch", lambda *args: (_ for _ in ()).throw(Crash()))
+        with pytest.raises(Crash):
+            finetune(ws, run_id, QUIET)
+    finetune(ws, run_id, QUIET)
+    kept = [path.name for path in (ws.run(run_id) / "train").glob("epoch-*")]
+    assert sorted(kept) == ["epoch-1", "epoch-2", "epoch-3"]
 
 
 def test_resume_checkpoints_are_pruned_and_gone_in_the_end(
@@ -529,5 +542,18 @@ def test_lines_wait_for_a_full_disk_and_come_once(tmp_path: Path, monkeypatch: p
         patch.setattr("limit.finetune.metrics.append_jsonl", half)
         journal.row("train", 2)
         journal.row("train", 3)
+        assert [row["step"] for row in journal.rows()] == [1, 2, 3]
+    journal.flush()
     journal.row("train", 4)
     assert [json.loads(line)["step"] for line in journal.path.read_text().splitlines()] == [1, 2, 3, 4]
+
+
+def test_loggers_write_into_the_workspace_unless_told_otherwise(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("WANDB_DIR", "WANDB_PROJECT", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
+    for name in names:
+        monkeypatch.setenv(name, "x")  # so that the test's end restores what was
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("WANDB_PROJECT", "my own")
+    place_loggers(ws)
+    found = [os.environ[name] for name in names]
+    assert found == [str(ws.root), "my own", f"sqlite:///{ws.root}/mlflow.db", "limit"]
