@@ -7,13 +7,14 @@ from limit.charts.palette import PAPER_LABELS, Palette
 from limit.charts.plane import pareto_front, plane, plane_alt
 from limit.charts.preference import preference_alt, preference_bars
 from limit.charts.shares import share_bars
-from limit.charts.style import category_label, series_label
+from limit.charts.style import category_label, clipped, series_label
 
 __all__ = [
     "PANELS",
     "PAPER_LABELS",
     "Palette",
     "category_label",
+    "clipped",
     "composition_html",
     "composition_text",
     "curve_alt",

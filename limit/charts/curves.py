@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from limit.charts.palette import Palette
-from limit.charts.style import empty, error_bars, literal, styled
+from limit.charts.style import NAME_CHARS, empty, error_bars, literal, styled
 
 Row = dict[str, Any]
 
@@ -139,7 +139,7 @@ def _line(line: Sequence[Row], palette: Palette, key: str | None, label: str, pl
         x=[place.get(row["size"], row["size"]) for row in line],
         y=[row["score"] for row in line],
         mode="markers" if key is None else "lines+markers",
-        name=literal(label),
+        name=literal(label, NAME_CHARS),
         line={"color": palette.colour(key), "width": 2.5},
         marker={
             "size": 11,

@@ -8,7 +8,17 @@ from typing import Any
 import plotly.graph_objects as go
 
 from limit.charts.palette import Palette
-from limit.charts.style import axis_look, category_label, empty, error_bars, literal, look, series_label, styled
+from limit.charts.style import (
+    NAME_CHARS,
+    axis_look,
+    category_label,
+    empty,
+    error_bars,
+    literal,
+    look,
+    series_label,
+    styled,
+)
 
 Row = dict[str, Any]
 PANELS = (
@@ -62,7 +72,7 @@ def gauntlet_panels(
     notes += _gaps(rows, shown, series, palette)
     below = {"orientation": "h", "y": -0.1 * 520 / height, "yanchor": "top", "x": 0}
     layout = {"barmode": "group", "bargap": GAP, "bargroupgap": 0.08, "legend": below, "annotations": notes, **axes}
-    names = [literal(label) for _, label in series]
+    names = [literal(label, NAME_CHARS) for _, label in series]
     margin = {"l": 52, "r": 8, "t": 40, "b": 40}
     return go.Figure(data=bars, layout=look(names, palette, height, margin=margin, **layout))
 
@@ -114,7 +124,7 @@ def _bar_trace(bars: Sequence[Row], key: str, label: str, palette: Palette, pane
     colour = palette.colour(key)
     return {
         "type": "bar",
-        "name": literal(label),
+        "name": literal(label, NAME_CHARS),
         "legendgroup": f"{key}/{label}",
         "offsetgroup": f"{key}/{label}",
         "xaxis": f"x{_number(panel)}",
@@ -202,7 +212,7 @@ def task_dots(rows: Sequence[Row], palette: Palette, *, height: int | None = Non
         dots = [r for r in rows if (r["series"], r["label"]) == (key, label) and r["score"] is not None]
         figure.add_trace(
             go.Scatter(
-                name=literal(label),
+                name=literal(label, NAME_CHARS),
                 mode="markers",
                 x=[r["score"] for r in dots],
                 y=[literal(r["task"]) for r in dots],

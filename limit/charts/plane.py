@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from limit.charts.labels import Spot, place_labels
 from limit.charts.palette import Palette
-from limit.charts.style import axis_look, clipped, empty, error_bars, literal, look
+from limit.charts.style import NAME_CHARS, axis_look, clipped, empty, error_bars, literal, look
 
 Row = dict[str, Any]
 
@@ -87,7 +87,7 @@ def _names(
     palette: Palette,
 ) -> list[dict[str, Any]]:
     """Each model's name where it covers no other name, mark, cross or front."""
-    names = [clipped(row["label"], 40) for row in rows]
+    names = [clipped(row["label"], NAME_CHARS) for row in rows]
     lines = [(ranges[0][0], 50.0, ranges[0][1], 50.0)]
     for row in rows:
         lines += [(row["x_low"], row["y"], row["x_high"], row["y"])] if row.get("x_low") is not None else []

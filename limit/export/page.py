@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
+from typing import Any
 
 from plotly.offline import get_plotlyjs
 
 from limit.core import write_atomic
-from limit.export.report import Report, Section
+from limit.export.report import Report, Section, items_of_all, mix_words
 from limit.formats import accuracy_interval, count, percent_interval
+from limit.store.schema import Row
 
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
@@ -18,13 +20,16 @@ STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 "Source Sans 3", "Segoe UI", Helvetica, Arial, sans-serif; color: #1a1c2b; background: #fff;
   max-width: 1080px; margin: 0 auto; padding: 32px 20px 64px; }
+h1, h2 { overflow-wrap: anywhere; }
 h1 { font-size: 1.9rem; margin: 0 0 4px; } h2 { font-size: 1.3rem; margin: 40px 0 8px; }
 .caption, footer { color: #5b6070; font-size: 0.9rem; overflow-wrap: anywhere; }
 .state { border-radius: 4px; padding: 1px 8px; font-size: 0.85rem; border: 1px solid currentColor; }
 .green { color: #146c43; } .amber { color: #8a5a00; } .red { color: #a32020; } .grey, .published { color: #5b6070; }
 table { border-collapse: collapse; width: 100%; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: 6px 8px; border-top: 1px solid #e3e5ea; overflow-wrap: anywhere; }
-.num { text-align: right; white-space: nowrap; }
+th, td { text-align: left; vertical-align: top; padding: 6px 8px; border-top: 1px solid #e3e5ea; }
+td.text { overflow-wrap: anywhere; min-width: 180px; } td.num span { white-space: nowrap; }
+td.ids { overflow-wrap: anywhere; min-width: 100px; font-size: 0.8rem; }
+small { display: block; color: #5b6070; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 @media print { h2 { break-after: avoid; } section { break-inside: avoid; } }
 """
@@ -79,24 +84,41 @@ def _section(section: Section, number: int) -> str:
 
 
 def _table(report: Report) -> str:
-    heads = ("model", "mix", "samples", "Gauntlet average", "preferred", "seeds", "runs", "mix id")
-    rows = []
-    for row in report.models:
-        unknown = "not published" if row["origin"] == "published" else "n/a"
-        score = accuracy_interval(row["x"], row["x_low"], row["x_high"]) if row["x"] is not None else unknown
-        rate = "baseline" if row["is_baseline"] else percent_interval(row["y"], row["y_low"], row["y_high"])
-        rate = rate if row["y"] is not None else unknown
-        mix = row["composition"] or " + ".join(f"{part['source']} {part['rows']}" for part in row["parts"])
-        cells = (
-            row["label"],
-            mix,
-            count(row["samples"]),
-            score,
-            rate,
-            row["n_seeds"] or "",
-            " ".join(row["run_ids"]),
-            row["mix_id"] or "",
-        )
-        rows.append("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in cells) + "</tr>")
+    """One line for each model: what it is, both scores with what they rest on, and its ids."""
+    heads = ("model and mix", "samples", "Gauntlet average", "preferred", "seeds", "runs", "mix id")
     head = "".join(f"<th>{name}</th>" for name in heads)
-    return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+    return f"<table><tr>{head}</tr>{''.join(_row(row) for row in report.models)}</table>"
+
+
+def _row(row: Row) -> str:
+    unknown = "not published" if row["origin"] == "published" else "n/a"
+    score = accuracy_interval(row["x"], row["x_low"], row["x_high"]) if row["x"] is not None else unknown
+    rate = "baseline" if row["is_baseline"] else percent_interval(row["y"], row["y_low"], row["y_high"])
+    items, prompts = items_of_all(row), row["n_prompts"]
+    cells = (
+        ("text", row["label"], mix_words(row)),
+        ("num", count(row["samples"]), ""),
+        ("num", score, _facts(row["protocol"] if row["x"] is not None else None, items and f"n = {items:,} items")),
+        (
+            "num",
+            rate if row["y"] is not None else unknown,
+            _facts(
+                row["judge"] and f"judge {row['judge']}",
+                row["prompt_set"] and f"{row['prompt_set']} prompts",
+                prompts and f"n = {prompts:,}",
+            ),
+        ),
+        ("num", row["n_seeds"] or "", ""),
+        ("ids", " ".join(row["run_ids"]), ""),
+        ("ids", row["mix_id"] or "", ""),
+    )
+    return f"<tr>{''.join(_cell(*cell) for cell in cells)}</tr>"
+
+
+def _facts(*facts: Any) -> str:
+    return " · ".join(str(fact) for fact in facts if fact)
+
+
+def _cell(kind: str, value: object, below: str) -> str:
+    small = f"<small>{_text(below)}</small>" if below else ""
+    return f'<td class="{kind}"><span>{_text(value)}</span>{small}</td>'

@@ -26,7 +26,8 @@ FLAGS = (
     "--no-first-run",
     "--virtual-time-budget=8000",
 )
-WIDTH_PX, SECTION_PX = 1160, 700
+WIDTH_PX, SECTION_PX, ROW_PX = 1160, 260, 160  # beside the figures: a section's words, a line of the table
+MOST_PX = 30_000  # of a picture's height; a longer one is too much for many programs
 
 
 def browser() -> str | None:
@@ -46,11 +47,29 @@ def write_pdf(report: Report, path: Path) -> None:
 
 def write_png(report: Report, path: Path) -> None:
     """Picture of the whole page, 1160 px wide. Raises LimitError as `write_pdf` does."""
-    height = 900 + SECTION_PX * len(report.sections) + 40 * len(report.models)
-    _shoot(report, path, ".png", lambda target: [f"--screenshot={target}", f"--window-size={WIDTH_PX},{height}"])
+    figures = sum(section.figure.layout.height or 0 for section in report.sections if section.figure is not None)
+    height = min(MOST_PX, 900 + figures + SECTION_PX * len(report.sections) + ROW_PX * len(report.models))
+    _shoot(report, path, ".png", lambda target: [f"--screenshot={target}", f"--window-size={WIDTH_PX},{height}"], _trim)
 
 
-def _shoot(report: Report, path: Path, ending: str, options: Callable[[Path], list[str]]) -> None:
+def _trim(path: Path) -> None:
+    """Cut the empty ground below the page's end; how long a page is, is only known once it is drawn."""
+    from PIL import Image, ImageChops
+
+    with Image.open(path) as picture:
+        shown = picture.convert("RGB")
+    box = ImageChops.difference(shown, Image.new("RGB", shown.size, shown.getpixel((0, 0)))).getbbox()
+    if box is not None:
+        shown.crop((0, 0, shown.width, min(shown.height, box[3] + 40))).save(path, "PNG")
+
+
+def _shoot(
+    report: Report,
+    path: Path,
+    ending: str,
+    options: Callable[[Path], list[str]],
+    finish: Callable[[Path], None] | None = None,
+) -> None:
     program = browser()
     if program is None:
         raise LimitError(missing_browser())
@@ -61,6 +80,8 @@ def _shoot(report: Report, path: Path, ending: str, options: Callable[[Path], li
         _run(words)
         if not made.is_file() or made.stat().st_size == 0:
             raise LimitError(f"{Path(program).name} made no file; export HTML and print it from a browser")
+        if finish is not None:
+            finish(made)
         shutil.copyfile(made, temporary)
 
 

@@ -52,14 +52,21 @@ class Report:
     models: tuple[Row, ...]
     numbers: tuple[Row, ...] = field(default=())
 
-    def provenance(self) -> str:
-        """Date, version and ids in one line."""
+    def provenance(self, most: int | None = None) -> str:
+        """Date, version and ids in one line; of more than `most` ids of a kind the first, and where the others are."""
+        words = [f"LIMIT {self.version}", self.created, f"study {self.study}"]
+        if any(row["origin"] == "published" for row in self.models):
+            words.append("published numbers of arXiv 2311.13133")
         runs = [run for row in self.models for run in row["run_ids"]]
         mixes_used = [row["mix_id"] for row in self.models if row["mix_id"]]
-        words = [f"LIMIT {self.version}", self.created, f"study {self.study}"]
-        words += [f"runs {', '.join(runs)}"] if runs else []
-        words += [f"mixes {', '.join(mixes_used)}"] if mixes_used else []
+        words += [f"{kind} {_listed(ids, most)}" for kind, ids in (("runs", runs), ("mixes", mixes_used)) if ids]
         return " · ".join(words)
+
+
+def _listed(ids: Sequence[str], most: int | None) -> str:
+    if most is None or len(ids) <= most:
+        return ", ".join(ids)
+    return f"{', '.join(ids[:most])} and {len(ids) - most:,} more, all in the table"
 
 
 def study_names(store: Store) -> list[str]:
@@ -242,7 +249,14 @@ def _claims(store: Store, ws: Workspace, shown: Sequence[Row], palette: charts.P
     return sections
 
 
-def _items_of_all(row: Row) -> int | None:
+def mix_words(row: Row) -> str:
+    """What a model was finetuned on."""
+    if row["samples"] == 0:
+        return "not finetuned"
+    return row["composition"] or charts.composition_text(row["parts"])
+
+
+def items_of_all(row: Row) -> int | None:
     """Items behind an average: those of the five categories, where each says how many it has."""
     counts: list[int | None] = [(row["categories"].get(category) or {}).get("n") for category in CORE]
     known = [count for count in counts if count is not None]
@@ -257,14 +271,14 @@ def number_rows(models: Sequence[Row], study: str, created: str) -> list[Row]:
             value, low, high = value_of(row, measure)
             preference = measure == "preference"
             facts = row["categories"].get(measure, {})
-            items = _items_of_all(row) if measure == "average" else facts.get("n")
+            items = items_of_all(row) if measure == "average" else facts.get("n")
             out.append(
                 {
                     "study": study,
                     "model": row["label"],
                     "base_model": row["group"],
                     "mix_id": row["mix_id"],
-                    "composition": row["composition"] or charts.composition_text(row["parts"]),
+                    "composition": mix_words(row),
                     "samples": row["samples"],
                     "measure": measure,
                     "unit": "per cent" if preference else "score above chance",

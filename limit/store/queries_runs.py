@@ -30,7 +30,8 @@ def _mixes(store: Store) -> list[Row]:
     for row in rows:
         row["parts"] = parts.get(row["mix_id"], [])
     series = mix_series(rows)
-    return [{**row, "series": series[row["mix_id"]], "name": row["name"] or row["mix_id"]} for row in rows]
+    names = {row["mix_id"]: row["name"] if (row["name"] or "").strip() else row["mix_id"] for row in rows}
+    return [{**row, "series": series[row["mix_id"]], "name": names[row["mix_id"]]} for row in rows]
 
 
 def runs(store: Store) -> list[Row]:

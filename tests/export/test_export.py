@@ -9,6 +9,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from limit.core import LimitError, write_json
 from limit.export import printing
 from limit.export.page import render_html
 from limit.export.report import Report, build_report, study_models
+from limit.export.slides import write_pptx
 from limit.export.tables import defuse, render_csv
 from limit.export.write import write_report
 from limit.settings import Workspace
@@ -262,3 +264,66 @@ def test_chromium_prints_the_page(store: Store, ws: Workspace, tmp_path: Path, f
     write_report(store, ws, format, path)
     assert path.read_bytes().startswith(head)
     assert path.stat().st_size > 20_000
+
+
+def test_every_format_names_runs_mixes_protocol_judge_n_and_intervals(report: Report, tmp_path: Path) -> None:
+    write_pptx(report, tmp_path / "deck.pptx")
+    deck = Presentation(str(tmp_path / "deck.pptx"))
+    cells = [
+        cell.text
+        for slide in deck.slides
+        for shape in slide.shapes
+        if shape.has_table
+        for row in shape.table.rows
+        for cell in row.cells
+    ]
+    page = re.sub(r"<script>.*?</script>", "", render_html(report), flags=re.DOTALL)
+    for text in (page.partition("The numbers")[2], " ".join(cells), render_csv(report)):
+        for row in report.models:
+            facts = [*row["run_ids"], row["mix_id"] or "", row["protocol"], row["judge"] or "", row["prompt_set"] or ""]
+            assert all(fact in text for fact in facts)
+        assert "30" in text
+    for text in (page, " ".join(cells)):
+        assert text.count("[") >= len(report.models), "scores without intervals"
+
+
+def test_native_charts_carry_their_intervals(report: Report, tmp_path: Path) -> None:
+    write_pptx(report, tmp_path / "deck.pptx")
+    deck = Presentation(str(tmp_path / "deck.pptx"))
+    charts_of = {
+        slide.shapes[0].text_frame.text: shape.chart
+        for slide in deck.slides
+        for shape in slide.shapes
+        if shape.has_chart
+    }
+    plane = charts_of["Both paradigms"]
+    space = {"c": "http://schemas.openxmlformats.org/drawingml/2006/chart"}
+    for series, row in zip(plane.plots[0].series, [r for r in report.models if r["y"] is not None], strict=True):
+        bars = {b.find("c:errDir", space).get("val"): b for b in series._element.findall("c:errBars", space)}
+        low = float(bars["x"].find("c:minus/c:numLit/c:pt/c:v", space).text)
+        assert low == pytest.approx(row["x"] - row["x_low"], abs=1e-4)
+        tags = [child.tag.rpartition("}")[2] for child in series._element]
+        assert tags.index("errBars") < tags.index("xVal")
+    columns = charts_of["Eval Gauntlet by category"]
+    assert all(s._element.find("c:errBars", space) is not None for s in columns.plots[0].series)
+
+
+def test_names_in_slides_have_a_length_and_many_ids_are_counted(report: Report, tmp_path: Path) -> None:
+    models = tuple({**row, "label": "x" * 300, "run_ids": [f"{i:012x}" for i in range(40)]} for row in report.models)
+    long = replace(report, models=models)
+    write_pptx(long, tmp_path / "deck.pptx")
+    deck = Presentation(str(tmp_path / "deck.pptx"))
+    texts = [shape.text_frame.text for slide in deck.slides for shape in slide.shapes if shape.has_text_frame]
+    assert max(map(len, texts)) < 1000
+    assert any("and 148 more, all in the table" in text for text in texts)
+
+
+@pytest.mark.skipif(printing.browser() is None, reason="chromium is not installed")
+def test_a_picture_ends_with_the_page(report: Report, tmp_path: Path) -> None:
+    from PIL import Image
+
+    printing.write_png(report, tmp_path / "page.png")
+    with Image.open(tmp_path / "page.png") as picture:
+        foot = picture.convert("L").crop((0, picture.height - 120, picture.width, picture.height))
+        assert foot.getextrema()[0] < 200, "empty ground at the end"
+        assert picture.height > 1500
