@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import streamlit as st
 
 from limit.access import may
@@ -17,8 +19,11 @@ from limit.ui.mix_checks import checks_section
 from limit.ui.mix_live import live_panel, look_panel
 from limit.ui.mix_parts import parts_editor
 from limit.ui.mix_saved import saved_mixes
-from limit.ui.mix_state import add_part, draft, load, to_spec
+from limit.ui.mix_state import add_part, as_link, draft, from_link, load, to_spec
 from limit.ui.shell import errors_in_words, next_step, open_workspace, page_head, plain, show_error
+
+LINKED = "mix-linked"  # the draft of the URL that was read or written last
+STARTED = "mix-started"  # the draft with which the page starts
 
 
 def show() -> None:
@@ -40,34 +45,49 @@ def show() -> None:
         if not draft()["parts"]:
             first = next(iter(sources.values()))
             add_part(first["source"], first["rows"])
+            st.session_state[STARTED] = as_link(to_spec())
         parts_editor(ws, sources)
         spec = _spec_or_error()
         if spec is not None:
+            _keep_in_url(ws, spec)
             _contents(ws, spec)
         saved_mixes(ws)
 
 
 def _open_link(ws: Workspace) -> None:
-    """Put the mix that the URL names on the screen, once; say so where it can no longer be drawn as it was."""
-    wanted = st.query_params.get("mix")
-    if not wanted:
-        return
-    is_new = st.session_state.get("mix-opened") != wanted
-    st.session_state["mix-opened"] = wanted
+    """Put the mix or the draft that the URL names on the screen, once; say where a mix can no longer be drawn."""
+    wanted, text = st.query_params.get("mix"), st.query_params.get("draft")
+    is_new = bool(wanted) and st.session_state.get("mix-opened") != wanted
+    mix = None
     with errors_in_words():
-        if not is_new and not (ws.mix(wanted) / "mix.json").is_file():
-            return
-        mix = load_mix(ws, wanted)
-        if is_new:
-            load(MixSpec.from_dict(mix["spec"]), mix["name"])
-        if changed := changed_sources(ws, mix):
-            names = ", ".join(changed)
-            st.warning(
-                plain(
-                    f"Since mix {wanted} was drawn, {names} changed or went away. What stands below is drawn from the "
-                    "sources as they are now; the saved mix keeps its own samples."
-                )
+        if wanted and (is_new or (ws.mix(wanted) / "mix.json").is_file()):
+            st.session_state["mix-opened"] = wanted
+            mix = load_mix(ws, wanted)
+    if mix is not None and is_new:
+        load(MixSpec.from_dict(mix["spec"]), mix["name"])
+    if text and st.session_state.get(LINKED) != text:
+        st.session_state[LINKED] = text
+        with errors_in_words():
+            load(from_link(text), mix["name"] if mix else "")
+    if mix is not None and (changed := changed_sources(ws, mix)):
+        st.warning(
+            plain(
+                f"Since mix {wanted} was drawn, {', '.join(changed)} changed or went away. What stands below is drawn "
+                "from the sources as they are now; the saved mix keeps its own samples."
             )
+        )
+
+
+def _keep_in_url(ws: Workspace, spec: MixSpec) -> None:
+    """The draft stands in the URL while it is neither the mix that stands there nor what the page starts with."""
+    text, known = as_link(spec), st.session_state.get(STARTED)
+    with contextlib.suppress(LimitError):  # `_open_link` has said what is wrong with the mix
+        if wanted := st.query_params.get("mix"):
+            known = as_link(MixSpec.from_dict(load_mix(ws, wanted)["spec"]))
+    if text is None or text == known:
+        st.query_params.pop("draft", None)
+    elif st.query_params.get("draft") != text:
+        st.query_params["draft"] = st.session_state[LINKED] = text
 
 
 def _presets(sources: dict[str, Json]) -> None:
@@ -126,6 +146,7 @@ def _save(ws: Workspace, spec: MixSpec) -> None:
             mix = build_mix(ws, spec, (name or "").strip() or None)
         st.session_state["mix-saved"] = (mix["mix_id"], spec.id())
         st.session_state["mix-opened"] = mix["mix_id"]
+        st.query_params.pop("draft", None)
         st.query_params["mix"] = mix["mix_id"]
     saved = _saved_as(ws, spec)
     if saved is None:

@@ -34,11 +34,12 @@ def live_panel(ws: Workspace, spec: MixSpec) -> Json:
         "Count tokens as",
         "",
         key="mix-tokenizer",
+        bind="query-params",
         placeholder="4 characters a token",
         help="tiny, a folder, a hub id or a run: tokens are then measured with its tokenizer",
     )
-    length = middle.select_slider("Cut samples at (tokens)", LENGTHS, 2_048, key="mix-length")
-    batch = right.number_input("Samples in a step", 1, 4_096, 48, key="mix-batch")
+    length = middle.select_slider("Cut samples at (tokens)", LENGTHS, 2_048, key="mix-length", bind="query-params")
+    batch = right.number_input("Samples in a step", 1, 4_096, 48, key="mix-batch", bind="query-params")
     by = Measure((model or "").strip() or None, max_seq_len=int(length), batch=int(batch))
     found = describe_spec(ws, spec, by)
     figures = (
@@ -96,7 +97,13 @@ def _composition(found: Json) -> None:
 
 def look_panel(ws: Workspace, spec: MixSpec, described: Json) -> None:
     """Style and alignment of a random thousand of the draft's samples, when asked for."""
-    if not st.toggle("Look at style and alignment", key="mix-look", help="reads up to 1,000 samples of the draw"):
+    asked = st.toggle(
+        "Look at style and alignment",
+        key="mix-look",
+        bind="query-params",
+        help="reads up to 1,000 samples of the draw",
+    )
+    if not asked:
         return
     request = (ws, spec, spec.id(), tuple(sorted(_hashes(ws, spec).items())))
     left, right = st.columns(2)

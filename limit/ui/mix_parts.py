@@ -13,6 +13,7 @@ from limit.ui.samples_words import licence_words
 from limit.ui.shell import plain, printable
 
 ALL_SUBSETS = "all subsets"
+MOST_EXACT = 2**53 - 1
 UNIT_WORDS = {"rows": "rows", "all": "all", "share": "% of mix", "tokens": "tokens"}
 
 
@@ -33,13 +34,22 @@ def parts_editor(ws: Workspace, sources: dict[str, Json]) -> None:
             if st.button(plain(words), key=f"add-{name}", width="stretch"):
                 add_part(name, source["rows"])
                 st.rerun()
-    held["seed"] = middle.number_input("Seed", 0, 2**31 - 1, int(held["seed"]), key=f"seed-{held['version']}")
+    with middle:
+        _seed(held)
     with right:
         _exclusions(ws, held)
     if any(part["unit"] == "share" for part in held["parts"]):
         held["total"] = st.number_input(
             "Rows of the whole mix", 1, None, int(held["total"]), key=f"total-{held['version']}"
         )
+
+
+def _seed(held: Json) -> None:
+    """A number, as far as browsers know them exactly; a larger one, from the command line, is shown alone."""
+    if held["seed"] > MOST_EXACT:
+        st.caption(f"Seed {held['seed']}")
+        return
+    held["seed"] = st.number_input("Seed", 0, MOST_EXACT, int(held["seed"]), key=f"seed-{held['version']}")
 
 
 def _part(part: Json, held: Json, sources: dict[str, Json]) -> None:

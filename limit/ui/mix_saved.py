@@ -72,6 +72,7 @@ def _one(ws: Workspace, mix: Json) -> None:
 def _open(mix_id: str) -> None:
     """Put a saved mix on the screen, also when it was opened before and changed since."""
     st.session_state.pop("mix-opened", None)
+    st.query_params.pop("draft", None)
     st.query_params["mix"] = mix_id
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import streamlit as st
 
-from limit.core import Json
+from limit.core import Json, LimitError, canonical_json
 from limit.specs import MixPart, MixSpec
 
 UNITS = ("rows", "all", "share", "tokens")
 DRAFT = "mix-draft"
+MOST_IN_LINK = 40  # excluded samples
 
 
 def draft() -> Json:
@@ -56,6 +58,23 @@ def add_part(source: str, rows: int) -> None:
     part = from_part(MixPart(source=source, take=min(1_000, rows)))
     held["parts"].append({**part, "key": held["next_key"]})
     held["next_key"] += 1
+
+
+def as_link(spec: MixSpec) -> str | None:
+    """A request as text for the URL; None where more samples are left out than an address has room for."""
+    if len(spec.exclude) > MOST_IN_LINK:
+        return None
+    fields = {name: value for name, value in spec.to_dict().items() if value}
+    parts = [{name: value for name, value in part.items() if value not in (None, "any")} for part in fields["parts"]]
+    return canonical_json({**fields, "parts": parts, "seed": spec.seed})
+
+
+def from_link(text: str) -> MixSpec:
+    """The request that a URL holds. Raises LimitError for text that is none."""
+    try:
+        return MixSpec.from_dict(json.loads(text))
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise LimitError(f"the link's draft {text[:60]!r} cannot be read; copy the whole link again") from None
 
 
 def to_spec() -> MixSpec:

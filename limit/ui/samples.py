@@ -129,12 +129,15 @@ def _found(ws: Workspace, source: Json, where: Filter) -> Json:
 def _page() -> int:
     """The page that is held, or that a link names before its widget is there."""
     wanted = str(st.session_state.get("page") or st.query_params.get("page") or 1)
-    return int(wanted) if wanted.isascii() and wanted.isdecimal() else 1
+    return int(wanted) if wanted.isascii() and wanted.isdecimal() and len(wanted) < 13 else 1
 
 
 def _searched(ws: Workspace, source: Json, query: str, mode: str, where: Filter) -> Json:
     name = source["source"]
-    started = st.session_state.get("search_from", 0) if st.session_state.get("searched") == (name, query, mode) else 0
+    if st.session_state.get("searched") not in (None, (name, query, mode)):
+        st.query_params.pop("from", None)
+    st.session_state["searched"] = (name, query, mode)
+    started = _number_in_url("from") or 0
     found = search(ws, name, query, mode, PAGE, started, 1.0, where)  # type: ignore[arg-type]
     words = f"{len(found['rows'])} found"
     if found["complete"]:
@@ -142,8 +145,7 @@ def _searched(ws: Workspace, source: Json, query: str, mode: str, where: Filter)
     else:
         words += f"; looked at rows {started:,} to {found['scanned']:,} of {source['rows']:,}"
         if st.button("Go on searching", icon=":material/arrow_downward:"):
-            st.session_state["searched"] = (name, query, mode)
-            st.session_state["search_from"] = found["next_row"]
+            st.query_params["from"] = str(found["next_row"])
             st.rerun()
     if mode == "words" and not source["indexed"] and source["rows"] >= INDEX_FROM_ROWS:
         _offer_index(ws, source)
@@ -201,5 +203,10 @@ def _result_list(source: Json, found: Json) -> int | None:
 
 
 def _row_of_link(source: Json) -> int | None:
-    wanted = st.query_params.get("row", "")
-    return int(wanted) if wanted.isascii() and wanted.isdecimal() and int(wanted) < source["rows"] else None
+    wanted = _number_in_url("row")
+    return wanted if wanted is not None and wanted < source["rows"] else None
+
+
+def _number_in_url(name: str) -> int | None:
+    wanted = st.query_params.get(name, "")
+    return int(wanted) if wanted.isascii() and wanted.isdecimal() and len(wanted) < 19 else None

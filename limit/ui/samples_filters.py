@@ -149,7 +149,7 @@ def _grades(ws: Workspace, source: Json) -> tuple[float, float] | None:
     """The range of judges' grades, where samples were graded; None when all of it is wanted."""
     if not read_grades(ws, source["source"]):
         return None
-    low, high = st.slider("Judges' mean grade", 1.0, 10.0, (1.0, 10.0), 0.5, key="grades")
+    low, high = st.slider("Judges' mean grade", 1.0, 10.0, (1.0, 10.0), 0.5, key="grades", bind="query-params")
     return None if (low, high) == (1.0, 10.0) else (low, high)
 
 
@@ -169,7 +169,7 @@ def _topic(ws: Workspace, source: Json) -> int | None:
 
 def _any_set() -> bool:
     """Whether a filter inside the folded part is at work, so that it must not be hidden."""
-    return any(_held(name, "") not in ("", None, [], 0, "0", "any") for name in ("turns", "marks", "note"))
+    return any(_held(name, "") not in ("", None, [], 0, "0", "any") for name in ("turns", "marks", "note", "grades"))
 
 
 def _held(name: str, default: str) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +12,11 @@ import pytest
 from limit.mixes import build_mix, list_mixes
 from limit.settings import PROJECT, Workspace
 from limit.specs import MixSpec
-from tests.mixes.conftest import short_rows
+from tests.mixes.conftest import short_rows, write_rows
 from tests.mixes.test_build import spec
 
 
-def open_page(name: str, **query: str) -> Any:
+def open_page(name: str, **query: str | list[str]) -> Any:
     """The app on one page, with its URL's parameters; caches start empty as in a new server."""
     import streamlit as st
     from streamlit.testing.v1 import AppTest
@@ -39,6 +42,12 @@ def metric(app: Any, label: str) -> str:
 
 def button(app: Any, label: str) -> Any:
     return next(b for b in app.button if b.label == label)
+
+
+def param(app: Any, name: str) -> str:
+    """A parameter of the URL, which the test gets as text or as a list of one."""
+    value = app.query_params[name]
+    return str(value if isinstance(value, str) else value[0])
 
 
 def box(app: Any, label: str, place: int = 0) -> Any:
@@ -156,6 +165,90 @@ def test_a_link_carries_every_filter_and_the_page(stocked: Workspace) -> None:
     app = open_page("samples", source="short", note="again")
     check(app)
     assert list(table(app)["prompt"]) == [rows[70]["prompt"]]
+
+
+def test_a_range_of_grades_stands_in_the_link(stocked: Workspace) -> None:
+    from limit.core import append_jsonl
+    from limit.sources import browse
+
+    rows = browse(stocked, "short", 1, size=10)["rows"]
+    grades = [{"prompt_id": row["sample_id"], "raw_text": str(n + 1), "status": "ok"} for n, row in enumerate(rows)]
+    append_jsonl(stocked.source("short") / "grades" / "judge" / "judgments.jsonl", grades)
+    app = open_page("samples", source="short", grades=["3", "5"])
+    check(app)
+    assert list(table(app)["prompt"]) == [row["prompt"] for row in rows[2:5]]
+    app.slider[0].set_value((9.0, 10.0)).run()
+    check(app)
+    assert list(table(app)["prompt"]) == [row["prompt"] for row in rows[8:]]
+
+
+def test_a_search_goes_on_from_the_row_of_the_link(stocked: Workspace) -> None:
+    app = open_page("samples", source="short", q="even", **{"from": "190"})
+    check(app)
+    assert list(table(app)["prompt"]) == [row["prompt"] for row in short_rows()[190:]]
+    next(t for t in app.text_input if t.label == "Search").set_value("Answer").run()
+    check(app)
+    assert list(table(app)["prompt"]) == [row["prompt"] for row in short_rows()[:25]]
+    assert "from" not in app.query_params
+
+
+def test_an_unsaved_draft_is_a_link(stocked: Workspace) -> None:
+    app = open_page("mix")
+    check(app)
+    assert "draft" not in app.query_params
+    next(n for n in app.number_input if n.label == "Seed").set_value(5).run()
+    check(app)
+    link = param(app, "draft")
+    request = {
+        "parts": [
+            {"source": "short", "subset": "task1", "take": 7, "max_chars": 2, "turns": "single", "contains": "even"},
+            {"source": "long", "share": 0.5, "min_chars": 30},
+        ],
+        "seed": 2**53 - 1,
+        "total": 100,
+        "exclude": ["0123456789abcdef"],
+    }
+    app = open_page("mix", draft=json.dumps(request), **{"mix-length": "512", "mix-batch": "7"})
+    check(app)
+    assert json.loads(param(app, "draft")) == request
+    assert metric(app, "samples") == "57"
+    assert metric(app, "steps an epoch") == "9"
+    app = open_page("mix", draft=link)
+    check(app)
+    assert next(n for n in app.number_input if n.label == "Seed").value == 5
+    first = build_mix(stocked, spec("short:20"), "mine")
+    app = open_page("mix", mix=first["mix_id"], draft=link)
+    check(app)
+    button(app, "Save this mix").click().run()
+    check(app)
+    assert "draft" not in app.query_params
+    assert param(app, "mix") != first["mix_id"]
+
+
+@pytest.mark.parametrize("draft", ["{", "[]", '"x"', '{"parts": 5}', '{"parts": [], "seed": 1}', '{"parts": [{}]}'])
+def test_a_draft_that_cannot_be_read_is_said_in_words(stocked: Workspace, draft: str) -> None:
+    app = open_page("mix", draft=draft)
+    assert [error.value for error in app.exception] == []
+    assert len(app.error) == 1
+
+
+def test_a_seed_too_large_for_a_browser_is_kept(stocked: Workspace) -> None:
+    mix = build_mix(stocked, spec("short:20").replace(seed=2**63 - 1), "large")
+    app = open_page("mix", mix=mix["mix_id"])
+    check(app)
+    assert any(mix["mix_id"] in s.value for s in app.success)
+
+
+def test_a_mix_whose_source_changed_says_so(stocked: Workspace, tmp_path: Path) -> None:
+    from limit.sources import add_source
+
+    mix = build_mix(stocked, spec("short:20", "long:5"), "old")
+    add_source(stocked, "short", write_rows(tmp_path / "other.jsonl", short_rows(30)), replace=True)
+    shutil.rmtree(stocked.source("long"))
+    app = open_page("mix", mix=mix["mix_id"])
+    check(app)
+    words = " ".join(w.value for w in app.warning)
+    assert "long, short changed or went away" in words and "long is gone" in words
 
 
 def test_a_search_keeps_to_the_filters(stocked: Workspace) -> None:
