@@ -10,6 +10,7 @@ from limit.claims.difference import compare_with
 from limit.statistics import Interval, verdict_of
 from limit.store import Store
 from limit.store.schema import Row
+from limit.store.series import PAPER_SERIES
 
 MARGIN = {"preference": 5.0}  # points; a smaller gap is of no use to anybody
 SCORE_MARGIN = 0.02
@@ -34,8 +35,18 @@ def family(row: Row) -> str:
     return " + ".join(names) or "base"
 
 
+def family_series(rows: Sequence[Row]) -> dict[str, str]:
+    """The colour key of each family's line: that of the paper where one of its models has it, else its own name."""
+    found: dict[str, str] = {}
+    for row in rows:
+        if row["samples"] and row["series"] in PAPER_SERIES:
+            found.setdefault(family(row), row["series"])
+    return {family(row): found.get(family(row), family(row)) for row in rows}
+
+
 def curve_rows(rows: Sequence[Row], measure: str) -> list[Row]:
     """Rows for `charts.limit_curve`; `measure` is average, a category, or preference."""
+    colours = family_series(rows)
     out = []
     for row in rows:
         if row["samples"] is None:
@@ -46,7 +57,7 @@ def curve_rows(rows: Sequence[Row], measure: str) -> list[Row]:
         is_base = row["samples"] == 0 and not published
         out.append(
             {
-                "series": row["series"] if is_base else None if published else name,
+                "series": row["series"] if is_base else None if published else colours[name],
                 "point_series": row["series"] if published else None,
                 "label": "base model" if is_base else row["label"] if published else name,
                 "name": row["label"],

@@ -16,7 +16,7 @@ from limit.store import Store
 from limit.store.queries_gauntlet import CORE
 from limit.store.queries_models import paper_rows
 from limit.store.schema import Row
-from limit.ui.compare_click import VIEWS, opening
+from limit.ui.compare_click import VIEWS, drawn, opened, opening
 from limit.ui.compare_curve import show_curve
 from limit.ui.compare_items import show_items
 from limit.ui.compare_real import show_real
@@ -47,7 +47,8 @@ def show() -> None:
     with errors_in_words():
         store = open_store()
         rows = choose_study(store)
-        view = st.segmented_control("View", VIEWS, default=VIEWS[0], required=True, key="view", bind="query-params")
+        first = None if opened() else VIEWS[0]
+        view = st.segmented_control("View", VIEWS, default=first, required=True, key="view", bind="query-params")
         if not rows:
             next_step("Nothing to compare yet: a study needs models.", "pages/launch.py", "Launch one")
         elif view == VIEWS[1]:
@@ -58,6 +59,7 @@ def show() -> None:
             show_items(store, rows)
         else:
             _both(store, rows)
+        drawn()
 
 
 def _both(store: Store, every: list[Row]) -> None:

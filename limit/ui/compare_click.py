@@ -15,6 +15,7 @@ from limit.ui.overview import named
 
 VIEWS = ("both paradigms", "limit curve", "is it real?", "drill down")
 PREFERENCE = "Preference"
+_OPENED = "_opened_point"  # a click has just set the selectors, so they are drawn without a default of their own
 
 
 def opening(chart_key: str, rows: Sequence[Row]) -> dict[str, Any]:
@@ -35,6 +36,7 @@ def open_point(chart_key: str, rows: Sequence[Row]) -> None:
         row for row in rows if row["key"] != clicked["key"] and bool(row["eval_ids"]) == bool(clicked["eval_ids"])
     ]
     others.sort(key=lambda row: (row["layer"] != clicked["layer"], not row["is_baseline"]))
+    st.session_state[_OPENED] = True
     st.session_state["view"] = VIEWS[3] if clicked["eval_ids"] or clicked["comparison_ids"] else VIEWS[2]
     _choose("a", names[clicked["key"]])
     if others:
@@ -42,6 +44,16 @@ def open_point(chart_key: str, rows: Sequence[Row]) -> None:
     measure = data[1] if data and len(data) > 1 else None
     if measure in CORE or measure == "preference":
         _choose("category", PREFERENCE if measure == "preference" else charts.category_label(measure))
+
+
+def opened() -> bool:
+    """Whether this run of the page follows a click that has set the selectors."""
+    return bool(st.session_state.get(_OPENED))
+
+
+def drawn() -> None:
+    """The selectors are on the page; from here on they keep their values themselves."""
+    st.session_state[_OPENED] = False
 
 
 def _choose(key: str, value: str) -> None:

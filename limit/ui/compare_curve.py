@@ -10,7 +10,6 @@ from limit import charts
 from limit.claims.sizes import Sufficient, curve_rows, family, smallest_sufficient
 from limit.store import Store
 from limit.store.queries_gauntlet import CORE
-from limit.store.queries_models import PAPER
 from limit.store.schema import Row
 from limit.ui.compare_click import opening
 from limit.ui.overview import palette_for
@@ -37,7 +36,7 @@ def show_curve(store: Store, rows: Sequence[Row]) -> None:
     sufficient = known[0].at_least if len(known) == 1 else None
     figure = charts.limit_curve(
         drawn,
-        palette_for(store).with_mixes(name for name in groups if not name.startswith(PAPER)),
+        palette_for(store).with_mixes(row["series"] for row in drawn if row["series"]),
         y_title=title,
         sufficient=sufficient,
     )

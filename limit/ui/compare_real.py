@@ -10,6 +10,7 @@ from limit.claims.difference import READING_ERROR, compare_models
 from limit.claims.evidence import AS_PUBLISHED
 from limit.store import Store
 from limit.store.schema import Row
+from limit.ui.compare_click import opened
 from limit.ui.overview import named
 from limit.ui.shell import note_line, plain
 
@@ -25,11 +26,11 @@ def choose_two(rows: Sequence[Row]) -> tuple[Row, Row] | None:
     names = list(by_name)
     left, right = st.columns(2)
     with left:
-        first = st.selectbox("A", names, len(names) - 1, key="a", bind="query-params")
+        first = st.selectbox("A", names, 0 if opened() else len(names) - 1, key="a", bind="query-params")
     with right:
         others = [name for name in names if name != first]
         known = next((i for i, name in enumerate(others) if by_name[name]["x"] is not None), 0)
-        second = st.selectbox("B", others, known, key="b", bind="query-params")
+        second = st.selectbox("B", others, 0 if opened() else known, key="b", bind="query-params")
     return by_name[first], by_name[second]
 
 
@@ -46,7 +47,8 @@ def show_real(store: Store, rows: Sequence[Row]) -> None:
             chip.markdown(":gray-badge[as published]", help=AS_PUBLISHED)
         else:
             chip.markdown(CHIPS[line["verdict"]])
-        words.markdown(plain(line["sentence"]))
+        n = f" :gray[n = {line['n']:,} {line['unit']}]" if line["n"] else ""
+        words.markdown(f"{plain(line['sentence'])}{n}")
     _note(lines, a, b)
     tested = [line for line in lines if _tested(line)]
     told = [line for line in tested if line["verdict"] != "cannot tell"]

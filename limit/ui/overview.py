@@ -117,7 +117,7 @@ def named(rows: Sequence[Row]) -> dict[str, Row]:
     """Models by a name that no other one has here: what a list shows and a link holds."""
     names: dict[str, Row] = {}
     for row in rows:
-        name = f"{row['label']} ({row['group']})"
+        name = row["label"] if row["group"] in row["label"] else f"{row['label']} ({row['group']})"
         names[name if name not in names else f"{name} · {row['key'][:6]}"] = row
     return names
 

@@ -30,9 +30,9 @@ def show_exports(store: Store) -> None:
     st.subheader("Take away", anchor=False)
     study = st.selectbox("What to export", study_names(store), key="export", bind="query-params")
     for format, (label, mime, words) in KINDS.items():
-        left, right = st.columns([3, 2], vertical_alignment="center")
-        left.caption(f"**{label}**: {words}")
-        with right:
+        row = st.container(horizontal=True, vertical_alignment="center", wrap=False)
+        row.caption(f"**{label}**: {words}", width="stretch")
+        with row:
             _button(store, format, label, mime, study)
     if browser() is None:
         st.caption(missing_browser())

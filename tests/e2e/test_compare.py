@@ -36,6 +36,7 @@ def test_a_click_on_a_bar_opens_the_items_behind_it(app: App, browser: Any) -> N
         assert "Commonsense reasoning" in text and "flips:" in text
         link, answers = page.url, page.locator("[data-testid=stCode]").all_inner_texts()
         assert len(answers) >= 3, "the item and both answers"
+        assert "Session State API" not in app.log.read_text(), "a selector has a default and a value that was set"
     finally:
         page.context.close()
     again, _ = open_page(browser, link, WIDE, "light")
