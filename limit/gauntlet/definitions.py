@@ -34,6 +34,8 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "early_stopping_criteria": (list, "a list of texts"),
     "overrides": (dict, "settings by version"),
 }
+_MERGE = "tag:yaml.org,2002:merge"
+_RULES: dict[str, type] = {"weighting": str, "subtract_random_baseline": bool, "rescale_accuracy": bool}
 _FLAGS = ("has_categories", "do_normalization")
 _KNOWN = (*_KINDS, "num_fewshot")
 _NAME = re.compile(r"[\w.+-]*\w[\w.+-]*")
@@ -50,6 +52,8 @@ def read_definitions(folder: Path) -> tuple[Json, Json]:
     defaults = _mapping(path, "defaults", tasks.get("defaults"), "settings to their values", nested=False)
     versions = _mapping(other, "versions", gauntlet.get("versions"), "each version's name to its categories")
     rules = _mapping(other, "aggregation", gauntlet.get("aggregation"), "rules to their values", nested=False)
+    for rule, value in rules.items():
+        _check_rule(other, rule, value)
     for version in versions.values():
         _mapping(other, "categories", version.get("categories"), "categories to lists of tasks", nested=False)
         _check_averages(other, version.get("averages"))
@@ -67,9 +71,23 @@ def merged_tasks(base: Json, own: Json) -> Json:
     return merged
 
 
+class _Loader(yaml.SafeLoader):
+    """Plain data only, and no name twice: of two settings of one name YAML would keep the last without a word."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            line = node.start_mark.line + 1
+            raise LimitError(f"{twice!r} stands twice in the block that begins in line {line}; keep one")
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: Path) -> Json:
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        value = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
+    except LimitError as error:
+        raise LimitError(f"{path}: {error}") from error
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
@@ -85,6 +103,17 @@ def _mapping(path: Path, key: str, value: Any, meaning: str, *, nested: bool = T
     if not isinstance(value, dict) or (nested and not all(isinstance(entry, dict) for entry in value.values())):
         raise LimitError(f"{path}: `{key}` must map {meaning}")
     return {str(name): entry for name, entry in value.items()}
+
+
+def _check_rule(path: Path, rule: str, value: Any) -> None:
+    """As with a task's settings, what is unknown may be a remark, and what is nearly known is a slip."""
+    close = difflib.get_close_matches(rule, _RULES, 1, 0.85)
+    if rule not in _RULES and close:
+        raise LimitError(f"{path}: aggregation has an unknown rule {rule!r}; did you mean {close[0]!r}?")
+    if not isinstance(value, _RULES.get(rule, object)):
+        raise LimitError(
+            f"{path}: aggregation has {rule} {value!r}; give {'text' if rule == 'weighting' else 'true or false'}"
+        )
 
 
 def _check_averages(path: Path, averages: Any) -> None:

@@ -68,8 +68,21 @@ def _lines(path: Path) -> list[tuple[int, Json]]:
             raise LimitError(f"{path}, line {number}: broken JSON ({error})") from error
         if not isinstance(record, dict):
             raise LimitError(f"{path}, line {number}: a {type(record).__name__}, expected a JSON object")
+        if "\\ud" in line.lower() and not _is_text(record):
+            raise LimitError(
+                f"{path}, line {number}: half of a character (\\ud800 to \\udfff) stands alone; correct it"
+            )
         rows.append((number, record))
     return rows
+
+
+def _is_text(record: Json) -> bool:
+    """Whether UTF-8 can hold a record; JSON allows half of a pair of code units, which no tokenizer reads."""
+    try:
+        json.dumps(record, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _needs_text(record: Json, *keys: str) -> str | None:

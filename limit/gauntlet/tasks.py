@@ -67,7 +67,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Version:
-    """A task list with its categories and averages; `folder` holds the task files."""
+    """A task list with its categories and averages; `folder` holds the task files.
+
+    `left_out` are the tasks that are described, but run in other versions only.
+    """
 
     name: str
     folder: Path
@@ -77,11 +80,17 @@ class Version:
     weighting: Weighting = "EQUAL"
     subtract_random_baseline: bool = True
     rescale_accuracy: bool = True
+    left_out: frozenset[str] = frozenset()
 
     def select(self, names: tuple[str, ...]) -> tuple[Task, ...]:
         """The tasks of these names in the version's order, all for no names. Raises LimitError on an unknown one."""
         known = {task.name for task in self.tasks}
         for name in names:
+            if name in self.left_out:
+                raise LimitError(
+                    f"task {name!r} is not part of gauntlet {self.name}: its num_fewshot names no shots for it; choose "
+                    f"another --version"
+                )
             if name not in known:
                 raise LimitError(f"gauntlet {self.name} has no task {name!r}; it has {', '.join(sorted(known))}")
         return tuple(task for task in self.tasks if not names or task.name in names)
@@ -144,6 +153,7 @@ def _version(name: str, folder: Path, tasks: Json, gauntlet: Json) -> Version:
         weighting=rules.get("weighting", "EQUAL"),
         subtract_random_baseline=rules.get("subtract_random_baseline", True),
         rescale_accuracy=rules.get("rescale_accuracy", True),
+        left_out=frozenset(tasks) - {task.name for task in found},
     )
     if version.weighting not in get_args(Weighting):
         raise LimitError(f"gauntlet weighting {version.weighting!r} is not one of {', '.join(get_args(Weighting))}")
@@ -154,11 +164,21 @@ def _version(name: str, folder: Path, tasks: Json, gauntlet: Json) -> Version:
 
 def _entries(label: str, entries: Any) -> tuple[Entry, ...]:
     try:
-        return tuple(Entry(str(e["task"]), int(e["num_fewshot"]), float(e["random_baseline"])) for e in entries)
+        found = tuple(Entry(str(e["task"]), int(e["num_fewshot"]), float(e["random_baseline"])) for e in entries)
     except (KeyError, TypeError, ValueError) as error:
         raise LimitError(
             f"gauntlet category {label!r} needs `task`, `num_fewshot` and `random_baseline` for each task ({error!r})"
         ) from error
+    keys = [entry.key for entry in found]
+    for entry in found:
+        if not 0 <= entry.random_baseline < 1:
+            raise LimitError(
+                f"gauntlet category {label!r} gives {entry.task!r} the random_baseline {entry.random_baseline}; give a "
+                f"number from 0 to below 1"
+            )
+        if keys.count(entry.key) > 1:
+            raise LimitError(f"gauntlet category {label!r} names {entry.key} twice; keep one")
+    return found
 
 
 def _tasks(name: str, entry: Json, version: str, counted: dict[str, Entry], categories: frozenset[str]) -> list[Task]:
@@ -173,8 +193,11 @@ def _tasks(name: str, entry: Json, version: str, counted: dict[str, Entry], cate
     if not own and version not in shots:
         return []
     counts = shots if own else shots[version]
+    counts = counts if isinstance(counts, list) else [counts]
     made = []
-    for count in counts if isinstance(counts, list) else [counts]:
+    for count in counts:
+        if counts.count(count) > 1:
+            raise LimitError(f"task {name!r} has num_fewshot {count!r} twice; keep one")
         task = _task(name, settings, count)
         known = counted.get(task.key)
         if known is not None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-import pandas as pd
 import streamlit as st
 
 from limit import charts
-from limit.formats import accuracy, accuracy_interval, count
+from limit.formats import accuracy, count
 from limit.gauntlet.results import protocol_differences, read_eval
 from limit.store import Store
 from limit.store.queries_gauntlet import best_evals, evals, protocol_text, task_rows
@@ -17,6 +17,7 @@ from limit.store.schema import Row
 from limit.ui.gauntlet_bars import AVERAGE, bar_rows, dot_rows
 from limit.ui.gauntlet_items import eval_folder, show_items
 from limit.ui.gauntlet_launch import show_launch
+from limit.ui.gauntlet_tables import bars_table, tasks_table
 from limit.ui.overview import palette_for
 from limit.ui.shell import chart, errors_in_words, next_step, note_line, open_store, page_head, plain
 
@@ -109,7 +110,7 @@ def _bars(store: Store, rows: list[Row], heads: Sequence[Row], rule: str, with_p
     panels = len({row["category"] for row in shown} & set(charts.PANELS)) or 1
     phone = charts.gauntlet_panels(shown, palette, columns=1, height=PHONE_PANEL_PX * panels + 60)
     for key, figure in (("panels", charts.gauntlet_panels(shown, palette)), ("panels_phone", phone)):
-        _follow(chart(figure, alt, key=key, on_select="rerun", selection_mode="points"))
+        chart(figure, alt, key=key, on_select=partial(_open_category, key), selection_mode="points")
     note_line(
         protocol="; ".join(dict.fromkeys(protocol_text(head) for head in heads)) or None,
         rule=f"{rule}, {RULE_WORDS[rule]}" if own else None,
@@ -119,28 +120,40 @@ def _bars(store: Store, rows: list[Row], heads: Sequence[Row], rule: str, with_p
         paper="digitised from its figures, whisker is the reading error; its Gauntlet version is not stated, v0 fits "
         "best" if with_paper else None,
     )  # fmt: skip
-    _warn_of_differences(store, heads)
-    partial = {row["category"]: row["missing"] for row in own if row.get("partial") and row["category"] != AVERAGE}
-    if partial:
-        words = [f"{charts.category_label(c)} without {', '.join(m)}" for c, m in partial.items() if c in charts.PANELS]
+    _warn_of_differences(store, heads, with_paper)
+    lacking = {row["category"]: row["missing"] for row in own if row.get("partial") and row["category"] != AVERAGE}
+    if lacking:
+        words = [f"{charts.category_label(c)} without {', '.join(m)}" for c, m in lacking.items() if c in charts.PANELS]
         st.caption(plain(f"Hatched bars are partial and not comparable with whole ones: {'; '.join(words)}."))
     with st.expander("Table"):
-        _table(shown)
+        bars_table(shown, PAPER)
 
 
-def _follow(event: object) -> None:
-    """A click on a bar opens its category."""
-    points = getattr(getattr(event, "selection", None), "points", None) or []
+def _clicked(key: str) -> list[str]:
+    """What a chart's clicked mark carries: evaluation, category or task, series."""
+    points = (st.session_state.get(key) or {}).get("selection", {}).get("points") or []
     data = points[0].get("customdata") if points else None
-    if data and len(data) > 1 and data[1] in charts.PANELS[1:] and st.session_state.get("followed") != data:
-        st.session_state["followed"] = data
+    return [str(value) for value in data] if data and len(data) > 1 else []
+
+
+def _open_category(key: str) -> None:
+    """A click on a bar opens its category's tasks, and the items of its model."""
+    data = _clicked(key)
+    if data and data[1] in charts.PANELS[1:]:
         st.session_state["category"] = data[1]
+        if data[0]:
+            st.session_state["first"] = data[0]
 
 
-def _warn_of_differences(store: Store, heads: Sequence[Row]) -> None:
-    """Say so where bars of different protocols stand side by side."""
-    if len(heads) < 2:
-        return
+def _open_task(key: str) -> None:
+    """A click on a dot opens its task's items, those of its model first."""
+    data = _clicked(key)
+    if data:
+        st.session_state["task"], st.session_state["first"] = data[1], data[0]
+
+
+def _warn_of_differences(store: Store, heads: Sequence[Row], with_paper: bool) -> None:
+    """Say so where bars of different protocols stand side by side, or where a score says little."""
     read = [read_eval(eval_folder(store, head["eval_id"])) for head in heads]
     found = {name for other in read[1:] for name in protocol_differences(read[0], other)}
     if found:
@@ -151,27 +164,28 @@ def _warn_of_differences(store: Store, heads: Sequence[Row]) -> None:
             "These models have different tokenizers: the same text is cut into other tokens, so the mean loss per "
             "token that picks an answer is not the same measure for all of them. acc and acc_norm count no tokens."
         )
+    own = sorted({word for value in read for word in unlike_the_paper(value)})
+    if with_paper and own:
+        st.warning(f"Bars of your own differ from the paper's protocol: {plain(', '.join(own))}.")
+    for value in read:
+        beyond = sum(task.get("beyond_positions") or 0 for task in value["tasks"])
+        if beyond:
+            st.warning(
+                f"{plain(str(value['model']))}: {beyond:,} items are longer than the model was made for, so their "
+                f"scores say little. Score it again with a smaller --max-seq-len."
+            )
 
 
-def _table(rows: Sequence[Row]) -> None:
-    table = pd.DataFrame(
-        [
-            {
-                "model": row["label"],
-                "base": row["group"],
-                "category": charts.category_label(row["category"]),
-                "score": "not published" if row["score"] is None else accuracy(row["score"]),
-                "low": accuracy(row["low"]),
-                "high": accuracy(row["high"]),
-                "items": count(row.get("n")),
-                "without": ", ".join(row.get("missing") or []),
-                "evaluation": row.get("eval_id") or PAPER,
-            }
-            for row in rows
-        ]
+def unlike_the_paper(value: Row) -> list[str]:
+    """In what an evaluation of the paper's version differs from the paper's protocol, in words."""
+    protocol = value["protocol"]
+    limit = protocol.get("limit")
+    facts = (
+        (protocol.get("shots") != "paper", f"{protocol.get('shots')} shots"),
+        (bool(limit), f"the first {limit} records of a task"),
+        (not limit and not protocol.get("complete"), "not every task and record"),
     )
-    st.dataframe(table, hide_index=True, alt="Gauntlet scores by model and category")
-    st.download_button("CSV", table.to_csv(index=False), "gauntlet.csv", "text/csv", icon=":material/download:")
+    return [words for applies, words in facts if applies]
 
 
 def _tasks(store: Store, chosen: Sequence[str], heads: dict[str, Row], rule: str, bars: Sequence[Row]) -> None:
@@ -189,7 +203,8 @@ def _tasks(store: Store, chosen: Sequence[str], heads: dict[str, Row], rule: str
     column = RULES[rule]
     if column:
         rows = [_by_rule(row, column) for row in rows]
-    chart(charts.task_dots([_named(row) for row in rows], palette_for(store)), _dots_alt(rows), key="tasks")
+    dots = charts.task_dots([_named(row) for row in rows], palette_for(store))
+    chart(dots, _dots_alt(rows), key="tasks", on_select=partial(_open_task, "tasks"), selection_mode="points")
     note_line(
         n=f"{count(sum(row['n'] or 0 for row in rows))} answers",
         interval="95 % bootstrap over items" if not column else None,
@@ -198,10 +213,8 @@ def _tasks(store: Store, chosen: Sequence[str], heads: dict[str, Row], rule: str
         nan=f"{sum(row['nan'] or 0 for row in rows):,}",
     )
     with st.expander("Tasks as a table"):
-        table = pd.DataFrame([_task_words(row) for row in rows])
-        st.dataframe(table, hide_index=True, alt="Tasks of the category")
-        st.download_button("CSV", table.to_csv(index=False), "tasks.csv", "text/csv", icon=":material/download:")
-    show_items(store, rows, heads)
+        tasks_table(rows)
+    st.fragment(show_items)(store, rows, heads)
 
 
 def _named(row: Row) -> Row:
@@ -211,23 +224,6 @@ def _named(row: Row) -> Row:
 def _by_rule(row: Row, column: str) -> Row:
     value = row["accuracy"] if row[column] is None else row[column]
     return {**row, "score": (value - row["baseline"]) / (1 - row["baseline"]), "low": None, "high": None}
-
-
-def _task_words(row: Row) -> Row:
-    return {
-        "model": row["label"],
-        "task": row["task"],
-        "shots": row["num_fewshot"],
-        "n": count(row["n"]),
-        "score": accuracy_interval(row["score"], row["low"], row["high"]),
-        "accuracy": accuracy(row["accuracy"]),
-        "chance": accuracy(row["baseline"]),
-        "acc": accuracy(row["acc_sum"]),
-        "acc_norm": accuracy(row["acc_norm"]),
-        "near ties": count(row["near_ties"]),
-        "NaN": count(row["nan"]),
-        "rule": row["metric"],
-    }
 
 
 def _dots_alt(rows: Sequence[Row]) -> str:

@@ -14,6 +14,7 @@ from limit.gauntlet.results import compare
 from limit.gauntlet.rows import read_choices, read_items
 from limit.store import Store
 from limit.store.schema import Row
+from limit.ui.gauntlet_tables import items_table
 from limit.ui.shell import errors_in_words, note_line, plain, show_error, show_text
 
 FILTERS = ("all", "wrong", "right", "near ties", "NaN", "the two disagree")
@@ -102,6 +103,10 @@ def _items(folder: Path, other: Path | None, task: str, shots: int) -> None:
     if not wanted:
         st.info(f"No such item among {len(items):,}.", icon=":material/info:")
         return
+    if st.toggle("As a table", key="table", bind="query-params"):
+        twins = [beside.get(_key(item)) for item in wanted]
+        place = items_table(wanted, twins, key=f"items-{folder.name}-{task}-{shots}-{show}-{len(wanted)}")
+        _open_item(folder, place)
     number = st.number_input(f"Item (1 to {len(wanted):,})", 1, len(wanted), key="item", bind="query-params")
     item = wanted[int(number) - 1]
     _one(folder, item)
@@ -109,6 +114,14 @@ def _items(folder: Path, other: Path | None, task: str, shots: int) -> None:
     if twin is not None and other is not None:
         st.markdown("**The other model on this item**")
         _answer(other, twin)
+
+
+def _open_item(folder: Path, place: int | None) -> None:
+    """A click in the table opens the item; a number that is typed afterwards stays."""
+    clicked = None if place is None else (str(folder), place)
+    if clicked is not None and st.session_state.get("clicked_item") != clicked:
+        st.session_state["item"] = clicked[1] + 1
+    st.session_state["clicked_item"] = clicked
 
 
 def _load(folder: Path | None, task: str, shots: int) -> list[Row]:
@@ -135,8 +148,16 @@ def _passes(item: Row, twin: Row | None, show: str) -> bool:
 
 def _one(folder: Path, item: Row) -> None:
     where = f" · {item['subcategory']}" if item["subcategory"] else ""
-    st.caption(plain(f"{item['task']} · record {item['idx']}{where} · the prompt as the model saw it, before any cut"))
+    cut = item.get("n_cut")
+    words = f"the length limit cut its first {cut:,} tokens" if cut else "before any cut" if cut is None else ""
+    several = item.get("continuation") is not None
+    prompt = "the prompt as the model saw it" + (", with the first option" if several else "")
+    parts = [f"{item['task']} · record {item['idx']}{where}", prompt, words]
+    st.caption(plain(" · ".join(part for part in parts if part)))
     show_text(str(item["context"] or ""))
+    if several:
+        st.caption("what is scored after each option")
+        show_text(str(item["continuation"]))
     _answer(folder, item)
 
 

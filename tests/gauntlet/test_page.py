@@ -20,7 +20,9 @@ from limit.specs.run import RunSpec
 from limit.store import Store
 from limit.store.queries_gauntlet import task_rows
 from limit.store.schema import ddl
+from limit.ui import gauntlet as page
 from limit.ui.gauntlet_bars import bar_rows, dot_rows, told_apart
+from limit.ui.gauntlet_tables import csv_text
 from tests.gauntlet.conftest import build_model
 from tests.test_pages import check, open_page
 
@@ -138,6 +140,71 @@ def test_a_second_model_gives_a_verdict_and_the_items_that_differ(two: tuple[str
     assert "in accuracy on 17 items" in words(app)
     app.segmented_control(key="show").set_value("the two disagree").run()
     check(app)
+
+
+def test_a_click_opens_what_lies_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar its category, a dot its task, both the items of their model; a click beside them nothing."""
+    session: dict[str, Any] = {}
+    monkeypatch.setattr(page.st, "session_state", session)
+
+    def click(chart: str, *data: str) -> None:
+        session[chart] = {"selection": {"points": [{"customdata": list(data)}] if data else []}}
+
+    click("panels", "e1", "world_knowledge", "base")
+    page._open_category("panels")
+    assert (session["category"], session["first"]) == ("world_knowledge", "e1")
+    click("panels", "", "reading_comprehension", "lima")  # a bar of the paper's
+    page._open_category("panels")
+    assert (session["category"], session["first"]) == ("reading_comprehension", "e1")
+    for nothing in (("e2", "average", "base"), ()):
+        click("panels", *nothing)
+        page._open_category("panels")
+        assert (session["category"], session["first"]) == ("reading_comprehension", "e1")
+    click("tasks", "e2", "pick (3-shot)", "base")
+    page._open_task("tasks")
+    assert (session["task"], session["first"]) == ("pick (3-shot)", "e2")
+
+
+def test_items_stand_in_a_table_too(two: tuple[str, str]) -> None:
+    app = open_page("gauntlet.py", category="Reading", task="pick (3-shot)", table="true")
+    check(app)
+    tables = [frame.value for frame in app.dataframe if "question" in frame.value]
+    assert [len(table) for table in tables] == [17]
+    assert "the other" not in tables[0]
+    next(box for box in app.selectbox if box.label == "Beside").select_index(0).run()
+    check(app)
+    assert "the other" in next(frame.value for frame in app.dataframe if "question" in frame.value)
+
+
+def test_a_schema_item_shows_what_is_scored_after_each_option(two: tuple[str, str], data: Path) -> None:
+    app = open_page("gauntlet.py", category="Language", task="who (2-shot)")
+    check(app)
+    record = json.loads((data / "who.jsonl").read_text().splitlines()[0])
+    assert record["continuation"] in [block.value for block in app.code]
+
+
+def test_csv_keeps_numbers_and_defuses_texts() -> None:
+    text = csv_text([{"model": "=cmd()", "score": -0.125, "n": None}]).decode("utf-8-sig")
+    assert text == "model,score,n\r\n'=cmd(),-0.125,\r\n"
+    assert csv_text([]) == "\ufeff\r\n".encode()
+
+
+def test_bars_beside_the_paper_say_in_what_they_differ_from_it(
+    ws: Workspace, data: Path, tokenizers: Any, two: tuple[str, str]
+) -> None:
+    cut = score(ws, tokenizers, data, "org/alpha", "llama", limit=4, shots="fixed")
+    app = open_page("gauntlet.py", eval=[cut])
+    check(app)
+    said = next(warning.value for warning in app.warning if "the paper's protocol" in warning.value)
+    assert "fixed shots, the first 4 records of a task" in said.replace("\\", "")
+
+
+def test_a_score_beyond_the_models_length_is_doubted(ws: Workspace, two: tuple[str, str]) -> None:
+    path = next(ws.runs.glob(f"*/gauntlet/{two[0]}/eval.json"))
+    path.write_text(path.read_text().replace('"beyond_positions": 0', '"beyond_positions": 3', 1))
+    app = open_page("gauntlet.py", eval=[two[0]])
+    check(app)
+    assert any("3 items are longer than the model was made for" in warning.value for warning in app.warning)
 
 
 def test_a_link_names_both_models(two: tuple[str, str]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,8 @@ def test_an_own_task_is_scored_in_its_own_category(tmp_path: Path) -> None:
         ("tasks:\n  ../x: {type: schema}", "task name '../x'"),
         ("tasks:\n  x: {type: schema, category: core_average}", "both a category and an average"),
         ("defaults: [1]", "`defaults` must map"),
+        ("tasks:\n  x: {type: schema}\n  x: {type: schema}", "'x' stands twice in the block that begins in line 2"),
+        ("tasks:\n  x: {type: schema, num_fewshot: [2, 2]}", "num_fewshot 2 twice"),
     ],
 )
 def test_definitions_that_cannot_be_used_are_named(tmp_path: Path, text: str, word: str) -> None:
@@ -97,6 +100,17 @@ def test_definitions_that_cannot_be_used_are_named(tmp_path: Path, text: str, wo
         ("versions: {v0: {averages: {a: b}}}", "`averages` must map"),
         ("aggregation: [EQUAL]", "`aggregation` must map"),
         ("aggregation: {weighting: BY_TASTE}", "weighting 'BY_TASTE'"),
+        ("aggregation: {weigthing: EQUAL}", "did you mean 'weighting'"),
+        ("aggregation: {rescale_accuracy: 'no'}", "rescale_accuracy 'no'"),
+        (
+            "versions: {v0: {categories: {a: [{task: copa, num_fewshot: 0, random_baseline: 1}]}}}",
+            "random_baseline 1.0",
+        ),
+        (
+            "versions: {v0: {categories: {a: [{task: copa, num_fewshot: 0, random_baseline: 0}, "
+            "{task: copa, num_fewshot: 0, random_baseline: 0}]}}}",
+            "copa/0-shot twice",
+        ),
     ],
 )
 def test_versions_that_cannot_be_used_are_named(tmp_path: Path, text: str, word: str) -> None:
@@ -115,9 +129,17 @@ def test_an_unknown_task_is_named(data: Path) -> None:
         load_version("v0", data).select(("mmlu_pro",))
 
 
+def test_a_task_of_other_versions_is_told_from_an_unknown_one(tmp_path: Path) -> None:
+    (tmp_path / "tasks.yaml").write_text("tasks:\n  x: {type: schema, file: a.jsonl, num_fewshot: {v0.1: [1]}}\n")
+    with pytest.raises(LimitError, match="'x' is not part of gauntlet v0"):
+        load_version("v0", tmp_path).select(("x",))
+    assert [task.key for task in load_version("v0.1", tmp_path).select(("x",))] == ["x/1-shot"]
+
+
 @pytest.mark.parametrize(
     ("line", "word"),
     [
+        ('{"query": "a\\ud800", "choices": ["x", "y"], "gold": 1}', "half of a character"),
         ('{"query": "a", "choices": ["x", "y"], "gold": 2}', "`gold` is 2"),
         ('{"query": "a", "choices": ["x", "y"], "gold": true}', "`gold` is True"),
         ('{"query": "a", "choices": "xy", "gold": 0}', "list of texts"),
@@ -154,6 +176,14 @@ def test_a_record_that_says_nothing_is_refused(data: Path, name: str, line: str,
     (data / f"{name}.jsonl").write_text(line + "\n")
     with pytest.raises(LimitError, match=word):
         load_records(load_version("v0", data).select((name,))[0], data)
+
+
+def test_pairs_of_code_units_and_other_line_separators_are_text(data: Path) -> None:
+    line = json.dumps({"query": "\U0001f600", "choices": ["a\u2028", "b"], "gold": 0})
+    raw = json.dumps({"query": "x\u2028y\u2029z", "choices": ["a\x85", "b"], "gold": 1}, ensure_ascii=False)
+    (data / "pick.jsonl").write_bytes(f"{line}\n{raw}\n".encode())
+    (records,) = load_records(load_version("v0", data).select(("pick",))[0], data).values()
+    assert [record["query"] for record in records] == ["\U0001f600", "x\u2028y\u2029z"]
 
 
 @pytest.mark.parametrize("text", ["\r\n", "\ufeff"])
