@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from limit.core import LimitError
 from limit.encoding.packing import Example, Row, packed_row, padded_row
@@ -23,8 +24,15 @@ from limit.finetune.loss import causal_lm, install_loss, model_inputs
 # Largest accepted difference, as a share of what plain concatenation of the documents would do.
 TOLERANCE = {torch.float32: 0.02, torch.bfloat16: 0.2}
 
-# Settings by which a model changes its logits after the output matrix.
+# Largest accepted difference of logits, as a share of the largest, between the model's own and output matrix x states.
+HEAD_TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
+
+# Settings by which a model changes its logits after the output matrix; a soft cap hardly shows before training.
 _HEAD_SETTINGS = {"final_logit_softcapping": None, "logit_scale": 1.0, "logits_scaling": 1.0}
+
+
+# Settings that limit how far back a token sees, in tokens.
+_WINDOWS = ("sliding_window", "attention_chunk_size", "attention_window", "window_size")
 
 
 class TrainingMode(NamedTuple):
@@ -35,18 +43,21 @@ class TrainingMode(NamedTuple):
     reason: str
 
 
-def prepare_model(model: Any, want_packing: bool, pad_id: int) -> TrainingMode:
-    """Install the fastest exact loss on `model` and say which. Raises LimitError when none is exact."""
+def prepare_model(model: Any, want_packing: bool, pad_id: int, longest: int = 0) -> TrainingMode:
+    """Install the fastest exact loss on `model` and say which. Raises LimitError when none is exact.
+
+    `longest` is the length of the longest sample to come: an attention window that it exceeds is tried too.
+    """
     inner = causal_lm(model)
     was_training = model.training
     model.eval()
     try:
-        docs = _probe_documents(inner)
+        docs = _probe_documents(inner, longest)
         _require_causal(inner, docs[0])
         why_not = _try_packing(inner, docs) if want_packing else "the recipe turns packing off"
         if why_not and _difference(inner, docs, padded_row(docs, [0.0] * len(docs), pad_id)) > _tolerance(inner):
             raise LimitError(f"{type(inner).__name__} treats padded samples wrongly; it cannot be finetuned here")
-        whole_logits = _changes_logits(inner)
+        whole_logits = _changes_logits(inner, docs[0])
         install_loss(model, whole_logits)
         reason = f"padded, grouped by length: {why_not}" if why_not else "packed: each document attends to itself alone"
         return TrainingMode(not why_not, whole_logits, reason)
@@ -80,16 +91,29 @@ def _try_packing(inner: Any, docs: list[Example]) -> str:
         if _difference(inner, docs, packed_row(docs, [0.0] * len(docs))) <= _tolerance(inner):
             return ""
         reason = f"documents of one row would see each other in {name}"
-    except (NotImplementedError, ValueError, TypeError, KeyError) as error:
-        reason = f"{name} does not take part ({str(error).splitlines()[0][:120]})"
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # models are foreign code: whatever they raise, they can still be padded
+        words = str(error).splitlines() or [type(error).__name__]
+        reason = f"{name} does not take part ({words[0][:120]})"
     inner.set_attn_implementation(before)
     return reason
 
 
-def _changes_logits(inner: Any) -> bool:
-    """True when the model does more to its logits than multiply by the output matrix."""
+def _changes_logits(inner: Any, doc: Example) -> bool:
+    """True when the model does more to its logits than multiply by the output matrix, by its settings or by trying,
+    and when it shows no states to multiply."""
     config = inner.config.get_text_config()
-    return any(getattr(config, name, None) not in (None, neutral) for name, neutral in _HEAD_SETTINGS.items())
+    if any(getattr(config, name, None) not in (None, neutral) for name, neutral in _HEAD_SETTINGS.items()):
+        return True
+    tokens = _tokens(inner, doc.ids)
+    with torch.no_grad():
+        own = inner(input_ids=tokens, use_cache=False).logits[0].float()
+        states, head = _states(inner, input_ids=tokens)[0], inner.get_output_embeddings()
+        if states.shape == own.shape or head is None:
+            return True
+        plain = head(states).float()
+    return float((own - plain).abs().max()) > HEAD_TOLERANCE.get(inner.dtype, 2e-2) * float(plain.abs().max())
 
 
 def _tolerance(inner: Any) -> float:
@@ -102,7 +126,7 @@ def _difference(inner: Any, docs: list[Example], row: Row) -> float:
     device = inner.get_input_embeddings().weight.device
     row = to_device(row, device)
     with packed_pass() if row.documents is not None else contextlib.nullcontext():
-        states = inner.get_decoder()(**model_inputs(row), use_cache=False).last_hidden_state.float()
+        states = _states(inner, **model_inputs(row)).float()
     if row.documents is not None:
         found = list(states[0].split(row.documents.lengths))
     else:
@@ -116,17 +140,30 @@ def _difference(inner: Any, docs: list[Example], row: Row) -> float:
 
 def _hidden(inner: Any, ids: np.ndarray) -> torch.Tensor:
     """Hidden states (T, D) in fp32 of one document alone, through the model's ordinary attention."""
-    tokens = torch.from_numpy(ids).long().to(inner.get_input_embeddings().weight.device)
-    states: torch.Tensor = inner.get_decoder()(input_ids=tokens[None], use_cache=False).last_hidden_state
-    return states[0].float()
+    return _states(inner, input_ids=_tokens(inner, ids))[0].float()
 
 
-def _probe_documents(model: Any) -> list[Example]:
-    """Three documents of different length, their tokens spread over the vocabulary."""
+def _states(inner: Any, **inputs: Any) -> torch.Tensor:
+    """Hidden states (B, T, D), or logits (B, T, V) of a model that does not part with its states."""
+    decoder = inner.get_decoder()
+    output = (decoder if isinstance(decoder, PreTrainedModel) else inner)(**inputs, use_cache=False)
+    states: torch.Tensor = output.last_hidden_state if hasattr(output, "last_hidden_state") else output.logits
+    return states
+
+
+def _tokens(inner: Any, ids: np.ndarray) -> torch.Tensor:
+    """Token ids (1, T) where the model's embeddings lie."""
+    return torch.from_numpy(ids).long().to(inner.get_input_embeddings().weight.device)[None]
+
+
+def _probe_documents(model: Any, longest: int) -> list[Example]:
+    """Three documents of different length, their tokens spread over the vocabulary, and one that exceeds windows."""
     generator = np.random.default_rng(0)
     vocabulary = model.get_input_embeddings().weight.shape[0]
     docs = []
-    for length in (11, 19, 5):
+    config = model.config.get_text_config()
+    windows = [size for name in _WINDOWS if isinstance(size := getattr(config, name, None), int) and size < longest]
+    for length in (11, 19, 5, *(size + 7 for size in windows)):
         ids = generator.integers(0, vocabulary, length).astype(np.int32)
         docs.append(Example(ids, ids, "probe"))
     return docs

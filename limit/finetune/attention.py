@@ -88,7 +88,7 @@ def _per_document(
             q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, scale=scaling, enable_gqa=grouped
         )
         outputs.append(out)
-    return torch.cat(outputs, dim=2).transpose(1, 2)
+    return torch.cat(outputs, dim=2).transpose(1, 2).contiguous()
 
 
 def _window_mask(length: int, window: int, device: torch.device) -> torch.Tensor:

@@ -110,7 +110,8 @@ def install_loss(model: Any, whole_logits: bool = False) -> None:
     """
     inner = causal_lm(model)
     original = inner.forward
-    _let_head_count_loss(inner.get_output_embeddings())
+    if not whole_logits:
+        _let_head_count_loss(inner.get_output_embeddings())
 
     @functools.wraps(original)
     def forward(self: Any, *args: Any, row: Row | None = None, **kwargs: Any) -> Any:

@@ -111,7 +111,7 @@ def _build(
     model = trainable_model(ref, recipe, "cpu" if arguments.fsdp else str(device))
     require_context(model, examples)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    mode = prepare_model(model, recipe.packing, pad_id)
+    mode = prepare_model(model, recipe.packing, pad_id, max(example.length for example in examples.train))
     journal = Journal(folder / "train" / "metrics.jsonl", write=first)
     flops, peak = _work(model, examples, device, arguments.world_size)
     trainer = Finetuner(

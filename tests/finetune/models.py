@@ -33,6 +33,14 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "gemma": lambda: transformers.GemmaConfig(**_GROUPED, head_dim=8),
     "gemma2": lambda: transformers.Gemma2Config(**_GROUPED, head_dim=8, sliding_window=8),
     "gemma3": lambda: transformers.Gemma3TextConfig(**_GROUPED, head_dim=8, sliding_window=8),
+    "mixtral": lambda: transformers.MixtralConfig(**_GROUPED, num_local_experts=4, num_experts_per_tok=2),
+    "gpt2": lambda: transformers.GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=VOCABULARY, n_positions=256),
+    "cohere2": lambda: transformers.Cohere2Config(**_GROUPED, sliding_window=8),
+    "olmo3": lambda: transformers.Olmo3Config(**_GROUPED, sliding_window=8),
+    "phi3": lambda: transformers.Phi3Config(**_GROUPED, sliding_window=8),
+    "gpt-oss": lambda: transformers.GptOssConfig(
+        **_GROUPED, head_dim=8, num_local_experts=4, num_experts_per_tok=2, sliding_window=8
+    ),
     "granite": lambda: transformers.GraniteConfig(**_GROUPED, logits_scaling=4.0),
     "mpt": lambda: transformers.MptConfig(
         d_model=32, n_heads=4, n_layers=2, expansion_ratio=2, max_seq_len=256, vocab_size=VOCABULARY
@@ -40,8 +48,9 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "bloom": lambda: transformers.BloomConfig(hidden_size=32, n_layer=2, n_head=4, vocab_size=VOCABULARY),
 }
 
-# What must not be packed: ALiBi counts positions through the whole row, Gemma 2 caps its attention logits.
-PADDED = {"mpt", "bloom", "gemma2"}
+# What must not be packed: ALiBi counts positions through the whole row, Gemma 2 caps its attention logits, GPT-OSS has
+# attention sinks.
+PADDED = {"mpt", "bloom", "gemma2", "gpt-oss"}
 
 
 def random_model(name: str, seed: int = 0) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,53 @@ def test_models_that_cannot_pack_say_why() -> None:
     mode = prepare_model(random_model("mpt"), want_packing=True, pad_id=0)
     assert not mode.packed
     assert "MptForCausalLM" in mode.reason
+
+
+def test_a_window_that_only_the_mask_knows_is_found_out() -> None:
+    """Some models leave their window to the mask, which packed rows do without."""
+    model = random_model("mistral, window 8")
+    model.config.sliding_window = 30
+    for layer in model.model.layers:
+        layer.self_attn.config = copy.deepcopy(model.config)
+        layer.self_attn.config.sliding_window = None
+        layer.self_attn.config._attn_implementation = PACKED
+    assert prepare_model(model, want_packing=True, pad_id=0, longest=30).packed
+    mode = prepare_model(model, want_packing=True, pad_id=0, longest=31)
+    assert not mode.packed, "samples are longer than the window"
+
+
+def test_logits_that_a_model_changes_by_a_setting_of_its_own_are_found_out(examples: list[Example]) -> None:
+    model = random_model("llama").eval()
+    original = model.forward
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        output = original(*args, **kwargs)
+        output.logits = output.logits * 0.5
+        return output
+
+    model.forward = forward
+    loss, grads = one_by_one(model, examples)
+    assert prepare_model(model, want_packing=True, pad_id=0).whole_logits
+    model.zero_grad()
+    found = model(row=row_of(examples, packed=True))
+    found.backward()
+    assert float(found.detach()) == pytest.approx(loss, rel=1e-5)
+    assert relative(gradients(model), grads) < 1e-5
+
+
+def test_a_model_that_fails_in_packed_rows_is_padded(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = random_model("llama")
+
+    def forward(hidden: Any, documents: Any = None, **kwargs: Any) -> Any:
+        if documents is not None:
+            raise RuntimeError("view size is not compatible")
+        return original(hidden, **kwargs)
+
+    original = model.model.layers[0].forward
+    monkeypatch.setattr(model.model.layers[0], "forward", forward)
+    mode = prepare_model(model, want_packing=True, pad_id=0)
+    assert not mode.packed
+    assert "view size is not compatible" in mode.reason
 
 
 def test_packing_can_be_turned_off() -> None:
