@@ -30,6 +30,8 @@ PANELS = (
     "reading_comprehension",
 )
 BETWEEN_COLUMNS, BETWEEN_LINES = 0.08, 0.2  # of the figure's width and height
+FORMS = ("", "-open", "-open-dot")  # of markers of one colour, by shade
+NARROW = 24  # bars of a panel from which on no words fit above one of them
 GAP = 0.22  # of the room of a group that stays empty
 
 
@@ -176,6 +178,7 @@ def _gaps(
     """`not published` where a bar would stand."""
     groups = list(dict.fromkeys(row["group"] for row in rows))
     width = (1 - GAP) / max(1, len(series))
+    narrow = len(groups) * len(series) > NARROW
     notes = []
     for row in rows:
         if row["score"] is not None or row["category"] not in shown:
@@ -188,8 +191,9 @@ def _gaps(
                 "y": 0,
                 "xref": f"x{number}",
                 "yref": f"y{number}",
-                "text": "not published",
-                "textangle": -90,
+                "text": "–" if narrow else "not published",
+                "hovertext": f"{literal(row['label'])} · {literal(row['group'])}: not published",
+                "textangle": 0 if narrow else -90,
                 "yanchor": "bottom",
                 "showarrow": False,
                 "font": {"size": 9, "color": palette.muted},
@@ -202,7 +206,7 @@ def task_dots(rows: Sequence[Row], palette: Palette, *, height: int | None = Non
     """A category's tasks, one line each, a dot with its interval for each run.
 
     Each row: `task`, `series`, `label`, `score` or None, `low`, `high`, and optionally `n`, `accuracy`, `baseline`,
-    `key` and `shade` (0, 1, 2: paler).
+    `key` and `shade` (0, 1, 2: filled, open, open with a dot, where several of one colour stand beside each other).
     """
     if not rows:
         return empty(palette, "No task results yet")
@@ -219,8 +223,7 @@ def task_dots(rows: Sequence[Row], palette: Palette, *, height: int | None = Non
                 error_x=error_bars(map(_span, dots), palette.colour(key) if palette.mode == "light" else palette.edge),
                 marker={
                     "color": palette.colour(key),
-                    "symbol": palette.symbol(key),
-                    "opacity": [max(0.3, 1 - 0.35 * r.get("shade", 0)) for r in dots],
+                    "symbol": [palette.symbol(key) + FORMS[min(r.get("shade", 0), 2)] for r in dots],
                     "size": 10,
                     "line": {"color": palette.edge, "width": 1},
                 },
@@ -231,10 +234,15 @@ def task_dots(rows: Sequence[Row], palette: Palette, *, height: int | None = Non
         )
     figure.add_vline(x=0, line={"color": palette.muted, "width": 1.5})
     figure.update_yaxes(
-        automargin=True, autorange="reversed", categoryorder="array", categoryarray=[literal(t) for t in tasks]
+        automargin=True,
+        range=[len(tasks) - 0.4, -0.6],
+        categoryorder="array",
+        categoryarray=[literal(t) for t in tasks],
     )
-    figure.update_xaxes(title_text="score above chance", tickformat=".2f")
-    return styled(figure, palette, height or 120 + 34 * len(tasks), scattermode="group", margin={"l": 200})
+    figure.update_xaxes(title_text="score above chance", tickformat=".2f", automargin=True)
+    # A narrow screen has room for one name in a line of the legend, and plotly takes that room from the plot.
+    room = 130 + max(34, 12 * len(figure.data)) * len(tasks) + 18 * len(figure.data)
+    return styled(figure, palette, height or room, scattermode="group", margin={"l": 8})
 
 
 def _task_hover(row: Row) -> str:

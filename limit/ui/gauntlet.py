@@ -50,7 +50,7 @@ def show() -> None:
         rows = bar_rows(store, chosen, RULES[rule], with_paper)
         _bars(store, rows, [heads[key] for key in chosen], rule, with_paper)
         if chosen:
-            _tasks(store, chosen, heads, rule, rows)
+            st.fragment(_tasks)(store, chosen, heads, rule, rows)
         elif not heads:
             next_step("No evaluations of your own yet; the bars are the paper's.", "pages/launch.py", "Launch one")
         show_launch(store)

@@ -82,8 +82,8 @@ def tasks_table(rows: Sequence[Row]) -> None:
 def items_table(items: Sequence[Row], twins: Sequence[Row | None], key: str) -> int | None:
     """Items one line each; returns the place of the one that was clicked. `twins` are the other model's, if any."""
     lines = [_item_words(item, twin) for item, twin in zip(items, twins, strict=True)]
-    beside = any(twin is not None for twin in twins)
-    shown = [{k: v for k, v in line.items() if beside or k != "the other"} for line in lines]
+    told = [name for name in lines[0] if any(line[name] not in ("", None) for line in lines)]
+    shown = [{name: line[name] for name in told} for line in lines]
     event = st.dataframe(
         pd.DataFrame(shown),
         hide_index=True,

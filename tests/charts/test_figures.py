@@ -141,6 +141,26 @@ def test_task_dots_have_intervals() -> None:
     assert "accuracy 0.650" in figure.data[0].hovertext[0]
 
 
+@pytest.mark.parametrize("palette", [LIGHT, DARK])
+def test_dots_of_one_colour_differ_in_form_and_stay_visible(palette: Palette) -> None:
+    rows = [{"task": "copa", "series": "base", "label": f"m{i}", "score": 0.1, "low": None, "high": None, "shade": i}
+            for i in range(4)]  # fmt: skip
+    figure = charts.task_dots(rows, palette)
+    forms = [trace.marker.symbol[0] for trace in figure.data]
+    assert len(set(forms[:3])) == 3
+    assert all(trace.marker.opacity is None for trace in figure.data)
+    assert figure.layout.height > charts.task_dots(rows[:1], palette).layout.height
+
+
+def test_words_stand_in_a_gap_only_where_they_fit() -> None:
+    wide = [bar("average", "lima", None)]
+    narrow = [{**bar("average", "lima", None), "label": f"m{i}", "series": f"s{i}", "group": g} for i in range(6)
+              for g in ("7B", "30B", "a", "b", "c")]  # fmt: skip
+    for rows, text in ((wide, "not published"), (narrow, "–")):
+        texts = [note.text for note in charts.gauntlet_panels(rows, LIGHT).layout.annotations if note.hovertext]
+        assert set(texts) == {text}
+
+
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("palette", [LIGHT, DARK])
 def test_hostile_names_stay_text(text: str, palette: Palette) -> None:
