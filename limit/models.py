@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 TINY_MODEL = SHIPPED / "tiny" / "model"
 HUB_TIMEOUT_S = 10.0
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
 _RUN_NAME = re.compile(r"(?P<run>[0-9a-f]{12})(@(?P<checkpoint>epoch-\d+))?")
 
 Kind = Literal["tiny", "folder", "hub", "run"]
@@ -62,7 +62,7 @@ def resolve_model(ws: Workspace, name: str) -> ModelRef:
     if found and (ws.run(found["run"]) / "run.json").exists():
         return _resolve_run(ws, found["run"], found["checkpoint"])
     folder = Path(name).expanduser()
-    if name and folder.is_dir():
+    if name and _is_folder(folder):
         return _folder_ref(folder.resolve(), name)
     if folder.is_absolute() or name.startswith((".", "~")) or not _HUB_ID.fullmatch(name) or ".." in name:
         raise LimitError(f"there is no model folder {name!r}; give `tiny`, a folder, a hub id or a run id")
@@ -71,6 +71,13 @@ def resolve_model(ws: Workspace, name: str) -> ModelRef:
             f"there is no run {found['run']!r} in {ws.runs}; `limit study show` and the Runs page list them"
         )
     return ModelRef(name, "hub", name)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long for any file
+        return False
 
 
 def require_at_hand(ref: ModelRef) -> None:

@@ -243,7 +243,9 @@ def _render_chat(messages: Messages, tokenizer: Any) -> list[Piece]:
         if start >= done and whole.startswith(after) and len(after) > start:
             stop = len(after)
         else:
-            start = max(whole.find(message["content"].strip(), done), done)
+            start = whole.find(message["content"].strip(), done)
+            if start < 0:  # the template leaves this turn out, or says it in other words: nothing to learn from
+                continue
             stop = start + len(message["content"].strip())
         stop = _through_end_token(whole, start, stop, tokenizer.eos_token)
         pieces += [Piece(whole[done:start], False), Piece(whole[start:stop], True)]

@@ -85,14 +85,17 @@ def wants_recompute(size: ModelSize, recipe: Recipe, device: Device, gpus: int) 
 def model_size(ref: ModelRef) -> ModelSize:
     """Shape of a model from its config, parameters from safetensors headers where they are here, else computed."""
     config = _config(ref)
-    text = config.get("text_config") or config
-    width = int(text.get("hidden_size") or text.get("d_model") or text.get("n_embd") or 0)
-    layers = int(text.get("num_hidden_layers") or text.get("n_layers") or text.get("n_layer") or 0)
-    vocabulary = int(text.get("vocab_size") or 0)
-    if not (width and layers and vocabulary):
-        raise LimitError(f"the config of model {ref.name!r} does not say its size")
     counted = _counted_parameters(Path(ref.path)) if ref.local else 0
-    return ModelSize(counted or _computed_parameters(text, width, layers, vocabulary), layers, width, vocabulary)
+    try:
+        text = config.get("text_config") or config
+        width = int(text.get("hidden_size") or text.get("d_model") or text.get("n_embd") or 0)
+        layers = int(text.get("num_hidden_layers") or text.get("n_layers") or text.get("n_layer") or 0)
+        vocabulary = int(text.get("vocab_size") or 0)
+        if min(width, layers, vocabulary) < 1:
+            raise ValueError
+        return ModelSize(counted or _computed_parameters(text, width, layers, vocabulary), layers, width, vocabulary)
+    except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
+        raise LimitError(f"the config of model {ref.name!r} does not say its size") from error
 
 
 def _config(ref: ModelRef) -> Json:
@@ -110,12 +113,22 @@ def _config(ref: ModelRef) -> Json:
 
 def _counted_parameters(folder: Path) -> int:
     """Elements of all tensors, from the headers of the safetensors files."""
-    total = 0
-    for path in folder.glob("*.safetensors"):
+    # Some folders hold the weights a second time, as consolidated.safetensors.
+    paths = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
+    return sum(_elements(path) for path in paths)
+
+
+def _elements(path: Path) -> int:
+    """Elements of a safetensors file. Raises LimitError for one that was cut or is something else."""
+    try:
         with path.open("rb") as file:
-            header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
-        total += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-    return total
+            length = struct.unpack("<Q", file.read(8))[0]
+            if length > path.stat().st_size:
+                raise ValueError
+            header = json.loads(file.read(length))
+        return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, struct.error) as error:
+        raise LimitError(f"{path} is no whole safetensors file; get the model again") from error
 
 
 def _computed_parameters(config: Json, width: int, layers: int, vocabulary: int) -> int:

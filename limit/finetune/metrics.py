@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import time
@@ -88,7 +89,7 @@ class Journal:
 
     def row(self, kind: str, step: int, **values: Any) -> None:
         if self.write:
-            self._append({"kind": kind, "step": step, **values}, sync=kind != "train")
+            self._append({"kind": kind, "step": step, **_as_json(values)}, sync=kind != "train")
 
     def flush(self) -> None:
         """Write what waits, where there is room by now."""
@@ -115,6 +116,13 @@ class Journal:
     def note(self, step: int, text: str) -> None:
         """A line for people, such as a halved micro-batch."""
         self.row("note", step, text=text)
+
+
+def _as_json(values: Json) -> Json:
+    """Values with null for numbers that JSON has no words for."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
+    }
 
 
 class Speed:

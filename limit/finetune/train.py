@@ -110,7 +110,8 @@ def _build(
     # Weights that will be sharded stay in host memory until each GPU takes its part.
     model = trainable_model(ref, recipe, "cpu" if arguments.fsdp else str(device))
     require_context(model, examples)
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    # What stands behind a sample's end is neither seen nor learned, so any token will do.
+    pad_id = next((token for token in (tokenizer.pad_token_id, tokenizer.eos_token_id) if token is not None), 0)
     mode = prepare_model(model, recipe.packing, pad_id, max(example.length for example in examples.train))
     journal = Journal(folder / "train" / "metrics.jsonl", write=first)
     flops, peak = _work(model, examples, device, arguments.world_size)

@@ -376,6 +376,11 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _not_finite(what: str, value: float, step: int) -> str:
+    if step == 1:
+        return (
+            f"the {what} is {value} before anything was learned (loss is not finite): weights of this model are not "
+            "finite, or too large for bf16; use precision fp32, or another copy of the model"
+        )
     return (
         f"the {what} became {value} at step {step} (loss is not finite); lower learning_rate, raise warmup_steps, "
         "or use precision fp32"

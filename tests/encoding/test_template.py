@@ -148,6 +148,16 @@ def test_a_tokenizers_own_chat_template_trains_every_answer(chat_template: str, 
     assert tokenizer.decode(asked).endswith("assistant\n")
 
 
+def test_a_chat_template_that_leaves_the_answer_out_teaches_nothing(tokenizer: Any) -> None:
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'user' %}asked: {{ m.content }}{% endif %}{% endfor %}"
+    )
+    try:
+        assert learned(DIALOGUE, tokenizer, "chat") == ""
+    finally:
+        tokenizer.chat_template = None
+
+
 def test_a_missing_chat_template_is_said(tokenizer: Any) -> None:
     with pytest.raises(LimitError, match="alpaca"):
         encode_prompt("x", tokenizer, "chat")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from limit.core import LimitError, write_json
+from limit.core import Json, LimitError, read_json, write_json
 from limit.finetune.estimate import estimate_finetune
 from limit.finetune.memory import Device, ModelSize, memory_parts, model_size, wants_recompute
 from limit.finetune.pace import samples_seen, steps_per_epoch, total_steps
@@ -44,6 +46,33 @@ def test_a_full_finetune_of_7b_needs_more_than_100_gb_and_lora_far_less() -> Non
     assert 107 < full < 135
     assert 13 < lora < 22
     assert qlora < lora / 2
+
+
+def test_weights_that_lie_there_twice_count_once(ws: Workspace, tiny_llama: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_llama, folder)
+    once = model_size(resolve_model(ws, str(folder))).parameters
+    shutil.copy(folder / "model.safetensors", folder / "consolidated.safetensors")
+    assert model_size(resolve_model(ws, str(folder))).parameters == once
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 500, b'\x05\0\0\0\0\0\0\0{"a":', b"\x02\0\0\0\0\0\0\0[]"])
+def test_a_broken_weights_file_is_one_sentence(content: bytes, ws: Workspace, tiny_llama: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_llama, folder)
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(LimitError, match="no whole safetensors file"):
+        model_size(resolve_model(ws, str(folder)))
+
+
+@pytest.mark.parametrize("change", [{"hidden_size": "wide"}, {"hidden_size": -3}, {"vocab_size": []},
+                                    {"text_config": "none"}])  # fmt: skip
+def test_a_config_without_sense_is_one_sentence(change: Json, ws: Workspace, tiny_llama: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_llama, folder)
+    write_json(folder / "config.json", {**read_json(folder / "config.json"), **change})
+    with pytest.raises(LimitError, match="does not say its size"):
+        model_size(resolve_model(ws, str(folder)))
 
 
 def test_more_gpus_share_the_states() -> None:

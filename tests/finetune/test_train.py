@@ -557,3 +557,36 @@ def test_loggers_write_into_the_workspace_unless_told_otherwise(ws: Workspace, m
     place_loggers(ws)
     found = [os.environ[name] for name in names]
     assert found == [str(ws.root), "my own", f"sqlite:///{ws.root}/mlflow.db", "limit"]
+
+
+def test_a_tokenizer_without_pad_and_end_tokens_trains_by_its_chat_template(
+    ws: Workspace, make_run: Callable[..., str], tiny_llama: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    folder = tmp_path / "bare"
+    shutil.copytree(tiny_llama, folder)
+    config = read_json(folder / "tokenizer_config.json")
+    template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    bare = {name: value for name, value in config.items() if name not in ("pad_token", "eos_token", "bos_token")}
+    write_json(folder / "tokenizer_config.json", {**bare, "chat_template": template})
+    run_id = make_run("template=chat", "packing=false", "max_steps=1", model=str(folder))
+    assert finetune(ws, run_id, QUIET)["state"] == "finished"
+
+
+def test_weights_that_are_not_finite_are_told_from_a_rate_that_is_too_high(
+    ws: Workspace, make_run: Callable[..., str], tiny_llama: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    from safetensors.torch import save_file
+
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_llama, folder)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.norm.weight"][0] = float("nan")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    run_id = make_run("held_out_per_part=2", model=str(folder))
+    with pytest.raises(LimitError, match="before anything was learned"):
+        finetune(ws, run_id, QUIET)
+    assert "NaN" not in (ws.run(run_id) / "train" / "metrics.jsonl").read_text(encoding="utf-8"), "no JSON"
