@@ -39,8 +39,8 @@ def test_a_relative_folder_is_frozen_by_its_whole_path(
     assert canonical_name(ws, "mosaicml/mpt-7b") == "mosaicml/mpt-7b"
 
 
-@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "~/nowhere", "a/b/c", "../x", "", "x y", "a//b", "a" * 300,
-                                  "b/" + "a" * 5000])  # fmt: skip
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "~/nowhere", "a/b/c", "../x", "", "x y", "a//b",
+                                  "a" * 300, "b/" + "a" * 5000])  # fmt: skip
 def test_a_name_that_means_nothing_is_said(name: str, ws: Workspace) -> None:
     with pytest.raises(LimitError, match="no model folder"):
         resolve_model(ws, name)
