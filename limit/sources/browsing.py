@@ -6,10 +6,15 @@ text for the rows of one page alone. User text only ever reaches SQL as a bound 
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from limit.core import Json, LimitError
 from limit.settings import Workspace
@@ -138,19 +143,32 @@ def _numbers(found: list[tuple[Any, ...]]) -> Rows:
 def _rows_of_subset(info: Json, subset: str, offset: int, size: int) -> Rows:
     """The rows of one page of a subset; files that lie before or behind the page are not opened."""
     found: list[Rows] = []
-    for place, facts in enumerate(info["files"]):
+    first = 0
+    for file, facts in zip(sample_files(info), info["files"], strict=True):
         held = facts.get("subsets", {}).get(subset, 0) if "subsets" in facts else facts["rows"]
-        if "subsets" in facts and offset >= held:
+        if "subsets" not in facts or held > offset:
+            for rows in _rows_in_file(file, subset):
+                mine = rows[offset : offset + size]
+                found.append(mine + first)
+                size, offset = size - len(mine), max(0, offset - len(rows))
+                if size <= 0:
+                    return np.concatenate(found)
+        else:
             offset -= held
-            continue
-        sql = f"select row from samples where subset = ? limit {size} offset {offset}"
-        files = slice(place, place + 1 if "subsets" in facts else None)
-        rows = _numbers(_query(info, sql, [subset], files))
-        found.append(rows)
-        size, offset = size - len(rows), 0
-        if size <= 0 or "subsets" not in facts:
-            break
-    return np.concatenate(found) if found else np.empty(0, np.int64)
+        first += facts["rows"]
+    return np.concatenate(found) if found else _NONE
+
+
+def _rows_in_file(file: Path, subset: str) -> Iterator[Rows]:
+    """The rows of a subset, counted within a file, a batch at a time; three times as fast as by SQL."""
+    first = 0
+    with pq.ParquetFile(file, read_dictionary=["subset"]) as parquet:
+        for batch in parquet.iter_batches(batch_size=65_536, columns=["subset"], use_threads=False):
+            column = batch["subset"]
+            code = pc.index(column.dictionary, subset).as_py()
+            if code >= 0:
+                yield np.flatnonzero(column.indices.to_numpy() == code) + first
+            first += len(batch)
 
 
 def _count(info: Json, condition: str, values: list[Any]) -> int:
@@ -172,13 +190,21 @@ def _clamp(page: int, size: int, total: int) -> tuple[int, int]:
     return min(max(1, page), pages), pages
 
 
-def _query(info: Json, sql: str, values: list[Any], which: slice = slice(None)) -> list[tuple[Any, ...]]:
-    """Run SQL in which `samples` is the source, or `which` of its files; one short-lived in-memory connection."""
+def _query(info: Json, sql: str, values: list[Any]) -> list[tuple[Any, ...]]:
+    """Run SQL in which `from samples` reads the source."""
+    files = [str(file) for file in sample_files(info)]
+    with _database().cursor() as connection:
+        found: list[tuple[Any, ...]] = connection.execute(
+            sql.replace("from samples", "from read_parquet(?)", 1), [files, *values]
+        ).fetchall()
+        return found
+
+
+@functools.cache
+def _database() -> Any:
+    """One empty database in memory for all queries of a process: opening one takes longer than a page."""
     import duckdb
 
-    files = [str(file) for file in sample_files(info)[which]]
-    with duckdb.connect(":memory:", config={"memory_limit": "1GB", "threads": 2}) as connection:
-        relation = connection.read_parquet(files)
-        relation.create_view("samples")
-        found: list[tuple[Any, ...]] = connection.execute(sql, values).fetchall()
-        return found
+    database = duckdb.connect(":memory:", config={"memory_limit": "1GB", "threads": 2})
+    database.execute("set parquet_metadata_cache = true")
+    return database
