@@ -124,11 +124,17 @@ def _status(ws: Workspace, job_id: str) -> Json:
 
 
 def _state(done: Json) -> str:
-    if done["failed"]:
-        return "failed"
-    if done["done"] == done["total"]:
-        return "finished"
-    return "running" if done["running"] else "stopped" if done["stopped"] else "queued"
+    """What goes on comes before what has failed: a study is failed or stopped once nothing of it runs or waits."""
+    if done["running"]:
+        return "running"
+    if waiting(done):
+        return "queued"
+    return "failed" if done["failed"] else "stopped" if done["stopped"] else "finished"
+
+
+def waiting(done: Json) -> int:
+    """How many jobs have not begun, of what `progress` returns."""
+    return int(done["total"] - done["done"] - done["running"] - done["stopped"] - done["failed"])
 
 
 def _run_row(ws: Workspace, run: Json, spec: Json, known: dict[str, Any]) -> Json:
@@ -243,7 +249,10 @@ def study_text(value: Json) -> str:
 
     head = f"{value['title']}: {value['state']}"
     if value["progress"]:
-        head += f", {value['progress']['done']} of {value['progress']['total']} jobs"
+        head += f", {value['progress']['done']} of {value['progress']['total']} jobs done"
+        head += "".join(
+            f", {value['progress'][kind]} {kind}" for kind in ("failed", "stopped") if value["progress"][kind]
+        )
     lines = [head, f"{'run':34} {'seed':>4}  {'Gauntlet':>8}  preference"]
     for run in value["runs"]:
         average = accuracy(run["gauntlet"]["average"]) if run["gauntlet"] else "n/a"

@@ -70,7 +70,7 @@ def _reader(store: Store, a: Row, b: Row, items: list[Row]) -> None:
     for column, row, found in zip(st.columns(2), (a, b), texts, strict=True):
         with column:
             _answer(row, found[0] if found else {})
-    show_nearest(a, b, str(shown.get("context") or ""))
+    show_nearest(store, a, b, str(shown.get("context") or ""))
 
 
 def _answer(row: Row, item: Row) -> None:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import streamlit as st
 
+from limit.access import may
 from limit.claims.nearest import Nearest
+from limit.core import LimitError
+from limit.mixes.build import build_mix
+from limit.specs import MixSpec
 from limit.store import Store
 from limit.store.queries_preferences import answers_to, prompt_outcomes
+from limit.store.queries_runs import mixes
 from limit.store.schema import Row
+from limit.store.series import as_json
 from limit.ui.shell import errors_in_words, next_step, note_line, open_workspace, plain, show_text
 
 OUTCOMES = ("A fares better", "B fares better", "alike")
@@ -52,10 +58,10 @@ def _read(store: Store, a: Row, b: Row, row: Row) -> None:
         with column:
             st.markdown(f"**{plain(model['label'])}** · score {score:.2f}")
             show_text(answer if answer is not None else "this answer is not on this machine")
-    show_nearest(a, b, texts["prompt"])
+    show_nearest(store, a, b, texts["prompt"])
 
 
-def show_nearest(a: Row, b: Row, text: str) -> None:
+def show_nearest(store: Store, a: Row, b: Row, text: str) -> None:
     """The closest training samples of both mixes, on request."""
     if not st.toggle("Nearest training samples of each mix", key="nearest", bind="query-params"):
         return
@@ -65,9 +71,26 @@ def show_nearest(a: Row, b: Row, text: str) -> None:
             if row["mix_id"] is None:
                 st.caption("not finetuned")
                 continue
+            if not (open_workspace().mix(row["mix_id"]) / "samples.parquet").is_file():
+                _build_again(store, row)
+                continue
             for sample in _index(row["mix_id"]).to(text):
                 st.caption(plain(f"{sample['source']} · similarity {sample['similarity']:.2f}"))
                 show_text(f"{sample['prompt']}\n\n{sample['response']}", limit=1500)
+
+
+def _build_again(store: Store, row: Row) -> None:
+    """The rows of a mix that only its results came from: drawing it again from the same sources gives the same rows."""
+    st.caption("The samples of this mix are not on this machine; drawing it again gives the same ones.")
+    request = next((as_json(mix["spec"]) for mix in mixes(store) if mix["mix_id"] == row["mix_id"]), None)
+    if request is None or not may("analyst"):
+        return
+    if st.button("Build this mix again", key=f"again-{row['mix_id']}", icon=":material/replay:"):
+        with st.spinner("Drawing the mix"):
+            made = build_mix(open_workspace(), MixSpec.from_dict(request))["mix_id"]
+        if made != row["mix_id"]:
+            raise LimitError(f"its sources have changed: the same request now gives mix {made}, not {row['mix_id']}")
+        st.rerun()
 
 
 @st.cache_resource(show_spinner="Reading the mix", max_entries=4)

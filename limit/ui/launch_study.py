@@ -14,7 +14,7 @@ from limit.settings import Workspace
 from limit.studies.clone import change_words, clone_study, mix_words, parse_mix, planned_studies, remove_plan
 from limit.studies.cost import StudyCost, study_cost
 from limit.studies.launch import load_record, run_study, stop_study
-from limit.studies.show import list_studies, progress
+from limit.studies.show import list_studies, progress, waiting
 from limit.studies.spec import StudyMix, StudySpec, load_study, preset_names
 from limit.ui.launch_cost import show_memory, sized
 from limit.ui.overview import study_label
@@ -176,16 +176,27 @@ def _buttons(ws: Workspace, name: str, new: str, spec: StudySpec, changes: list[
     target = new if changes else name
     if changes and may("analyst"):
         st.button("Keep as a plan", key="study-plan", width="stretch", on_click=_plan, args=(ws, name, new, spec))
-    if may("operator"):
-        look: dict[str, Any] = {"type": "primary", "key": "study-start", "width": "stretch"}
-        if cost.runs <= CONFIRM_RUNS and not budget:
-            st.button(f"Start {target}", on_click=_start, args=(ws, name, target, spec, budget), **look)
-        elif st.button(f"Start {target}", **look):
-            _confirm(ws, name, target, spec, cost, budget)
-    else:
+    verb = "Start" if changes else _verb(ws, name)
+    if not may("operator"):
         st.caption("Starting a study is for operators.")
+    elif verb is not None:
+        look: dict[str, Any] = {"type": "primary", "key": "study-start", "width": "stretch"}
+        if verb != "Start" or (cost.runs <= CONFIRM_RUNS and not budget):
+            st.button(f"{verb} {target}", on_click=_start, args=(ws, name, target, spec, budget), **look)
+        elif st.button(f"{verb} {target}", **look):
+            _confirm(ws, name, target, spec, cost, budget)
     if any(plan["study"] == name for plan in planned_studies(ws)) and may("analyst"):
         st.button("Forget this plan", key="study-forget", on_click=_forget, args=(ws, name), type="tertiary")
+
+
+def _verb(ws: Workspace, name: str) -> str | None:
+    """What can be done with a study as it is: start it, go on with what failed or was stopped, or nothing."""
+    if not (ws.studies / name / "study.json").is_file():
+        return "Start"
+    done = progress(ws, load_record(ws, name))
+    if done["running"] or waiting(done):
+        return None
+    return "Go on with" if done["done"] < done["total"] else None
 
 
 @st.dialog("Start this study?")
@@ -234,15 +245,30 @@ def _bar(ws: Workspace, name: str) -> None:
         st.progress(done["done"] / max(1, done["total"]), text=plain(" · ".join(words)))
         for reason in done["reasons"][:3]:
             st.caption(plain(f"{reason['job_id']}: {reason['reason'] or 'no reason was recorded'}"))
-        waiting = done["total"] - done["done"] - done["stopped"] - done["failed"]
+        left = done["running"] + waiting(done)
         row = st.container(horizontal=True)
-        if waiting and may("operator"):
+        if left and may("operator"):
             row.button("Stop it", key="study-stop", on_click=_stop, args=(ws, name), icon=":material/stop:")
+        if may("operator"):
+            with row.popover("Add a seed", icon=":material/add:"):
+                _another_seed(ws, name)
         row.page_link("pages/runs.py", label="Its jobs", icon=":material/arrow_forward:")
         results = {"study": study_label(name, load_record(ws, name)["title"])}
         row.page_link("pages/compare.py", label="Its results", icon=":material/arrow_forward:", query_params=results)
-        if not waiting and done["done"] < done["total"]:
-            st.caption("Start it again to go on with what failed or was stopped.")
+        if not left and done["done"] < done["total"]:
+            st.caption("Go on with it to make what failed or was stopped again; what is done stays.")
+
+
+def _another_seed(ws: Workspace, name: str) -> None:
+    """One more run of every mix that all seeds share."""
+    seeds = [int(seed) for seed in load_record(ws, name)["spec"]["seeds"]]
+    seed = st.number_input("Seed", 0, 2**31 - 1, max(seeds) + 1 if seeds else 17, key=f"seed-of-{name}")
+    st.caption("Every mix is drawn and trained once more with it, scored and judged as the others are.")
+    if st.button("Add it", key="study-seed", type="primary", disabled=int(seed) in seeds):
+        with errors_in_words():
+            run_study(ws, name, seeds=[int(seed)])
+            jobs.schedule(ws)
+            st.rerun()
 
 
 def _stop(ws: Workspace, name: str) -> None:

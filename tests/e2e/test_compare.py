@@ -56,3 +56,16 @@ def test_a_preference_leads_to_both_answers(app: App, browser: Any) -> None:
         assert page.locator("[data-testid=stCode]").count() == 3
     finally:
         page.context.close()
+
+
+def test_the_nearest_samples_of_a_shipped_mix_are_one_click_away(app: App, browser: Any) -> None:
+    link = f"{app.url}/{STUDY}&view=drill+down&category=Preference&nearest=true&a=LIMA+only+%28tiny%29"
+    page, complaints = open_page(browser, link, WIDE, "light")
+    try:
+        assert complaints == []
+        page.get_by_role("button", name="Build this mix again").first.click()
+        page.get_by_text("similarity").first.wait_for(timeout=120_000)
+        wait_until_still(page)
+        assert page.get_by_text("similarity").count() == 3
+    finally:
+        page.context.close()

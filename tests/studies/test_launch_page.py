@@ -10,6 +10,8 @@ from limit import access, jobs
 from limit.settings import Workspace
 from limit.studies import load_record, load_study
 from limit.studies.clone import planned_studies
+from limit.studies.launch import job_ids
+from limit.studies.show import _state
 from tests.test_pages import open_page
 
 SMALL = "LIMA only = tiny-lima:20\nx <b>$y$</b> = tiny-instruct:20"
@@ -77,3 +79,37 @@ def test_only_operators_start_studies(
         assert {button.key for button in app.button} & {"study-plan", "study-start"} == offered
     finally:
         access.set_role_provider(None)
+
+
+def test_a_started_study_is_stopped_gone_on_with_and_given_another_seed(ws: Workspace) -> None:
+    jobs.pause(ws)
+    app = study_page(plan="mini")
+    app.text_input(key="clone-name-mini").set_value("mine")
+    app.text_input(key="clone-seeds-mini").set_value("3")
+    app.text_area(key="clone-mixes-mini").set_value(SMALL).run()
+    app.button(key="study-start").click().run()
+    assert "study-start" not in [button.key for button in app.button], "what waits or runs is not started again"
+    app.button(key="study-stop").click().run()
+    app.run()
+    assert app.button(key="study-start").label == "Go on with mine"
+    app.button(key="study-start").click().run()
+    states = {jobs.status(ws, job)["state"] for job in job_ids(load_record(ws, "mine"))}
+    assert states == {"queued"}
+    assert app.button(key="study-seed").disabled is False and app.number_input(key="seed-of-mine").value == 4
+    app.button(key="study-seed").click().run()
+    assert [error.value for error in app.exception] == []
+    assert {run["seed"] for run in load_record(ws, "mine")["runs"]} == {None, 3, 4}
+
+
+@pytest.mark.parametrize(
+    ("counts", "state"),
+    [
+        ({"done": 1, "running": 1, "failed": 2}, "running"),
+        ({"done": 1, "failed": 2}, "queued"),
+        ({"done": 2, "failed": 2}, "failed"),
+        ({"done": 3, "stopped": 1}, "stopped"),
+        ({"done": 4}, "finished"),
+    ],
+)
+def test_a_study_that_goes_on_is_not_called_failed(counts: dict[str, int], state: str) -> None:
+    assert _state({"running": 0, "failed": 0, "stopped": 0, "total": 4, **counts}) == state
