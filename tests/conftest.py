@@ -12,6 +12,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from limit.settings import PROJECT, Workspace
+from tests.tokenizers import train_tokenizer
 
 SHARED = PROJECT.parent / "shared"
 
@@ -31,27 +32,6 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("real test data (../shared/data) is not at hand")
     return folder
-
-
-def train_tokenizer(texts: list[str], folder: Path, vocab_size: int = 512, bos: bool = False) -> None:
-    """Save a byte-level BPE tokenizer trained on `texts`; with `bos` it puts <s> before every encoding."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=["<s>", "</s>", "<pad>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    raw.train_from_iterator(texts, trainer)
-    if bos:
-        raw.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    fast = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
-    fast.save_pretrained(folder)
 
 
 @pytest.fixture(scope="session")

@@ -130,14 +130,14 @@ def _build(
     )
 
     if recipe.compile:
-        trainer.compiled = _compile(trainer)
+        trainer.compiled = compile_model(trainer)
     trainer.pop_callback(PrinterCallback)
     follow = Follow(trainer, examples, context, lambda number: _keep_epoch(trainer, number, ws, folder))
     trainer.add_callback(follow)
     return trainer, follow
 
 
-def _compile(trainer: Finetuner) -> str:
+def compile_model(trainer: Finetuner) -> str:
     """What became of the wish to compile, in words that begin with `compiled` where it did."""
     if trainer.args.fsdp:
         return "not compiled: weights are sharded"

@@ -4,10 +4,19 @@
     python -m tests.bench.bench_finetune --parity        # packed against one-by-one loss and gradient
     python -m tests.bench.bench_finetune --gpu           # one GPU: tokens/s and MFU, 1B and 7B, bf16
     python -m tests.bench.bench_finetune --gpu --sizes 1b --methods full,lora
+    python -m tests.bench.bench_finetune --gpu --compile # beside it, ours with compiled layers
+    python -m tests.bench.bench_finetune --gpu --sizes tiny    # the same code on a CPU as well: does it run here?
 
-Needs torch and transformers (and trl for its rows); neither streamlit nor duckdb. The CPU part reads the real T0 and
-LIMA files of ../shared/data/sources where they are at hand, else texts of similar lengths. Variants are interleaved
-and each keeps its best round; no test asserts a time.
+Needs torch and transformers; neither streamlit nor duckdb. Rows of TRL appear where it is installed, which `limit`
+itself never needs. An environment that sees the project's and adds TRL:
+
+    python -m venv --without-pip /tmp/trl
+    python -c "import site; print(site.getsitepackages()[0])" > /tmp/trl/lib/python3.11/site-packages/limit.pth
+    /tmp/trl/bin/python -m pip install --no-deps trl==1.16.0
+    /tmp/trl/bin/python -m tests.bench.bench_finetune
+
+The CPU part reads the real T0 and LIMA files of ../shared/data/sources where they are at hand, else texts of similar
+lengths. Variants are interleaved and each keeps its best round; no test asserts a time.
 """
 
 from __future__ import annotations
@@ -34,8 +43,9 @@ import transformers
 from limit.encoding.packing import Example, fill, packed_row, sample_weights
 from limit.encoding.template import NO_LOSS, encode_samples
 from limit.finetune.architecture import prepare_model, to_device
-from limit.finetune.metrics import Journal, flops_per_token, peak_flops
-from limit.finetune.train import training_arguments
+from limit.finetune.layers import recompute_activations
+from limit.finetune.metrics import Journal, flops_per_token, memory_gb, peak_flops
+from limit.finetune.train import compile_model, training_arguments
 from limit.finetune.trainer import Finetuner
 from limit.recipes import load_recipe
 from limit.settings import PROJECT
@@ -67,7 +77,7 @@ def real_rows(terse: int, long: int) -> list[dict[str, Any]]:
 
 def make_tokenizer(folder: Path) -> Any:
     """A byte-level BPE of 8k tokens trained on the rows themselves."""
-    from tests.conftest import train_tokenizer
+    from tests.tokenizers import train_tokenizer
 
     train_tokenizer([row["prompt"] + row["response"] for row in real_rows(500, 300)], folder, VOCABULARY)
     return transformers.AutoTokenizer.from_pretrained(folder)
@@ -249,7 +259,11 @@ def bench_parity() -> None:
         print(f"{name:18} {kind:8} {error:9.1e} {relative(gradients(model), grads):9.1e}")
 
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
 SIZES: dict[str, dict[str, int]] = {
+    "tiny": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+             "num_key_value_heads": 2, "vocab_size": 500},
     "1b": {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32,
            "num_key_value_heads": 8, "vocab_size": 128_256},
     "7b": {"hidden_size": 4096, "intermediate_size": 11_008, "num_hidden_layers": 32, "num_attention_heads": 32,
@@ -279,22 +293,22 @@ def gpu_model(size: str, method: str, recompute: bool) -> Any:
         **SIZES[size], max_position_embeddings=8192, pad_token_id=2, bos_token_id=0, eos_token_id=1
     )
     dtype = torch.float32 if method == "full" else torch.bfloat16
-    with torch.device("cuda"):
+    with torch.device(DEVICE):
         torch.set_default_dtype(dtype)
         model = transformers.LlamaForCausalLM(config)
         torch.set_default_dtype(torch.float32)
     model = _add_adapter(model, load_recipe("lora")) if method == "lora" else model
     if recompute:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        recompute_activations(model)
         if method == "lora":
             model.enable_input_require_grads()
     return model
 
 
-def bench_gpu(sizes: list[str], methods: list[str], row_tokens: int, steps: int) -> None:
+def bench_gpu(sizes: list[str], methods: list[str], row_tokens: int, steps: int, compiled: bool) -> None:
     """Tokens/s and MFU over non-pad tokens after a warm-up; ours beside TRL with packing where TRL is installed."""
     transformers.logging.set_verbosity_error()
-    device = torch.cuda.get_device_name(0)
+    device = torch.cuda.get_device_name(0) if DEVICE == "cuda" else "CPU"
     peak = peak_flops(device)
     print(
         f"{device}, torch {torch.__version__}, transformers {transformers.__version__}, rows of {row_tokens:,} tokens"
@@ -305,7 +319,8 @@ def bench_gpu(sizes: list[str], methods: list[str], row_tokens: int, steps: int)
     for size in sizes:
         for method in methods:
             recompute = size == "7b" and method == "full"
-            for name in ("limit", *(["TRL packing"] if importlib.util.find_spec("trl") else ["padded"])):
+            peer = "TRL packing" if importlib.util.find_spec("trl") else "padded"
+            for name in ("limit", *(["compiled"] if compiled else []), peer):
                 line = gpu_line(name, size, method, recompute, row_tokens, steps, peak)
                 print(f"{size:6} {method:6} {recompute!s:>9} {name:12} {line}", flush=True)
 
@@ -314,14 +329,16 @@ def gpu_line(
     name: str, size: str, method: str, recompute: bool, row_tokens: int, steps: int, peak: float | None
 ) -> str:
     gc.collect()
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
+    if DEVICE == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     model = gpu_model(size, method, recompute)
     shape = SIZES[size]
     examples = gpu_examples(shape["vocab_size"], 48 * (steps + 3), 2048)
     tokens_each = [sum(e.length for e in examples[i : i + 48]) for i in range(0, len(examples), 48)]
     try:
-        seconds = (gpu_limit if name == "limit" else gpu_peer)(name, model, examples, row_tokens, method)
+        ours_too = name in ("limit", "compiled")
+        seconds = (gpu_limit if ours_too else gpu_peer)(name, model, examples, row_tokens, method)
     except torch.OutOfMemoryError as error:
         return f"out of memory ({str(error).splitlines()[0][:80]})"
     done = seconds[3:]
@@ -338,8 +355,13 @@ def gpu_line(
         shape["hidden_size"], context, 1.0 if method == "full" else 0.0,
     )  # fmt: skip
     mfu = "n/a" if peak is None else f"{rate * flops / peak:.1%}"
-    memory = torch.cuda.max_memory_allocated() / 1e9
+    memory = memory_gb(torch.device(DEVICE))
     return f"{rate:9,.0f} {mfu:>7} {memory:8.1f} {float(np.mean(done)):7.2f}"
+
+
+def wait_for_device() -> None:
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
 
 
 class Clock(transformers.TrainerCallback):
@@ -349,11 +371,11 @@ class Clock(transformers.TrainerCallback):
         self.seconds: list[float] = []
 
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-        torch.cuda.synchronize()
+        wait_for_device()
         self.started = time.perf_counter()
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        torch.cuda.synchronize()
+        wait_for_device()
         self.seconds.append(time.perf_counter() - self.started)
 
 
@@ -367,6 +389,10 @@ def gpu_limit(name: str, model: Any, examples: list[Example], row_tokens: int, m
     )
     with tempfile.TemporaryDirectory() as folder:
         trainer = ours(model, examples, Path(folder), recipe)
+        if name == "compiled":
+            trainer.compiled = compile_model(trainer)
+            print(trainer.compiled)
+        trainer.pop_callback(transformers.PrinterCallback)
         clock = Clock()
         trainer.add_callback(clock)
         trainer.train()
@@ -390,6 +416,7 @@ def gpu_peer(name: str, model: Any, examples: list[Example], row_tokens: int, me
                 model, examples, Path(folder), tokenizer, packing=True, gradient_checkpointing=False, max_length=2048,
                 per_device_train_batch_size=max(1, row_tokens // 2048), gradient_accumulation_steps=1,
             )  # fmt: skip
+        trainer.pop_callback(transformers.PrinterCallback)
         clock = Clock()
         trainer.add_callback(clock)
         trainer.train()
@@ -413,7 +440,7 @@ def check_varlen() -> None:
     model = gpu_model_tiny()
     examples = gpu_examples(300, 6, 64)
     mode = prepare_model(model, want_packing=True, pad_id=2)
-    with torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
+    with torch.no_grad(), torch.autocast(DEVICE, torch.bfloat16):
         together = float(model(row=to_device(packed_row(examples, sample_weights(examples, "sample")), model.device)))
         alone = [
             float(model(row=to_device(packed_row([e], sample_weights([e], "sample")), model.device))) for e in examples
@@ -427,7 +454,7 @@ def gpu_model_tiny() -> Any:
         vocab_size=300, hidden_size=256, intermediate_size=512, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, pad_token_id=2, bos_token_id=0, eos_token_id=1,
     )  # fmt: skip
-    return transformers.LlamaForCausalLM(config).to("cuda")
+    return transformers.LlamaForCausalLM(config).to(DEVICE)
 
 
 def main() -> None:
@@ -441,14 +468,16 @@ def main() -> None:
     parser.add_argument("--methods", default="full,lora")
     parser.add_argument("--row-tokens", type=int, default=16_384)
     parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--compile", action="store_true", help="beside it, ours with compiled layers")
     options = parser.parse_args()
     if options.parity:
         bench_parity()
     elif options.gpu:
-        if not torch.cuda.is_available():
-            parser.error("--gpu needs an NVIDIA GPU")
+        if DEVICE == "cpu" and options.sizes != "tiny":
+            parser.error("--gpu needs an NVIDIA GPU; with --sizes tiny it runs on a CPU too, to see that it does")
         check_varlen()
-        bench_gpu(options.sizes.split(","), options.methods.split(","), options.row_tokens, options.steps)
+        methods = options.methods.split(",")
+        bench_gpu(options.sizes.split(","), methods, options.row_tokens, options.steps, options.compile)
     else:
         bench_cpu(options.rounds, options.terse, options.long)
 
