@@ -30,6 +30,7 @@ PANELS = (
     "reading_comprehension",
 )
 BETWEEN_COLUMNS, BETWEEN_LINES = 0.08, 0.2  # of the figure's width and height
+UNSELECTED = {"marker": {"opacity": 0.6}}  # what a click leaves of the others; plotly's own 0.2 is hard to see
 FORMS = ("", "-open", "-open-dot")  # of markers of one colour, by shade
 NARROW = 24  # bars of a panel from which on no words fit above one of them
 GAP = 0.22  # of the room of a group that stays empty
@@ -146,6 +147,7 @@ def _bar_trace(bars: Sequence[Row], key: str, label: str, palette: Palette, pane
                 "size": 6,
             },
         },
+        "unselected": UNSELECTED,
         "customdata": [[str(r.get("key") or ""), r["category"], r["series"]] for r in bars],
         "hovertext": [_hover(r) for r in bars],
         "hovertemplate": "%{hovertext}<extra></extra>",
@@ -228,21 +230,27 @@ def task_dots(rows: Sequence[Row], palette: Palette, *, height: int | None = Non
                     "line": {"color": palette.edge, "width": 1},
                 },
                 customdata=[[str(r.get("key") or ""), r["task"], r["series"]] for r in dots],
+                unselected=UNSELECTED,
                 hovertext=[_task_hover(r) for r in dots],
                 hovertemplate="%{hovertext}<extra></extra>",
             )
         )
     figure.add_vline(x=0, line={"color": palette.muted, "width": 1.5})
+    names = [literal(task) for task in tasks]
+    lines = [literal(task).replace(" (", "<br>(") for task in tasks]  # a narrow screen has no room for both in one
     figure.update_yaxes(
-        automargin=True,
         range=[len(tasks) - 0.4, -0.6],
         categoryorder="array",
-        categoryarray=[literal(t) for t in tasks],
+        categoryarray=names,
+        tickvals=names,
+        ticktext=lines,
+        tickfont={"size": 12},
     )
     figure.update_xaxes(title_text="score above chance", tickformat=".2f", automargin=True)
     # A narrow screen has room for one name in a line of the legend, and plotly takes that room from the plot.
     room = 130 + max(34, 12 * len(figure.data)) * len(tasks) + 18 * len(figure.data)
-    return styled(figure, palette, height or room, scattermode="group", margin={"l": 8})
+    left = 14 + 7 * max(len(part) for line in lines for part in line.split("<br>"))
+    return styled(figure, palette, height or room, scattermode="group", margin={"l": min(left, 240)})
 
 
 def _task_hover(row: Row) -> str:

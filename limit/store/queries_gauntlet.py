@@ -102,13 +102,14 @@ def gauntlet_rows(store: Store, eval_ids: Sequence[str]) -> list[Row]:
 
 
 def task_rows(store: Store, eval_ids: Sequence[str], category: str | None = None) -> list[Row]:
-    """Rows for `charts.task_dots`: every task of a category (or all) in some evaluations."""
+    """Rows for `charts.task_dots`: every task of a category (or all) in some evaluations, each task's in their order."""
     by_run = {run["run_id"]: run for run in runs(store)}
     rows = store.rows(
         """select t.* exclude (file, origin, ci_low, ci_high), t.ci_low as low, t.ci_high as high, e.run_id, e.model
            from gauntlet_tasks t join gauntlet_evals e using (eval_id)
-           where list_contains(?, t.eval_id) and (? is null or t.category = ?) order by t.category, t.task""",
-        [list(eval_ids), category, category],
+           where list_contains(?, t.eval_id) and (? is null or t.category = ?)
+           order by t.category, t.task, t.num_fewshot, list_position(?, t.eval_id)""",
+        [list(eval_ids), category, category, list(eval_ids)],
     )
     for row in rows:
         run = by_run.get(row["run_id"], {})

@@ -137,12 +137,10 @@ def _clicked(key: str) -> list[str]:
 
 
 def _open_category(key: str) -> None:
-    """A click on a bar opens its category's tasks, and the items of its model."""
+    """A click on a bar opens its category's tasks."""
     data = _clicked(key)
     if data and data[1] in charts.PANELS[1:]:
         st.session_state["category"] = data[1]
-        if data[0]:
-            st.session_state["first"] = data[0]
 
 
 def _open_task(key: str) -> None:
