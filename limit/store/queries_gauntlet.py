@@ -102,7 +102,7 @@ def gauntlet_rows(store: Store, eval_ids: Sequence[str]) -> list[Row]:
 
 
 def task_rows(store: Store, eval_ids: Sequence[str], category: str | None = None) -> list[Row]:
-    """Rows for `charts.task_dots`: every task of a category (or all) in some evaluations, each task's in their order."""
+    """Rows for `charts.task_dots`: each task of a category (or of all) in some evaluations, in their order."""
     by_run = {run["run_id"]: run for run in runs(store)}
     rows = store.rows(
         """select t.* exclude (file, origin, ci_low, ci_high), t.ci_low as low, t.ci_high as high, e.run_id, e.model
