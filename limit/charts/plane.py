@@ -88,7 +88,7 @@ def _names(
 ) -> list[dict[str, Any]]:
     """Each model's name where it covers no other name, mark, cross or front."""
     names = [clipped(row["label"], NAME_CHARS) for row in rows]
-    lines = [(ranges[0][0], 50.0, ranges[0][1], 50.0)]
+    lines = [(ranges[0][0], y, ranges[0][1], y) for y in (0.0, 50.0)]  # plotly's own line and that of the baseline
     for row in rows:
         lines += [(row["x_low"], row["y"], row["x_high"], row["y"])] if row.get("x_low") is not None else []
         lines += [(row["x"], row["y_low"], row["x"], row["y_high"])] if row.get("y_low") is not None else []

@@ -16,6 +16,7 @@ from limit.claims.sizes import value_of
 from limit.core import Json, LimitError
 from limit.formats import accuracy_interval, percent_interval
 from limit.store import Store
+from limit.store.queries_gauntlet import CORE
 from limit.store.queries_models import own_rows, paper_rows
 from limit.store.schema import Row
 
@@ -118,9 +119,11 @@ def _of_line(line: Row, a: Row, b: Row, relation: str) -> Evidence:
 
 def preference_caption(row: Row) -> str:
     """n, judge, prompts and interval of a model's preference rate."""
+    if row["y"] is None:
+        return "nobody has judged it"
     shown = percent_interval(row["y"], row["y_low"], row["y_high"])
     words = [shown, f"n = {row['n_prompts']:,} prompts" if row["n_prompts"] else "", f"{row['prompt_set']} prompts"]
-    seeds = row["n_seeds"]
+    seeds = sum(seed["y"] is not None for seed in row["seeds"]) or row["n_seeds"]
     words += [
         f"judge {row['judge']}" if row["judge"] else "",
         f"{seeds} seed{'s' if seeds != 1 else ''}" if seeds else "",
@@ -139,8 +142,24 @@ def difference_caption(line: Row, a: Row, b: Row) -> str:
         n,
         basis.get(line["basis"], line["basis"]),
         a["protocol"] or "",
+        "partial evaluation" if _is_partial(line["measure"], a, b) else "",
     ]
     return " · ".join(word for word in words if word)
+
+
+def _is_partial(measure: str, *rows: Row) -> bool:
+    """Whether tasks are missing behind a score."""
+    wanted = CORE if measure == "average" else (measure,)
+    return any((row["categories"].get(name) or {}).get("partial") for row in rows for name in wanted)
+
+
+def before(evidence: Evidence, bound: Mapping[str, Any]) -> str:
+    """What the number was when the claim was written, where it has moved since."""
+    value = bound.get("value")
+    if not isinstance(value, (int, float)) or evidence.value is None or not moved(evidence, bound):
+        return ""
+    shown = f"{value:.1f}" if max(abs(value), abs(evidence.value)) > 1 else f"{value:.3f}"
+    return f" · {shown} when the claim was written"
 
 
 def state(evidence: Evidence, bound: Mapping[str, Any]) -> State:
@@ -159,8 +178,8 @@ def state(evidence: Evidence, bound: Mapping[str, Any]) -> State:
 
 def moved(evidence: Evidence, bound: Mapping[str, Any]) -> bool:
     """Whether the value differs from the one the claim was bound to, as far as it would be printed."""
-    before = bound.get("value")
-    if before is None or evidence.value is None:
-        return before is not evidence.value
-    step = 0.05 if max(abs(before), abs(evidence.value)) > 1 else 0.0005
-    return bool(abs(before - evidence.value) > step)
+    then = bound.get("value")
+    if not isinstance(then, (int, float)) or evidence.value is None:
+        return then is not evidence.value
+    step = 0.05 if max(abs(then), abs(evidence.value)) > 1 else 0.0005
+    return bool(abs(then - evidence.value) > step)

@@ -29,13 +29,14 @@ def read_claims(ws: Workspace) -> list[Json]:
 
 
 def _is_claim(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and all(isinstance(value.get(name), str) for name in ("claim_id", "sentence"))
-        and isinstance(value.get("test"), dict)
-        and isinstance(value.get("bound"), dict)
-        and all(isinstance(value["test"].get(name), str) for name in ("a", "measure", "relation"))
-    )
+    named = isinstance(value, dict) and all(isinstance(value.get(name), str) for name in ("claim_id", "sentence"))
+    if not named or not isinstance(value.get("bound"), dict) or not isinstance(value.get("test"), dict):
+        return False
+    try:
+        check_test(value["test"])
+    except LimitError:
+        return False
+    return True
 
 
 def add_claim(ws: Workspace, sentence: str, test: Json, evidence: Evidence) -> str:

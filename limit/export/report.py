@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from limit import __version__, charts
-from limit.claims.evidence import evaluate, model_index, state
+from limit.claims.evidence import before, evaluate, model_index, state
 from limit.claims.ledger import read_claims
 from limit.claims.sizes import curve_rows, value_of
 from limit.core import LimitError
@@ -243,7 +243,14 @@ def _claims(store: Store, ws: Workspace, shown: Sequence[Row], palette: charts.P
         mark = state(evidence, claim["bound"])
         sections.append(
             Section(
-                "claim", claim["sentence"], evidence.caption, figure, alt, tuple(rows), claim["test"]["measure"], mark
+                "claim",
+                claim["sentence"],
+                evidence.caption + before(evidence, claim["bound"]),
+                figure,
+                alt,
+                tuple(rows),
+                claim["test"]["measure"],
+                mark,
             )
         )
     return sections

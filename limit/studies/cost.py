@@ -66,13 +66,13 @@ def study_cost(ws: Workspace, spec: StudySpec) -> StudyCost:
     sized = _estimates(ws, spec, finetunes, unknown)
     pairs = comparisons_of(spec)
     usd, questions = _judging(ws, spec, pairs, unknown)
-    waiting = [estimate for estimate, done in sized if not done]
-    after = _after_seconds(ws, spec, runs, unknown)
+    waiting = [estimate for estimate, done, _ in sized if not done]
+    after = _after_seconds(ws, spec, [run_id for *_, run_id in sized], unknown)
     known = len(sized) == len(finetunes)
     return StudyCost(
         runs=runs,
         finetunes=len(finetunes),
-        done=sum(done for _, done in sized),
+        done=sum(done for _, done, _ in sized),
         evaluations=runs if spec.gauntlet is not None else 0,
         answer_sets=runs * len(spec.prompts),
         comparisons=pairs * len(spec.prompts) * len(spec.judges()),
@@ -99,8 +99,8 @@ def comparisons_of(spec: StudySpec) -> int:
 
 def _estimates(
     ws: Workspace, spec: StudySpec, finetunes: Sequence[tuple[str, int, StudyMix]], unknown: list[str]
-) -> list[tuple[Estimate, bool]]:
-    """For each finetune that can be told, its estimate and whether it is done; seeds of a mix cost the same."""
+) -> list[tuple[Estimate, bool, str]]:
+    """For each finetune that can be told, its estimate, whether it is done, and its run; seeds of a mix cost alike."""
     recipe = spec.full_recipe()
     by_mix: dict[tuple[str, str], Estimate] = {}
     out = []
@@ -113,7 +113,7 @@ def _estimates(
             if key not in by_mix:
                 by_mix[key] = estimate_finetune(ws, run, mix_size=(rows, chars))
             run_id = run.replace(model=canonical_name(ws, model)).id()
-            out.append((by_mix[key], (ws.run(run_id) / "model").is_dir()))
+            out.append((by_mix[key], (ws.run(run_id) / "model").is_dir(), run_id))
         except LimitError as error:
             unknown.append(str(error))
     return out
@@ -131,18 +131,36 @@ def _largest(ws: Workspace, spec: StudySpec, unknown: list[str]) -> Estimate | N
     return max(known, key=lambda estimate: estimate.memory_gb, default=None)
 
 
-def _after_seconds(ws: Workspace, spec: StudySpec, runs: int, unknown: list[str]) -> float:
-    """Seconds of all evaluations and answers, by those of the same model that were made here or ship."""
+def _after_seconds(ws: Workspace, spec: StudySpec, finetuned: Sequence[str], unknown: list[str]) -> float:
+    """Seconds of the evaluations and answers that are not there, by those of the same model made here or shipped."""
     total = 0.0
+    many = len(grid(spec)) + spec.include_base
+    bases = {RunSpec(model=canonical_name(ws, model)).id() for model in spec.models if spec.include_base}
+    runs = [ws.run(run_id) for run_id in (*finetuned, *bases)]
     for model in spec.models:
-        share = runs // max(1, len(spec.models))
-        if spec.gauntlet is not None:
-            past = _past(ws, "*/gauntlet/*/eval.json", model, version=spec.gauntlet)
-            total += share * _median(past, f"evaluations of {model} on {spec.gauntlet}", unknown)
-        for prompts in spec.prompts:
-            past = _past(ws, f"*/responses/{_stem(prompts)}/*.json", model)
-            total += share * _median(past, f"answers of {model} to {_stem(prompts)}", unknown)
+        for what, pattern, wanted in _measures(spec):
+            there = sum(_is_there(folder, pattern, model, wanted) for folder in runs)
+            past = _past(ws, f"*/{pattern}", model, **wanted)
+            total += max(0, many - there) * _median(past, what.replace("{}", model), unknown)
     return total
+
+
+def _measures(spec: StudySpec) -> list[tuple[str, str, dict[str, str]]]:
+    """What is done with each finished model: in words, its files below a run's folder, and what they must say."""
+    found: list[tuple[str, str, dict[str, str]]] = []
+    if spec.gauntlet is not None:
+        what = f"evaluations of {{}} on {spec.gauntlet}"
+        found.append((what, "gauntlet/*/eval.json", {"version": spec.gauntlet}))
+    return found + [(f"answers of {{}} to {_stem(p)}", f"responses/{_stem(p)}/*.json", {}) for p in spec.prompts]
+
+
+def _is_there(folder: Path, pattern: str, model: str, wanted: dict[str, str]) -> bool:
+    try:
+        if read_json(folder / "run.json").get("model") != model:
+            return False
+        return any(wanted.items() <= read_json(path).items() for path in folder.glob(pattern))
+    except LimitError:
+        return False
 
 
 def _stem(prompts: str) -> str:

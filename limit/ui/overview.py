@@ -12,8 +12,9 @@ from limit import charts
 from limit.access import may
 from limit.claims.evidence import AS_PUBLISHED
 from limit.claims.suggest import chip, suggestions
-from limit.core import read_json
+from limit.core import LimitError, read_json
 from limit.formats import accuracy_interval, count, percent_interval
+from limit.jobs import status
 from limit.store import Store
 from limit.store.queries_models import own_rows, paper_rows
 from limit.store.queries_runs import jobs, mixes, problems, studies
@@ -163,7 +164,7 @@ def _troubles(store: Store) -> None:
     """Failed jobs with their reason, files that could not be read, an index that is not on disk."""
     for job in jobs(store, ["failed", "lost"], limit=3):
         reason = job["reason"] or "no reason was recorded"
-        show_error(f"{job['title'] or job['kind']} {job['state']}: {reason}")
+        show_error(f"{job['title'] or job['kind']} {job['state']}: {reason}{_advice(job['job_id'])}")
         st.page_link(
             "pages/runs.py", label="See its log", icon=":material/arrow_forward:", query_params={"job": job["job_id"]}
         )
@@ -174,6 +175,15 @@ def _troubles(store: Store) -> None:
         with st.expander(f"{len(unread)} file{'s' if len(unread) > 1 else ''} could not be read and were left out"):
             for row in unread[:50]:
                 st.text(f"{row['file']}: {row['problem']}")
+
+
+def _advice(job_id: str) -> str:
+    """What the job's own record says to do about its end."""
+    try:
+        words = status(open_workspace(), job_id).get("what_to_do")
+    except LimitError:  # cleared from the history meanwhile
+        return ""
+    return f"; {words}" if words else ""
 
 
 def _picture(store: Store, rows: Sequence[Row]) -> None:

@@ -20,7 +20,10 @@ def pooled_bars(comparisons: Sequence[Row], models: Sequence[Row]) -> list[Row]:
     for row in comparisons:
         home = homes.get(row["comparison_id"])
         groups.setdefault(home["key"] if home else row["comparison_id"], []).append(row)
-    return [row for key, rows in groups.items() for row in _bars(rows, homes.get(rows[0]["comparison_id"]), names, key)]
+    bars = [row for key, rows in groups.items() for row in _bars(rows, homes.get(rows[0]["comparison_id"]), names, key)]
+    if len({row["origin"] for row in bars}) < 2:
+        return bars
+    return [{**row, "label": f"{row['label']} · shipped"} if row["origin"] == "shipped" else row for row in bars]
 
 
 def _bars(rows: list[Row], model: Row | None, names: dict[str, str], key: str) -> list[Row]:
@@ -39,5 +42,6 @@ def _bars(rows: list[Row], model: Row | None, names: dict[str, str], key: str) -
         "seeds": [row["preference_pct"] for row in rows if row["preference_pct"] is not None],
         "n_prompts": max((row["n_prompts"] or 0 for row in rows), default=0),
         "note": rows[0]["note"],
+        "origin": rows[0]["origin"],
     }
     return [bar | {name: sum(row[name] or 0 for row in rows) for name in ("wins", "losses", "ties", "invalid")}]

@@ -13,7 +13,7 @@ import streamlit as st
 
 from limit.access import may
 from limit.claims import ledger
-from limit.claims.evidence import AS_PUBLISHED, Evidence, State, evaluate, model_index, state
+from limit.claims.evidence import AS_PUBLISHED, Evidence, State, before, evaluate, model_index, state
 from limit.claims.suggest import suggestions
 from limit.core import Json
 from limit.export.report import claim_figure
@@ -86,7 +86,7 @@ def _ledger(store: Store, claims: Sequence[Json], models: Mapping[str, Row]) -> 
             found = state(evidence, claim["bound"])
             reason = AS_PUBLISHED if found == "published" else None
             st.markdown(f"{CHIPS[found]} **{plain(claim['sentence'])}**", help=reason)
-            st.caption(plain(evidence.caption))
+            st.caption(plain(evidence.caption + before(evidence, claim["bound"])))
             if may("analyst"):
                 _buttons(claim, evidence, found)
 
@@ -201,7 +201,7 @@ def _slides(store: Store) -> None:
     evidence = _evidence(store, claim, models)
     st.html(f'<h1 class="limit-claim">{html.escape(claim["sentence"])}</h1>')
     _figure(store, claim, models, key=f"slide_{number}", scale=SLIDE_SCALE)
-    st.html(f'<p class="limit-caption">{html.escape(evidence.caption)}</p>')
+    st.html(f'<p class="limit-caption">{html.escape(evidence.caption + before(evidence, claim["bound"]))}</p>')
     found = state(evidence, claim["bound"])
     st.markdown(CHIPS[found], help=AS_PUBLISHED if found == "published" else None)
     _turn(number, len(claims))

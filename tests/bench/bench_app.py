@@ -1,9 +1,11 @@
-"""First paint of each page beside an empty Streamlit app in one run, and the server time of a rerun.
+"""First paint of each page beside an empty Streamlit app in one run, and the server time of reruns.
 
-    python -m tests.bench.bench_app
+    python -m tests.bench.bench_app [FOLDER]
 
 Paint: milliseconds from opening the address in a fresh browser context until the page's heading shows, median of
-five interleaved rounds. Rerun: seconds of `AppTest.run()` after the first run, median of five.
+five interleaved rounds. Rerun: milliseconds of `AppTest.run()` after the first run, median of five. Filters: the same
+with 1,000 runs, 200,000 judgments and 2 million item rows in the store, each filter changed for the first time;
+processor time of the whole process, and the clock. FOLDER keeps that workspace for the next time.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from limit.settings import PROJECT, Workspace
+from limit.store.queries_gauntlet import CORE
 from tests.e2e.conftest import CHROMIUM, FLAGS, free_port
 
 ROUNDS = 5
@@ -103,10 +106,77 @@ def measure_reruns(folder: Path) -> None:
         print(f"{name or 'overview':<12} {statistics.median(times):8.0f}")
 
 
-if __name__ == "__main__":
+class Filters:
+    """A page at size whose filters are changed one by one; prints what each rerun takes."""
+
+    def __init__(self, folder: Path) -> None:
+        from streamlit.testing.v1 import AppTest
+
+        os.environ["LIMIT_HOME"] = str(folder)
+        self.app = AppTest.from_file(str(PROJECT / "app.py"), default_timeout=600).run()
+        print(f"{'filter':<44} {'cpu ms':>7} {'wall ms':>8}")
+
+    def open(self, page: str) -> None:
+        """Go to a page and draw it once."""
+        self.app.switch_page(f"pages/{page}.py").run()
+        self.app.run()
+
+    def change(self, name: str, key: str, value: Any, kind: str = "selectbox") -> None:
+        """Give a widget a value and time the rerun."""
+        getattr(self.app, kind)(key=key).set_value(value)
+        busy, began = time.process_time(), time.monotonic()
+        self.app.run()
+        taken = 1000 * (time.process_time() - busy), 1000 * (time.monotonic() - began)
+        failed = "  FAILED" if self.app.exception else ""
+        print(f"{name:<44} {taken[0]:7.0f} {taken[1]:8.0f}{failed}", flush=True)
+
+
+def measure_filters(folder: Path) -> None:
+    from tests.bench.bench_store import fill
+
+    ws = Workspace(folder)
+    if not ws.runs.exists():
+        fill(ws.make())
+    at = Filters(folder)
+    at.app.run()
+    models = list(at.app.multiselect(key="models").options)
+    shown = list(at.app.multiselect(key="models").value)
+    at.change("overview: one model less", "models", shown[:-1], "multiselect")
+    at.change("overview: one model more", "models", [*shown[:-1], models[77]], "multiselect")
+    at.change("overview: twelve other models", "models", models[100:112], "multiselect")
+    at.change("overview: another study", "study", "The LIMIT paper")
+    at.open("compare")
+    mine = next(name for name in at.app.selectbox(key="study").options if name.endswith("your runs"))
+    at.change("compare: another study", "study", mine)
+    at.change("compare: twelve other models", "models", models[40:52], "multiselect")
+    at.change("compare: limit curve of the average", "view", "limit curve", "button_group")
+    for measure in ("preference", CORE[0], CORE[4]):
+        at.change(f"compare: limit curve of {measure}", "measure", measure)
+    at.change("compare: is it real?", "view", "is it real?", "button_group")
+    for key, place in (("a", 5), ("a", 60), ("b", 90)):
+        at.change(f"compare: another pair ({key})", key, at.app.selectbox(key=key).options[place])
+    at.change("compare: drill down", "view", "drill down", "button_group")
+    at.change("compare: another pair's items", "a", at.app.selectbox(key="a").options[15])
+    at.change("compare: another category", "category", "Reading comprehension")
+    at.change("compare: other flips", "flip", "both wrong")
+    at.open("present")
+    at.change("present: another study's suggestions", "study", mine)
+    at.open("preferences")
+    at.change("preferences: the paper", "view", "The paper", "button_group")
+    at.change("preferences: one's own", "view", "Your comparisons", "button_group")
+    at.open("gauntlet")
+    at.change("gauntlet: another rule", "rule", "acc", "button_group")
+
+
+def main(kept: str | None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         if CHROMIUM:
             measure_paint(Path(scratch))
         else:
             print("chromium is missing: paint not measured")
         measure_reruns(Path(scratch))
+        measure_filters(Path(kept) if kept else Path(scratch) / "large")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else None)

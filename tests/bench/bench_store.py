@@ -104,6 +104,10 @@ def _write_comparison(ws: Workspace, run: str, seed: int, draw: random.Random) -
     (folder / "judgments.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+def _curve(store: Store, rows: list[Any], what: str) -> Any:
+    return smallest_sufficient(store, rows, what)
+
+
 def measure(question: Callable[[], Any], repeats: int = 5) -> float:
     """Median milliseconds."""
     times = []
@@ -117,6 +121,16 @@ def measure(question: Callable[[], Any], repeats: int = 5) -> float:
 def _forgetting(store: Store) -> None:
     store.version += 1
     models.own_rows(store)
+
+
+def _anew(store: Store, question: Callable[[], Any]) -> Callable[[], Any]:
+    """The question as after news of the disk: nothing of it is at hand."""
+
+    def ask() -> Any:
+        store.version += 1
+        return question()
+
+    return ask
 
 
 def scan_preferences(ws: Workspace) -> int:
@@ -161,9 +175,11 @@ def main(folder: Path) -> None:
         ("comparisons with intervals", measure(lambda: preferences.comparisons(store))),
         ("a page of verdicts", measure(lambda: preferences.judgments(store, comparison, ["2"]))),
         ("items of two runs, paired", measure(flips)),
-        ("is it real, two models of five seeds", measure(lambda: compare_models(store, a, b), 3)),
-        ("limit curve's answer, Gauntlet average", measure(lambda: smallest_sufficient(store, sized, "average"), 3)),
-        ("limit curve's answer, one category", measure(lambda: smallest_sufficient(store, sized, CORE[0]), 3)),
+        ("is it real, two models of five seeds", measure(_anew(store, lambda: compare_models(store, a, b)), 3)),
+        *[
+            (f"limit curve's answer, {what}", measure(_anew(store, lambda what=what: _curve(store, sized, what)), 3))
+            for what in ("average", CORE[0], "preference")
+        ],
         ("peer: verdicts counted from the files", measure(lambda: scan_preferences(ws), 1)),
         ("peer: items of two runs from Parquet", measure(lambda: scan_flips(ws, scan, evals[1]["run_id"]))),
     ]

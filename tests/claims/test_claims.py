@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from limit import access
 from limit.claims import ledger, sizes
 from limit.claims.difference import compare_models, compare_with, paired_scores, sentence
-from limit.claims.evidence import Evidence, check_test, evaluate, model_index, moved, state
+from limit.claims.evidence import Evidence, before, check_test, evaluate, model_index, moved, state
 from limit.claims.nearest import Nearest
 from limit.claims.sizes import curve_rows, smallest_sufficient
 from limit.claims.suggest import chip, suggestions
@@ -178,6 +179,60 @@ def test_a_claim_is_red_when_the_data_deny_it(store: Store) -> None:
     wrong = {"kind": "model", "a": a["key"], "b": b["key"], "measure": "average", "relation": "above"}
     evidence = evaluate(store, wrong)
     assert state(evidence, evidence.numbers()) == "red"
+
+
+def test_a_claim_says_what_its_number_was_and_that_an_evaluation_is_partial(store: Store, ws: Workspace) -> None:
+    rows = {row["label"]: row for row in own_rows(store)}
+    a, b = rows["lima 300 + instruct 1000"], rows["lima 300"]
+    test = {"kind": "model", "a": a["key"], "b": b["key"], "measure": "average", "relation": "above"}
+    now = evaluate(store, test)
+    assert before(now, now.numbers()) == "" and "partial" not in now.caption
+    assert before(now, {"value": 0.5}) == " · 0.500 when the claim was written"
+    for path in (ws.runs / a["run_ids"][0]).glob("gauntlet/*/eval.json"):
+        value = json.loads(path.read_text())
+        value["categories"][0].update(partial=True, missing=["people_facts"])
+        path.write_text(json.dumps(value))
+    store.refresh()
+    assert "partial evaluation" in evaluate(store, test).caption
+
+
+def test_a_rate_that_vanished_is_said_in_words(store: Store, ws: Workspace) -> None:
+    claim = next(c for c in suggestions(store, own_rows(store)) if c["test"]["measure"] == "preference")
+    for folder in list(ws.comparisons.iterdir()):
+        shutil.rmtree(folder)
+    store.refresh()
+    found = evaluate(store, claim["test"])
+    assert (found.outcome, found.caption) == ("no data", "nobody has judged it")
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        {"a": "x", "measure": "average", "relation": "above"},
+        {"a": "x", "b": "y", "measure": "average", "relation": "beside"},
+        {"a": "x", "measure": 3, "relation": "above"},
+    ],
+)
+def test_a_stored_claim_that_cannot_be_tested_is_left_out(ws: Workspace, test: dict[str, object]) -> None:
+    good = {"a": "x", "measure": "preference", "relation": "above"}
+    claims = [{"claim_id": str(n), "sentence": "It is.", "test": t, "bound": {}} for n, t in enumerate((good, test))]
+    write_json(ws.claims / "claims.json", {"claims": claims})
+    assert [claim["claim_id"] for claim in ledger.read_claims(ws)] == ["0"]
+
+
+def test_without_a_judge_models_are_compared_with_the_one_that_was_not_finetuned(ws: Workspace, tmp_path: Path) -> None:
+    write_study(ws, seeds=1, items=300)
+    for folder in list(ws.comparisons.iterdir()):
+        shutil.rmtree(folder)
+    with Store.open(ws, shipped=nothing(tmp_path)) as opened:
+        words = [claim["sentence"] for claim in suggestions(opened, own_rows(opened))]
+    assert "lima 300 + instruct 1000 scores above tiny (base) on the Gauntlet." in words
+
+
+def test_rates_against_two_baselines_are_not_compared(store: Store) -> None:
+    rows = {row["key"]: row for row in paper_rows(store)}
+    line = compare_models(store, rows["paper:30B:full"], rows["paper:7B:subset+lima"], only="preference")[0]
+    assert line["estimate"] is None and "a baseline of its own" in line["sentence"]
 
 
 def test_a_published_difference_is_never_said_to_hold(store: Store) -> None:

@@ -23,6 +23,7 @@ def comparison(name: str, run: str | None, rate: float | None, **changes: Any) -
         "invalid": 0,
         "n_prompts": 10,
         "note": "judge j",
+        "origin": "workspace",
     }
     return {**row, **changes}
 
@@ -57,6 +58,12 @@ def test_one_seed_imported_verdicts_and_other_judges_stay_as_they_are() -> None:
         comparison("other judge", "r1", 20.0),
     ]
     assert pooled_bars(rows, [BASE, model("Mix", ["r1"], ["c1"])]) == rows
+
+
+def test_what_ships_is_told_apart_from_ones_own() -> None:
+    rows = [comparison("mine", "r1", 55.0), comparison("theirs", "r2", 60.0, origin="shipped")]
+    assert [bar["label"] for bar in pooled_bars(rows, [])] == ["r1 vs base run", "r2 vs base run · shipped"]
+    assert [bar["label"] for bar in pooled_bars(rows[1:], [])] == ["r2 vs base run"]
 
 
 def test_a_filter_that_leaves_some_of_the_seeds_shows_them_one_by_one() -> None:

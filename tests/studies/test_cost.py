@@ -165,3 +165,18 @@ def test_viewers_plan_nothing_and_analysts_start_nothing(ws: Workspace) -> None:
         assert read_json(ws.studies / "mine" / "plan.json")["cloned_from"] == "mini"
     finally:
         access.set_role_provider(None)
+
+
+def test_what_is_there_already_takes_no_time(ws: Workspace, study_file: str) -> None:
+    spec = spec_of(ws, study_file)
+    started = run_study(ws, study_file)
+    run = load_record(ws, "small")["runs"][1]
+    folder = ws.run(run["run_id"]) / "gauntlet" / "e1"
+    write_json(folder / "eval.json", {"version": spec.gauntlet, "seconds": 1000.0})
+    one = study_cost(ws, spec).seconds
+    for other in load_record(ws, "small")["runs"]:
+        path = ws.run(other["run_id"]) / "gauntlet" / "e1" / "eval.json"
+        write_json(path, {"version": spec.gauntlet, "seconds": 1000.0})
+    every = study_cost(ws, spec).seconds
+    assert started["jobs"] and one is not None and every is not None
+    assert one - every == pytest.approx(1000.0 * (len(load_record(ws, "small")["runs"]) - 1))
