@@ -110,7 +110,7 @@ def _obstacles(
         prices += [LINE] * len(marks)
     for x0, y0, x1, y1 in lines:
         ends = _pixels([(x0, y0), (x1, y1)], ranges, width, height)
-        pieces = max(1, math.ceil(float(np.abs(ends[1] - ends[0]).max()) / 12))
+        pieces = max(1, math.ceil(float(np.abs(ends[1] - ends[0]).max()) / 16))
         path = ends[0] + (ends[1] - ends[0]) * np.linspace(0, 1, pieces + 1)[:, None]
         boxes.append(_around((path[1:] + path[:-1]) / 2, np.array([2.0, 2.0])))
         prices += [LINE] * pieces
@@ -124,11 +124,12 @@ def _around(middle: Any, half: Any) -> Boxes:
 
 def _covered(mine: Boxes, others: Boxes) -> NDArray[np.float64]:
     """1 for each box of `others` that a box of `mine` touches, and up to 1 more for how much of it."""
-    low = np.maximum(mine[:, None, :2], others[None, :, :2])
-    high = np.minimum(mine[:, None, 2:], others[None, :, 2:])
-    area = np.clip(high - low, 0, None).prod(axis=2)
-    whole = (others[:, 2:] - others[:, :2]).prod(axis=1)
-    touched: NDArray[np.float64] = (area > 0) + area / whole
+    left, top, right, bottom = mine.T[:, :, None]
+    other_left, other_top, other_right, other_bottom = others.T[:, None, :]
+    wide = np.minimum(right, other_right) - np.maximum(left, other_left)
+    high = np.minimum(bottom, other_bottom) - np.maximum(top, other_top)
+    area = np.maximum(wide, 0) * np.maximum(high, 0)
+    touched: NDArray[np.float64] = (area > 0) + area / ((other_right - other_left) * (other_bottom - other_top))
     return touched
 
 
