@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from limit.core import Json, content_id
-from limit.mixes.reference import Reference, load_references
+from limit.mixes.reference import Reference, items_from, load_references
 from limit.settings import Workspace
 from limit.sources.clean import strip_template
 
@@ -49,12 +49,14 @@ class Meter:
 def align(ws: Workspace, table: pa.Table, data: str | Path | None = None) -> Json:
     """How the prompts in `table` are shared out among the references.
 
-    Returns {groups: [{kind, group, share, low, high}], gauntlet, open_ended, n, accuracy, trained_on}, or groups empty
-    when there are fewer than two groups to compare with. `gauntlet` and `open_ended` are {share, low, high}.
+    Returns {groups: [{kind, group, share, low, high}], gauntlet, open_ended, n, accuracy, trained_on, items_from}, or
+    groups empty when there are fewer than two groups to compare with. `gauntlet` and `open_ended` are {share, low,
+    high}; `items_from` says which Gauntlet items it was.
     """
     meter = load_meter(ws, data)
     if meter is None or len(table) == 0:
-        return {"groups": [], "n": 0, "accuracy": None, "trained_on": 0, "gauntlet": None, "open_ended": None}
+        nothing: Json = {"groups": [], "n": 0, "accuracy": None, "trained_on": 0, "gauntlet": None, "open_ended": None}
+        return {**nothing, "items_from": items_from(ws, data)}
     rng = np.random.default_rng(0)
     rows = rng.permutation(len(table))[:SAMPLED]
     shares = meter.probabilities(table["prompt"].take(pa.array(np.sort(rows))).to_pylist())
@@ -74,6 +76,7 @@ def align(ws: Workspace, table: pa.Table, data: str | Path | None = None) -> Jso
         "trained_on": meter.trained_on,
         "gauntlet": facts(by_kind["gauntlet"]),
         "open_ended": facts(by_kind["prompts"]),
+        "items_from": items_from(ws, data),
     }
 
 

@@ -42,9 +42,17 @@ def load_references(ws: Workspace, data: str | Path | None = None) -> list[Refer
     return [*_gauntlet(_items_folder(ws, data)), *_prompt_sets(ws)]
 
 
-def references_version(ws: Workspace) -> str:
+def items_from(ws: Workspace, data: str | Path | None = None) -> str:
+    """Whose items `load_references` gives, in words."""
+    folder = _items_folder(ws, data)
+    if folder == SHIPPED_ITEMS:
+        return "the small Gauntlet that ships"
+    return f"the items in {folder.name}" if data else "the fetched Gauntlet"
+
+
+def references_version(ws: Workspace, data: str | Path | None = None) -> str:
     """Changes when items are fetched or a prompt set is added, without reading them."""
-    files = [*_items_folder(ws, None).glob("*/*.jsonl"), *ws.prompts.glob("*/prompts.parquet")]
+    files = [*_items_folder(ws, data).glob("*/*.jsonl"), *ws.prompts.glob("*/prompts.parquet")]
     return content_id(sorted([str(file), file.stat().st_mtime_ns] for file in files))
 
 

@@ -172,15 +172,16 @@ def _indexed(info: Json, words: list[str], limit: int, start_row: int, chosen: R
     next_row, total = start_row, int(info["rows"])
     starts = shard_starts(total)
     with _open_index(Path(info["path"]) / INDEX_NAME) as index:
-        while next_row < total and len(numbers) <= limit:
+        while next_row < total and len(numbers) <= limit and not (next_row > start_row and halt.now()):
             shard, next_start = _shard_of(next_row, starts)
-            most = limit + 1 - len(numbers) if chosen is None else FILTERED_AT_ONCE
-            sql = f"select rowid from shard_{shard} where shard_{shard} match ? and rowid >= ? order by rowid limit ?"
-            hits = [row for (row,) in index.execute(sql, [_match(words), next_row, most])]
-            numbers += hits if chosen is None else _that_fit(info, hits, chosen)
-            next_row = hits[-1] + 1 if len(hits) == most else min(next_start, total)
-            if halt.now():
-                break
+            sql = f"select rowid from shard_{shard} where shard_{shard} match ? and rowid >= ? order by rowid"
+            found = index.execute(sql, [_match(words), next_row])  # read on below: each new look-up costs the shard
+            next_row = min(next_start, total)
+            while hits := [row for (row,) in found.fetchmany(limit + 1 if chosen is None else FILTERED_AT_ONCE)]:
+                numbers += hits if chosen is None else _that_fit(info, hits, chosen)
+                if len(numbers) > limit or halt.now():
+                    next_row = hits[-1] + 1
+                    break
     if len(numbers) > limit:
         next_row = numbers[limit]
     ended = next_row >= total

@@ -17,6 +17,7 @@ def alignment_figure(alignment: Json, palette: Palette) -> go.Figure:
         if group["kind"] == "gauntlet":
             bars["Gauntlet category"].append({**group, "name": category_label(group["group"])})
         else:
-            bars["open-ended prompts"].append({**group, "name": f"{group['group']} prompts"})
+            name = group["group"] if "prompts" in group["group"] else f"{group['group']} prompts"
+            bars["open-ended prompts"].append({**group, "name": name})
     height = 120 + 34 * len(alignment["groups"])
     return share_bars(bars, palette, colours=COLOURS, x_title="share of the mix's prompts, %", height=height)

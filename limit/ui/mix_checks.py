@@ -113,7 +113,7 @@ def _duplicates(ws: Workspace, mix: Json, double: Json) -> None:
 
 def _leaks(ws: Workspace, mix: Json, found: Json) -> None:
     leaks = found["leaks"]
-    with st.expander(f"Leaks: {leaks['pairs']:,} pairs of a sample and a test item"):
+    with st.expander(f"Leaks: {leaks['pairs']:,} pair{'s' if leaks['pairs'] != 1 else ''} of a sample and a test item"):
         table = [
             {
                 "test": category_label(group["group"]) if group["kind"] == "gauntlet" else group["group"],

@@ -21,7 +21,7 @@ from limit.specs import MixSpec
 from limit.ui.mix_charts import alignment_figure
 from limit.ui.samples_charts import style_figure
 from limit.ui.samples_words import palette
-from limit.ui.shell import chart, note_line, plain, printable
+from limit.ui.shell import chart, errors_in_words, note_line, plain, printable
 
 LENGTHS = (512, 1_024, 2_048, 4_096, 8_192)
 LOOKED_AT = 1_000  # samples of the draft whose text is read for style and alignment
@@ -120,9 +120,18 @@ def look_panel(ws: Workspace, spec: MixSpec, described: Json) -> None:
         )
     with right:
         st.subheader("Which tests do its prompts look like?", anchor=False)
-        with st.spinner("Comparing with the tests; the first time takes a few seconds", show_time=True):
-            alignment = _alignment(*request, references_version(ws))
-        show_alignment(alignment, "mix-alignment")
+        data = st.text_input(
+            "Folder of Gauntlet items",
+            key="mix-items",
+            bind="query-params",
+            placeholder="what was fetched, or what ships",
+            help="one folder per category, as `limit gauntlet fetch` makes it",
+        )
+        with errors_in_words():
+            folder = (data or "").strip() or None
+            with st.spinner("Comparing with the tests; the first time takes a few seconds", show_time=True):
+                alignment = _alignment(*request, folder, references_version(ws, folder))
+            show_alignment(alignment, "mix-alignment")
 
 
 def show_alignment(alignment: Json, key: str) -> None:
@@ -136,6 +145,7 @@ def show_alignment(alignment: Json, key: str) -> None:
     st.caption(plain(f"Gauntlet together: {together}; the rest looks like open-ended prompts."))
     note_line(
         n=f"{alignment['n']:,} prompts",
+        compared_with=alignment.get("items_from"),
         interval="bootstrap 95 % over prompts",
         measure="mean probability by a classifier on words",
         held_out_accuracy=f"{100 * alignment['accuracy']:.0f} %",
@@ -153,9 +163,14 @@ def _style(_ws: Workspace, _spec: MixSpec, spec_id: str, hashes: tuple[tuple[str
 
 @st.cache_data(show_spinner=False, max_entries=20)
 def _alignment(
-    _ws: Workspace, _spec: MixSpec, spec_id: str, hashes: tuple[tuple[str, str], ...], references: str
+    _ws: Workspace,
+    _spec: MixSpec,
+    spec_id: str,
+    hashes: tuple[tuple[str, str], ...],
+    data: str | None,
+    references: str,
 ) -> Json:
-    return align(_ws, sample_of(_ws, _spec, LOOKED_AT))
+    return align(_ws, sample_of(_ws, _spec, LOOKED_AT), data)
 
 
 def sample_of(ws: Workspace, spec: MixSpec, most: int) -> pa.Table:

@@ -14,6 +14,7 @@ from limit.core import Json
 
 BAR = math.log10(math.sqrt(2))  # width of a bar of lengths, which are powers of root two
 ACCENT = "#3B7DD8"
+LABEL_WIDTH, LABEL_HEIGHT = 0.45, 0.06  # of a topic's name, as shares of a map that is as wide as a phone
 TOPIC_COLOURS = (
     "#3B7DD8",
     "#E4572E",
@@ -103,15 +104,36 @@ def topic_figure(topics: Sequence[Json], points: Sequence[Json], palette: Palett
             marker={"size": 5, "opacity": 0.75, "color": TOPIC_COLOURS[place % len(TOPIC_COLOURS)]},
             hovertemplate=literal(topic["name"], 60) + "<extra></extra>",
         )
-        if mine:
-            figure.add_annotation(
-                x=median(point["x"] for point in mine),
-                y=median(point["y"] for point in mine),
-                text=literal(topic["name"], 28),
-                showarrow=False,
-                font={"size": 12, "color": palette.ink},
-                bgcolor=palette.tint(palette.halo, 0.75),
-            )
+    for text, x, y in _labels(topics, points):
+        figure.add_annotation(
+            x=x,
+            y=y,
+            text=literal(text, 28),
+            showarrow=False,
+            font={"size": 12, "color": palette.ink},
+            bgcolor=palette.tint(palette.halo, 0.75),
+        )
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     return styled(figure, palette, 440).update_layout(showlegend=False)
+
+
+def _labels(topics: Sequence[Json], points: Sequence[Json]) -> list[tuple[str, float, float]]:
+    """Names of topics with their places: where most of their points lie, moved down where two would meet."""
+    width, height = (_extent([point[axis] for point in points]) for axis in ("x", "y"))
+    placed: list[tuple[str, float, float]] = []
+    wanted = []
+    for topic in topics:
+        mine = [point for point in points if point["topic"] == topic["topic"]]
+        if mine:
+            wanted.append((topic["name"], median(p["x"] for p in mine), median(p["y"] for p in mine)))
+    for name, x, y in sorted(wanted, key=lambda label: -label[2]):
+        for _, other_x, other_y in sorted(placed, key=lambda label: -label[2]):
+            if abs(x - other_x) < LABEL_WIDTH * width and abs(y - other_y) < LABEL_HEIGHT * height:
+                y = other_y - LABEL_HEIGHT * height
+        placed.append((name, x, y))
+    return placed
+
+
+def _extent(values: Sequence[float]) -> float:
+    return max(values) - min(values) if values else 0.0

@@ -200,6 +200,8 @@ def test_alignment_tells_the_groups_apart(stocked: Workspace, gauntlet: Path) ->
     assert sum(group["share"] for group in found["groups"]) == pytest.approx(1)
     assert all(group["low"] <= group["share"] <= group["high"] for group in found["groups"])
     assert found["accuracy"] > 0.9
+    assert found["items_from"] == f"the items in {gauntlet.name}"
+    assert align(stocked, mix_samples(stocked, mix["mix_id"]))["items_from"] == "the small Gauntlet that ships"
 
 
 def test_alignment_with_nothing_to_compare_is_empty(stocked: Workspace, tmp_path: Path) -> None:
