@@ -30,12 +30,20 @@ def preference_bars(rows: Sequence[Row], palette: Palette, *, scale: float = 1.0
         return empty(palette, "No judged comparisons yet")
     traces = [_segment(segment, rows, palette) for segment in ("candidate", "tie", "baseline")]
     traces += [*_whiskers(rows, palette), *_seeds(rows, palette), _halves(rows, palette)]
-    traces.append(_texts(rows, [literal(row["label"], 60) for row in rows], 0, palette.ink, 13 * scale))
+    turn = "<br>vs " if scale > 1 else " vs "  # large type has to fit a phone too
+    names = [literal(row["label"], 60).replace(" vs ", turn) for row in rows]
+    traces.append(_texts(rows, names, 0, palette.ink, 13 * scale))
     traces.append(_texts(rows, [_facts(row) for row in rows], 100, palette.muted, 11 * scale))
     axis, size = axis_look(palette), round(13 * scale)
     title = {"text": "verdicts of the judge (%), ties in grey", "font": {"size": size}}
     x = {**axis, "range": [0, 100], "title": title, "automargin": True, "zeroline": False}
-    y = {**axis, "range": [len(rows) - 0.35, -0.8], "showgrid": False, "zeroline": False, "visible": False}
+    y = {
+        **axis,
+        "range": [len(rows) - 0.35, -0.8 if scale == 1 else -1.0],
+        "showgrid": False,
+        "zeroline": False,
+        "visible": False,
+    }
     row_px = ROW_PX * scale * (2 if scale > 1 and len(rows) < 3 else 1)  # a lone bar fills a screen better
     layout = look(
         (), palette, round(72 + row_px * len(rows)), barmode="stack", showlegend=False, xaxis=x, yaxis=y,

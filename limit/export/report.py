@@ -226,8 +226,11 @@ def claim_figure(
         return charts.preference_bars(rows, palette, scale=scale), charts.preference_alt(rows), rows
     rows = [row for row in category_rows(chosen) if row["category"] == test["measure"]]
     figure = charts.gauntlet_panels(rows, palette, columns=1, height=round(300 * scale))
-    figure.update_yaxes(automargin=True, title_font_size=round(13 * scale))
-    return figure.update_layout(font={"size": round(13 * scale)}), charts.panels_alt(rows), rows
+    figure.update_yaxes(automargin=True, title_font_size=round(13 * scale), title_standoff=round(14 * scale))
+    figure.update_annotations(font_size=round(13 * scale))
+    legend = {"font": {"size": round(12 * scale)}, "entrywidth": (figure.layout.legend.entrywidth or 0) * scale}
+    look = {"font": {"size": round(13 * scale)}, "legend": legend, "margin": {"l": round(52 * scale)}}
+    return figure.update_layout(look), charts.panels_alt(rows), rows
 
 
 def _claims(store: Store, ws: Workspace, shown: Sequence[Row], palette: charts.Palette) -> list[Section]:
