@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def paired_items(a: Path, b: Path, task: str | None = None) -> dict[tuple[str, i
     Raises LimitError when the evaluations are of different versions or shot protocols, whose records do not pair.
     """
     first, second = read_eval(a), read_eval(b)
-    clash = [key for key in protocol_differences(first, second) if key in ("version", "shots", "max_seq_len")]
+    clash = _clash(first, second)
     if clash:
         raise LimitError(
             f"evaluations {first['eval_id']} and {second['eval_id']} differ in {', '.join(clash)}, so their items do "
@@ -79,6 +80,11 @@ def paired_items(a: Path, b: Path, task: str | None = None) -> dict[tuple[str, i
         )
     ours, theirs = _correct(a, task), _correct(b, task)
     return {key: (value, theirs[key]) for key, value in ours.items() if key in theirs}
+
+
+def _clash(a: Json, b: Json) -> list[str]:
+    """In what two evaluations differ that keeps their items from being the same questions."""
+    return [key for key in protocol_differences(a, b) if key in ("version", "shots", "max_seq_len")]
 
 
 def _correct(folder: Path, task: str | None) -> dict[tuple[str, int, str, int], int]:
@@ -94,32 +100,55 @@ def compare(a: Path, b: Path) -> list[Json]:
     Returns [{task, num_fewshot, n, a, b, difference, ci_low, ci_high, p_value, p_holm, verdict, only_a, only_b,
     needed_n}], differences as a - b in accuracy. Raises LimitError as `paired_items`.
     """
-    from limit.statistics import holm, paired_difference
-
     pairs: dict[tuple[str, int], list[tuple[int, int]]] = {}
     for (task, shots, _, _), both in paired_items(a, b).items():
         pairs.setdefault((task, shots), []).append(both)
-    rows: list[Json] = []
-    for (task, shots), values in pairs.items():
-        ours, theirs = [v[0] for v in values], [v[1] for v in values]
-        found = paired_difference(ours, theirs)
-        rows.append(
-            {
-                "task": task,
-                "num_fewshot": shots,
-                "n": len(values),
-                "a": sum(ours) / len(ours),
-                "b": sum(theirs) / len(theirs),
-                "difference": found.estimate,
-                "ci_low": found.low,
-                "ci_high": found.high,
-                "p_value": found.p_value,
-                "only_a": sum(x > y for x, y in values),
-                "only_b": sum(x < y for x, y in values),
-                "needed_n": found.needed_n,
-                "verdict": found.verdict,
-            }
-        )
+    return _adjusted(
+        [{"task": task, "num_fewshot": shots, **_difference(values)} for (task, shots), values in pairs.items()]
+    )
+
+
+def compare_pairs(folders: Sequence[Path], task: str, num_fewshot: int) -> list[Json]:
+    """Every pair of evaluations on the records of one task that both scored, Holm over the pairs.
+
+    Returns rows as `compare`, with `first` and `second`, their places in `folders`; pairs whose items are not the same
+    questions are left out. Raises LimitError when a file cannot be read.
+    """
+    heads = [read_eval(folder) for folder in folders]
+    right = [{key: value for key, value in _correct(f, task).items() if key[1] == num_fewshot} for f in folders]
+    rows = []
+    for first, second in itertools.combinations(range(len(folders)), 2):
+        values = [(value, right[second][key]) for key, value in right[first].items() if key in right[second]]
+        if values and not _clash(heads[first], heads[second]):
+            rows.append({"first": first, "second": second, **_difference(values)})
+    return _adjusted(rows)
+
+
+def _difference(values: Sequence[tuple[int, int]]) -> Json:
+    """What is really different between two columns of right (1) and wrong (0) answers."""
+    from limit.statistics import paired_difference
+
+    ours, theirs = [v[0] for v in values], [v[1] for v in values]
+    found = paired_difference(ours, theirs)
+    return {
+        "n": len(values),
+        "a": sum(ours) / len(ours),
+        "b": sum(theirs) / len(theirs),
+        "difference": found.estimate,
+        "ci_low": found.low,
+        "ci_high": found.high,
+        "p_value": found.p_value,
+        "only_a": sum(x > y for x, y in values),
+        "only_b": sum(x < y for x, y in values),
+        "needed_n": found.needed_n,
+        "verdict": found.verdict,
+    }
+
+
+def _adjusted(rows: list[Json]) -> list[Json]:
+    """The rows with Holm's p over all of them, which a verdict must pass too."""
+    from limit.statistics import holm
+
     for row, adjusted in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
         row["p_holm"] = adjusted
         if not adjusted < 0.05:

@@ -10,11 +10,11 @@ import streamlit as st
 
 from limit.core import LimitError
 from limit.formats import accuracy, p_value
-from limit.gauntlet.results import compare
+from limit.gauntlet.results import compare, compare_pairs
 from limit.gauntlet.rows import read_choices, read_items
 from limit.store import Store
 from limit.store.schema import Row
-from limit.ui.gauntlet_tables import items_table
+from limit.ui.gauntlet_tables import items_table, pairs_table
 from limit.ui.shell import errors_in_words, note_line, plain, show_error, show_text
 
 FILTERS = ("all", "wrong", "right", "near ties", "NaN", "the two disagree")
@@ -33,10 +33,10 @@ def show_items(store: Store, rows: Sequence[Row], heads: dict[str, Row]) -> None
         labels = {row["eval_id"]: f"{row['label']} · {row['eval_id']}" for row in rows}
         tasks = list(dict.fromkeys((row["task"], row["num_fewshot"]) for row in rows))
         left, middle, right = st.columns(3)
-        names = [f"{name} ({shots}-shot)" for name, shots in tasks]
-        _keep_only("task", names)
-        name = left.selectbox("Task", names, key="task", bind="query-params")
-        task, shots = tasks[names.index(name)]
+        titles = [f"{name} ({shots}-shot)" for name, shots in tasks]
+        _keep_only("task", titles)
+        title = left.selectbox("Task", titles, key="task", bind="query-params")
+        task, shots = tasks[titles.index(title)]
         ids = [row["eval_id"] for row in rows if (row["task"], row["num_fewshot"]) == (task, shots)]
         _keep_only("first", ids)
         first = middle.selectbox("Items of", ids, format_func=labels.__getitem__, key="first", bind="query-params")
@@ -52,6 +52,9 @@ def show_items(store: Store, rows: Sequence[Row], heads: dict[str, Row]) -> None
             placeholder="another model",
             disabled=not others,
         )
+        names = [labels[key] for key in ids]
+        if len(ids) > 2 and st.toggle("Every pair of models", key="pairs", bind="query-params"):
+            _pairs([eval_folder(store, key) for key in ids], names, task, shots)
         folder = eval_folder(store, first)
         other = eval_folder(store, second) if second else None
         if other is not None:
@@ -71,10 +74,11 @@ def _verdict(a: Path, b: Path, task: str, shots: int) -> None:
     row = next((row for row in found if (row["task"], row["num_fewshot"]) == (task, shots)), None)
     if row is None:
         return
-    settled = "" if row["verdict"] != "cannot tell" else _needed(row)
+    told = row["verdict"] != "cannot tell"
+    words = f"The first is {VERDICTS[row['verdict']]}" if told else f"{VERDICTS[row['verdict']]} which is better"
     st.markdown(
-        f"The first is {VERDICTS[row['verdict']]} by {row['difference']:+.3f} "
-        f"\\[{row['ci_low']:+.3f}, {row['ci_high']:+.3f}\\] in accuracy on {row['n']:,} items{settled}."
+        f"{words}: {row['difference']:+.3f} \\[{row['ci_low']:+.3f}, {row['ci_high']:+.3f}\\] in accuracy on "
+        f"{row['n']:,} items{'' if told else _needed(row)}."
     )
     note_line(
         only_the_first_right=f"{row['only_a']:,}",
@@ -82,6 +86,25 @@ def _verdict(a: Path, b: Path, task: str, shots: int) -> None:
         test="McNemar's exact, Holm over the tasks both scored",
         p=p_value(row["p_holm"]).removeprefix("= "),
     )
+
+
+def _pairs(folders: Sequence[Path], names: Sequence[str], task: str, shots: int) -> None:
+    """Every two of the models on this task's items, with Holm over all of the pairs."""
+    rows = _all_pairs(tuple(map(str, folders)), task, shots)
+    if not rows:
+        st.info("No two of these evaluations have the same settings, so their items do not pair.")
+        return
+    pairs_table(rows, names)
+    note_line(
+        test=f"McNemar's exact, Holm over {len(rows):,} pairs",
+        interval="95 % bootstrap over items",
+        needed="items that would settle a difference of this size with 80 % power",
+    )
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def _all_pairs(folders: tuple[str, ...], task: str, shots: int) -> list[Row]:
+    return compare_pairs([Path(folder) for folder in folders], task, shots)
 
 
 def _needed(row: Row) -> str:

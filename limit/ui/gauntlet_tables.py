@@ -100,6 +100,38 @@ def items_table(items: Sequence[Row], twins: Sequence[Row | None], key: str) -> 
     return int(picked[0]) if picked and picked[0] < len(items) else None
 
 
+def pairs_table(rows: Sequence[Row], names: Sequence[str]) -> None:
+    """What is really different between every two models on a task; `names` by their places."""
+    whole = [
+        {
+            "first": names[row["first"]],
+            "second": names[row["second"]],
+            "verdict on the first": row["verdict"],
+            **{
+                title: row[key]
+                for title, key in (
+                    ("difference", "difference"),
+                    ("low", "ci_low"),
+                    ("high", "ci_high"),
+                    ("items", "n"),
+                    ("only the first right", "only_a"),
+                    ("only the second", "only_b"),
+                    ("p", "p_holm"),
+                    ("needed", "needed_n"),
+                )
+            },
+        }
+        for row in rows
+    ]
+    shown = pd.DataFrame([{name: _rounded(name, value) for name, value in line.items()} for line in whole])
+    st.dataframe(shown, hide_index=True, alt="Every pair of models on this task")
+    download(whole, "pairs.csv")
+
+
+def _rounded(name: str, value: object) -> object:
+    return format(value, ".3f" if name == "p" else "+.3f") if isinstance(value, float) else value
+
+
 def download(rows: Sequence[Row], name: str) -> None:
     """A button that makes the file only when it is pressed."""
     st.download_button("CSV", lambda: csv_text(rows), name, "text/csv", icon=":material/download:", on_click="ignore")

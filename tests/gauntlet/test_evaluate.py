@@ -11,7 +11,7 @@ import pytest
 from limit.core import LimitError, read_json
 from limit.gauntlet import engine as engine_module
 from limit.gauntlet.evaluate import evaluate
-from limit.gauntlet.results import compare, disagreements, read_eval, scores_of
+from limit.gauntlet.results import compare, compare_pairs, disagreements, read_eval, scores_of
 from limit.gauntlet.rows import read_choices, read_items
 from limit.jobs.context import JobContext
 from limit.specs.gauntlet import GauntletSpec
@@ -228,6 +228,23 @@ def test_two_evaluations_are_compared_item_by_item(data: Path, tokenizers: Any, 
     assert pick["p_holm"] >= pick["p_value"]
     same = compare(tmp_path / "a", tmp_path / "a")
     assert {row["verdict"] for row in same} == {"cannot tell"}
+
+
+def test_every_pair_of_models_is_adjusted_for_all_pairs(data: Path, tokenizers: Any, tmp_path: Path) -> None:
+    from limit.statistics import holm
+
+    kinds = ("llama", "neox", "gpt2")
+    for kind in kinds:
+        evaluate(build_model(kind), tokenizers["bos"], spec(tasks=("pick", "letter")), data, tmp_path / kind, SILENT)
+    evaluate(
+        build_model("llama"), tokenizers["bos"], spec(tasks=("letter",), shots="fixed"), data, tmp_path / "x", SILENT
+    )
+    rows = compare_pairs([tmp_path / name for name in (*kinds, "x")], "letter", 2)
+    assert [(row["first"], row["second"]) for row in rows] == [(0, 1), (0, 2), (1, 2)]
+    assert [row["p_holm"] for row in rows] == holm([row["p_value"] for row in rows])
+    alone = {(row["task"], row["num_fewshot"]): row for row in compare(tmp_path / "llama", tmp_path / "neox")}
+    same = ("n", "a", "b", "difference", "p_value", "only_a", "only_b", "needed_n")
+    assert {key: rows[0][key] for key in same} == {key: alone["letter", 2][key] for key in same}
 
 
 def test_items_of_different_protocols_do_not_pair(data: Path, tokenizers: Any, model: Any, tmp_path: Path) -> None:

@@ -191,6 +191,17 @@ def test_items_stand_in_a_table_too(two: tuple[str, str]) -> None:
     assert "the other" in next(frame.value for frame in app.dataframe if "question" in frame.value)
 
 
+def test_three_models_are_compared_pair_by_pair(
+    ws: Workspace, data: Path, tokenizers: Any, two: tuple[str, str]
+) -> None:
+    score(ws, tokenizers, data, "org/gamma", "gpt2")
+    app = open_page("gauntlet.py", category="Reading", task="pick (3-shot)", pairs="true")
+    check(app)
+    table = next(frame.value for frame in app.dataframe if "verdict on the first" in frame.value)
+    assert (len(table), set(table["items"])) == (3, {17})
+    assert "Holm over 3 pairs" in words(app)
+
+
 def test_a_schema_item_shows_what_is_scored_after_each_option(two: tuple[str, str], data: Path) -> None:
     app = open_page("gauntlet.py", category="Language", task="who (2-shot)")
     check(app)
