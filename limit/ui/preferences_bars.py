@@ -21,9 +21,20 @@ def pooled_bars(comparisons: Sequence[Row], models: Sequence[Row]) -> list[Row]:
         home = homes.get(row["comparison_id"])
         groups.setdefault(home["key"] if home else row["comparison_id"], []).append(row)
     bars = [row for key, rows in groups.items() for row in _bars(rows, homes.get(rows[0]["comparison_id"]), names, key)]
-    if len({row["origin"] for row in bars}) < 2:
-        return bars
-    return [{**row, "label": f"{row['label']} · shipped"} if row["origin"] == "shipped" else row for row in bars]
+    if len({row["origin"] for row in bars}) > 1:
+        bars = [{**row, "label": f"{row['label']} · shipped"} if row["origin"] == "shipped" else row for row in bars]
+    return _told_apart(_told_apart(bars, "prompt_set"), "judge")
+
+
+def _told_apart(bars: list[Row], by: str) -> list[Row]:
+    """Bars of one name that differ in prompt set or judge say so behind their name."""
+    values: dict[str, set[object]] = {}
+    for row in bars:
+        values.setdefault(row["label"], set()).add(row.get(by))
+    return [
+        {**row, "label": f"{row['label']} · {row.get(by) or 'unnamed'}"} if len(values[row["label"]]) > 1 else row
+        for row in bars
+    ]
 
 
 def _bars(rows: list[Row], model: Row | None, names: dict[str, str], key: str) -> list[Row]:
@@ -43,5 +54,7 @@ def _bars(rows: list[Row], model: Row | None, names: dict[str, str], key: str) -
         "n_prompts": max((row["n_prompts"] or 0 for row in rows), default=0),
         "note": rows[0]["note"],
         "origin": rows[0]["origin"],
+        "prompt_set": rows[0].get("prompt_set"),
+        "judge": rows[0].get("judge"),
     }
     return [bar | {name: sum(row[name] or 0 for row in rows) for name in ("wins", "losses", "ties", "invalid")}]

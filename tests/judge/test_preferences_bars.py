@@ -66,6 +66,15 @@ def test_what_ships_is_told_apart_from_ones_own() -> None:
     assert [bar["label"] for bar in pooled_bars(rows[1:], [])] == ["r2 vs base run"]
 
 
+def test_bars_of_one_name_say_their_prompts_and_then_their_judges() -> None:
+    asked = [("lima", "gpt"), ("instruct-v3", "gpt"), ("instruct-v3", "llama"), (None, "gpt")]
+    rows = [comparison(str(n), "r1", 50.0, prompt_set=p, judge=j) for n, (p, j) in enumerate(asked)]
+    rows.append(comparison("other", "r2", 50.0, prompt_set="lima", judge="gpt"))
+    assert [bar["label"].removeprefix("r1 vs base run") for bar in pooled_bars(rows, [])] == [
+        " · lima", " · instruct-v3 · gpt", " · instruct-v3 · llama", " · unnamed", "r2 vs base run",
+    ]  # fmt: skip
+
+
 def test_a_filter_that_leaves_some_of_the_seeds_shows_them_one_by_one() -> None:
     rows = [comparison("c1", "r1", 55.0), comparison("c2", "r2", 65.0)]
     assert pooled_bars(rows, [BASE, model("Mix", ["r1", "r2", "r3"], ["c1", "c2", "c3"])]) == rows
