@@ -28,6 +28,7 @@ def embedding_folder(folder: str | Path) -> Path:
         raise LimitError(f"{path} has no config.json; name the folder of a sentence-embedding model")
     if not list(path.glob("*.safetensors")):
         raise LimitError(f"{path} has no weights as safetensors; convert the model, or download it in that format")
+    pooling_of(path)
     return path
 
 
@@ -45,10 +46,11 @@ def embed(folder: Path, texts: list[str], context: JobContext) -> Vectors:
         raise LimitError(f"the model in {path} cannot be loaded ({detail}); choose another folder") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    tokenizer.padding_side = "right"  # so that a text has the same positions alone and among longer ones
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.eval().to(device)
     most = min(MOST_TOKENS, int(getattr(model.config, "max_position_embeddings", None) or MOST_TOKENS))
-    first_token = _pools_first_token(path)
+    pooling = pooling_of(path)
     order = np.argsort([-len(text) for text in texts], kind="stable")  # longest first: little padding, early failure
     found: Vectors | None = None
     with torch.inference_mode():
@@ -62,9 +64,8 @@ def embed(folder: Path, texts: list[str], context: JobContext) -> Vectors:
                 return_tensors="pt",
             ).to(device)
             states = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
-            mask = batch["attention_mask"].unsqueeze(-1).to(states.dtype)
-            pooled = states[:, 0] if first_token else (states * mask).sum(1) / mask.sum(1).clamp(min=1)
-            unit = torch.nn.functional.normalize(pooled.float(), dim=1).cpu().numpy()
+            pooled = _pooled(states.float(), batch["attention_mask"], pooling)
+            unit = torch.nn.functional.normalize(pooled, dim=1).cpu().numpy()
             if found is None:
                 found = np.zeros((len(texts), unit.shape[1]), np.float32)
             found[rows] = unit
@@ -74,8 +75,34 @@ def embed(folder: Path, texts: list[str], context: JobContext) -> Vectors:
     return found if found is not None else np.zeros((0, 0), np.float32)
 
 
-def _pools_first_token(folder: Path) -> bool:
-    """Whether a sentence-transformers folder takes the first token's vector; others take the mean of all."""
+def _pooled(states: Any, mask: Any, pooling: str) -> Any:
+    """(n, dimensions) from (n, tokens, dimensions): of the first or last token of each text, or the mean of all."""
+    import torch
+
+    if pooling == "mean":
+        weights = mask.unsqueeze(-1).to(states.dtype)
+        return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
+    numbers = torch.arange(mask.shape[1], device=mask.device)
+    place = (mask * numbers).argmax(1) if pooling == "lasttoken" else mask.to(torch.int64).argmax(1)
+    return states[torch.arange(len(states), device=mask.device), place]
+
+
+def pooling_of(folder: Path) -> str:
+    """How a sentence-transformers folder makes one vector of a text: mean, cls or lasttoken; mean where none is said.
+
+    Raises LimitError for any other way, because vectors made otherwise than the model was trained for mean little.
+    """
     config = folder / "1_Pooling" / "config.json"
-    pooling: Json = read_json(config) if config.is_file() else {}
-    return bool(pooling.get("pooling_mode_cls_token"))
+    facts: Json = read_json(config) if config.is_file() else {}
+    chosen = [
+        name.removeprefix("pooling_mode_") for name, on in facts.items() if on is True and "pooling_mode_" in name
+    ]
+    named = facts.get("pooling_mode")
+    chosen += [named] if isinstance(named, str) else []
+    known = {"mean_tokens": "mean", "mean": "mean", "cls_token": "cls", "cls": "cls", "lasttoken": "lasttoken"}
+    if len(chosen) > 1 or any(name not in known for name in chosen):
+        raise LimitError(
+            f"{folder} pools tokens by {', '.join(chosen)}, which is not supported; choose a model that takes the mean "
+            "of them, the first or the last"
+        )
+    return known[chosen[0]] if chosen else "mean"

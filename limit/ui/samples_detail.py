@@ -13,7 +13,7 @@ from limit.settings import Workspace
 from limit.sources.marks import mark, read_marks
 from limit.sources.samples import messages_of
 from limit.sources.vectors import neighbours
-from limit.ui.samples_words import open_samples
+from limit.ui.samples_words import first_line, open_samples
 from limit.ui.shell import errors_in_words, note_line, plain, printable, show_text
 
 PANELS = ("text", "as trained", "neighbours", "notes")
@@ -97,8 +97,9 @@ def _neighbours(ws: Workspace, source: Json, sample: Json) -> None:
     with st.spinner("Comparing with other samples", show_time=True):
         found = neighbours(ws, source["source"], sample["row"])
     for other in found["rows"]:
-        label = f"row {other['row']:,} · similarity {other['similarity']:.2f}"
+        label = f"{other['similarity']:.2f} · {first_line(other['prompt'])[:90] or '…'}"
         with st.expander(plain(label)):
+            st.caption(f"row {other['row']:,} · similarity {other['similarity']:.2f}")
             show_text(other["prompt"], 2_000)
             show_text(other["response"], 2_000)
             st.button(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -315,8 +316,6 @@ def test_a_topic_is_a_filter(big: Workspace) -> None:
 @pytest.fixture(scope="session")
 def encoder(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random two-layer BERT with a tokenizer, as a sentence-transformers folder lays it out."""
-    import shutil
-
     from transformers import BertConfig, BertModel
 
     folder = tmp_path_factory.mktemp("models") / "encoder"
@@ -336,19 +335,46 @@ def test_topics_by_sentence_embeddings(big: Workspace, encoder: Path) -> None:
     assert sum(topic["rows"] for topic in made["topics"]) == N
 
 
-@pytest.mark.parametrize("first_token", [False, True])
-def test_embeddings_are_unit_vectors_in_the_order_of_the_texts(encoder: Path, first_token: bool) -> None:
+@pytest.mark.parametrize(
+    ("pooling", "side"),
+    [
+        ({"pooling_mode_cls_token": True}, "right"),
+        ({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}, "right"),
+        ({"pooling_mode": "lasttoken"}, "right"),
+        ({"pooling_mode_lasttoken": True}, "left"),
+        ({"pooling_mode": "cls"}, "left"),
+    ],
+)
+def test_embeddings_are_unit_vectors_in_the_order_of_the_texts(
+    encoder: Path, tmp_path: Path, pooling: dict[str, object], side: str
+) -> None:
     from limit.sources.embeddings import embed
 
-    pooling = encoder / "1_Pooling" / "config.json"
-    pooling.parent.mkdir(exist_ok=True)
-    pooling.write_text(json.dumps({"pooling_mode_cls_token": first_token}))
+    encoder = shutil.copytree(encoder, tmp_path / "encoder")
+    tokenizer = json.loads((encoder / "tokenizer_config.json").read_text())
+    (encoder / "tokenizer_config.json").write_text(json.dumps({**tokenizer, "padding_side": side}))
+    (encoder / "1_Pooling").mkdir()
+    (encoder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
     texts = ["the baker " * 200, "a river", "", "the baker lives by the river"]
     together = embed(encoder, texts, JobContext(None))
     assert together.shape == (4, 16)
     assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
     for place, text in enumerate(texts):
         assert np.allclose(embed(encoder, [text], JobContext(None))[0], together[place], atol=1e-4)
+
+
+def test_the_last_token_is_another_vector_than_the_mean_and_others_are_refused(encoder: Path, tmp_path: Path) -> None:
+    from limit.sources.embeddings import embed, embedding_folder
+
+    encoder = shutil.copytree(encoder, tmp_path / "encoder")
+    mean = embed(encoder, ["the baker lives by the river"], JobContext(None))
+    (encoder / "1_Pooling").mkdir()
+    config = encoder / "1_Pooling" / "config.json"
+    config.write_text('{"pooling_mode": "lasttoken"}')
+    assert not np.allclose(embed(encoder, ["the baker lives by the river"], JobContext(None)), mean, atol=1e-3)
+    config.write_text('{"pooling_mode_max_tokens": true, "pooling_mode_mean_tokens": true}')
+    with pytest.raises(LimitError, match="pools tokens by max_tokens, mean_tokens"):
+        embedding_folder(encoder)
 
 
 @pytest.mark.parametrize(
