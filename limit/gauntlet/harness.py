@@ -18,6 +18,7 @@ from limit.settings import Workspace
 from limit.specs.run import RunSpec
 
 METRICS = ("acc", "exact_match", "acc_norm")  # the first that a task has is its accuracy
+DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 RULES = {"acc_sum": "acc", "acc_norm": "acc_norm", "acc_bytes": "acc_bytes"}
 
 
@@ -97,6 +98,7 @@ def _evaluation(eval_id: str, run_id: str, model: str, value: Json, tasks: list[
     config = value.get("config") or {}
     pad = value.get("tokenizer_pad_token")
     limit = number_of(config.get("limit"))
+    dtype = str(config.get("model_dtype") or "unknown").removeprefix("torch.")
     return {
         "eval_id": eval_id,
         "run_id": run_id,
@@ -107,7 +109,7 @@ def _evaluation(eval_id: str, run_id: str, model: str, value: Json, tasks: list[
             "draws": None,
             "max_seq_len": whole_of(value.get("max_length")),
             "tokenizer": str((pad[-1] if isinstance(pad, list) and pad else pad) or "unknown"),
-            "dtype": str(config.get("model_dtype") or "unknown"),
+            "dtype": DTYPES.get(dtype, dtype),
             "data": {file.name: file_sha256(file)},
             "limit": int(limit) if limit is not None and limit >= 1 else limit,
             "complete": limit is None,

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT))
 
 from limit.gauntlet.engine import Engine  # noqa: E402
 from limit.gauntlet.packs import plan, prefix_tokens  # noqa: E402
@@ -47,7 +47,7 @@ RECORDS = {"piqa": 60, "mpt:piqa": 60}
 
 def make_model(data: Path, folder: Path) -> None:
     import torch
-    from conftest import train_tokenizer
+    from tests.tokenizers import train_tokenizer
     from transformers import LlamaConfig, LlamaForCausalLM, MptConfig, MptForCausalLM
 
     texts = []

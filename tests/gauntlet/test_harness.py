@@ -148,11 +148,12 @@ def test_old_files_without_filters_are_read(ws: Workspace, tmp_path: Path) -> No
     """As the harness wrote them until 0.3: plain names, shots in the config, no counts."""
     value = {"results": {"piqa": {"acc": 0.75, "acc_stderr": "0.01", "acc_norm": "0.5"}}, "versions": {"piqa": 0},
              "config": {"model": "gpt2", "model_args": {"pretrained": "org/old", "revision": "main"},
-                        "num_fewshot": "5", "limit": None}}  # fmt: skip
+                        "num_fewshot": "5", "limit": None, "model_dtype": "torch.bfloat16"}}  # fmt: skip
     _, head, items = imported(ws, tmp_path, {**value, "model_name": None})
     (row,) = head["tasks"]
     assert (row["accuracy"], row["stderr"], row["acc_norm"], row["num_fewshot"]) == (0.75, 0.01, 0.5, 5)
     assert (head["model"], row["n"], items) == ("org/old", None, [])
+    assert (head["protocol"]["dtype"], head["protocol"]["complete"]) == ("bf16", True)
 
 
 def test_a_task_with_acc_norm_alone_is_read(ws: Workspace, tmp_path: Path) -> None:
