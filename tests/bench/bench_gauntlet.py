@@ -47,8 +47,9 @@ RECORDS = {"piqa": 60, "mpt:piqa": 60}
 
 def make_model(data: Path, folder: Path) -> None:
     import torch
-    from tests.tokenizers import train_tokenizer
     from transformers import LlamaConfig, LlamaForCausalLM, MptConfig, MptForCausalLM
+
+    from tests.tokenizers import train_tokenizer
 
     texts = []
     for path in sorted(data.glob("*/*.jsonl")):
