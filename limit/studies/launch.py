@@ -13,10 +13,14 @@ from limit import __version__, jobs
 from limit.access import require
 from limit.core import Json, LimitError, read_json, utc_now, write_json
 from limit.finetune.launch import launch_finetune
+from limit.gauntlet.evaluate import make_plan, read_groups
 from limit.gauntlet.launch import launch_gauntlet
+from limit.gauntlet.tasks import data_folder
+from limit.judge.prices import check_budget
 from limit.judge.requests import launch_judge, parse_judge
-from limit.mixes.build import build_mix
+from limit.mixes.build import build_mix, plan_mix
 from limit.responses.launch import launch_respond
+from limit.responses.prompt_sets import ensure_prompt_set
 from limit.runs import ensure_run
 from limit.settings import Workspace
 from limit.specs.gauntlet import GauntletSpec
@@ -49,6 +53,7 @@ def run_study(
     if model is not None:
         spec = spec.replace(models=[model])
     prepare(ws, spec)
+    check(ws, spec, budget_usd)
     planned = plan_runs(ws, spec)
     record = _record(ws, study, spec)
     for run in planned:
@@ -74,6 +79,21 @@ def prepare(ws: Workspace, spec: StudySpec) -> None:
         from limit.tiny import ensure_sources
 
         ensure_sources(ws)
+
+
+def check(ws: Workspace, spec: StudySpec, budget_usd: float | None) -> None:
+    """Raise LimitError for a mix, a prompt set, task files or a judge that cannot be had, while nothing is written."""
+    for mix in spec.mixes:
+        seed = next(iter(mix.seeds or spec.seeds))
+        plan_mix(ws, MixSpec(parts=tuple(MixPart.parse(part) for part in mix.parts), seed=seed))
+    for prompts in spec.prompts:
+        ensure_prompt_set(ws, prompts)
+    for judge in spec.judges() if spec.prompts else ():
+        check_budget(ws, parse_judge(judge), budget_usd, None)
+    if spec.gauntlet is not None:
+        wanted = GauntletSpec(version=spec.gauntlet, limit=spec.gauntlet_limit)
+        folder = data_folder(ws, wanted.version, wanted.data)
+        read_groups(make_plan(wanted, folder), folder)
 
 
 def plan_runs(ws: Workspace, spec: StudySpec) -> list[Json]:

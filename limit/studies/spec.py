@@ -22,6 +22,7 @@ from limit.specs.run import Recipe
 
 PRESETS = SHIPPED / "studies"
 SHIPPED_RESULTS = SHIPPED / "tiny" / "results"
+MAX_SEED = 2**31 - 1  # what a run's seed may be
 PLAN = "plan.json"  # beside study.json: what is to be run, before it is started
 
 
@@ -69,6 +70,9 @@ class StudySpec(Spec):
                 f"a judged study needs prompts and a baseline among its mixes ({', '.join(labels)}), "
                 f"not {self.baseline!r}"
             )
+        wrong = [s for s in (*self.seeds, *(s for mix in self.mixes for s in mix.seeds)) if not 0 <= s <= MAX_SEED]
+        if wrong:
+            raise LimitError(f"seed {wrong[0]} of the study is not a whole number from 0 to {MAX_SEED:,}")
         for judge in self.judges():
             parse_judge(judge)
         self.full_recipe()

@@ -14,7 +14,9 @@ from limit.gauntlet import tasks
 from limit.settings import Workspace
 from limit.studies import list_studies, load_record, run_study, show_study, stop_study
 from limit.studies.bundle import collect
+from limit.studies.clone import clone_study
 from limit.studies.launch import job_ids
+from limit.studies.spec import StudyMix
 
 STUDY = {
     "title": "A small one",
@@ -133,3 +135,33 @@ def test_only_what_is_finished_is_bundled(ws: Workspace, study_file: str, tmp_pa
     shown = show_study(Workspace(tmp_path / "bundle"), "small")
     assert [(run["label"], run["state"]) for run in shown["runs"]] == [("base", "finished")]
     assert (tmp_path / "bundle" / "prompts" / "tiny-open" / "prompts.parquet").is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "budget", "words"),
+    [
+        ({"mixes": (StudyMix(label="a", parts=("tiny-lima:20",)), StudyMix(label="b", parts=("nosuch:5",)))}, None,
+         "source 'nosuch' does not exist"),
+        ({"mixes": (StudyMix(label="a", parts=("tiny-lima:20",)), StudyMix(label="b", parts=("tiny-lima:99999",)))},
+         None, "asks for 99,999 samples"),
+        ({"prompts": ("nosuch",)}, None, "nosuch"),
+        ({}, -5.0, "allows nothing"),
+        ({"judge": "openai:gpt-4-0613"}, None, "budget"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_had_is_said_before_anything_is_made(
+    ws: Workspace, change: dict[str, object], budget: float | None, words: str
+) -> None:
+    jobs.pause(ws)
+    clone_study(ws, "mini", "mine", {"baseline": "a" if "mixes" in change else "LIMA only", **change})
+    with pytest.raises(LimitError, match=words):
+        run_study(ws, "mine", budget_usd=budget)
+    assert jobs.list_jobs(ws) == []
+    assert not list(ws.runs.glob("*")) and not list(ws.mixes.glob("*/mix.json"))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31])
+def test_a_seed_that_no_run_may_have_is_refused(ws: Workspace, seed: int) -> None:
+    with pytest.raises(LimitError, match="not a whole number"):
+        run_study(ws, "mini", seeds=[seed])
+    assert not list(ws.mixes.glob("*/mix.json"))
