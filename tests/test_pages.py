@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +69,16 @@ def test_page_with_hostile_content(name: str, hostile: Workspace) -> None:
 def test_page_with_a_link_to_things_that_are_not_there(name: str, ws: Workspace) -> None:
     wrong = dict.fromkeys(("run", "mix", "source", "job", "eval", "comparison", "study", "task"), "../../etc/passwd")
     check(open_page(name, **wrong))
+
+
+def test_widgets_of_one_key_are_of_one_kind() -> None:
+    """Streamlit keeps values by key from page to page: a toggle that meets a selector's text ends in a traceback."""
+    kinds: dict[str, set[str]] = {}
+    for path in sorted((PROJECT / "limit" / "ui").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                key = next((word.value for word in node.keywords if word.arg == "key"), None)
+                if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                    kinds.setdefault(key.value, set()).add(node.func.attr)
+    mixed = {key: names for key, names in kinds.items() if len(names) > 1}
+    assert mixed == {}

@@ -131,11 +131,17 @@ def verdicts_with(store: Store, rows: Sequence[Row], other: Row, measure: str) -
     for row, line in zip(rows, compare_with(store, rows, other, measure), strict=True):
         lines = len({*row["categories"], *other["categories"]}) + 2
         if line["basis"] == "paired" and line["p_value"] < LEVEL <= lines * line["p_value"]:
-            line = next(each for each in compare_models(store, row, other) if each["measure"] == measure)
+            line = next(each for each in _whole(store, row, other) if each["measure"] == measure)
         elif line["basis"] == "paired":
             line["verdict"] = verdict_of(Interval(line["low"], line["high"]), line["p_value"])
         out.append({**line, "sentence": sentence(line, row["label"], other["label"])})
     return out
+
+
+def _whole(store: Store, a: Row, b: Row) -> list[Row]:
+    """`compare_models`, computed once for the data at hand."""
+    key = f"whole {[(row['key'], row['eval_ids'], row['comparison_ids']) for row in (a, b)]}"
+    return store.hold([key], lambda _: {key: compare_models(store, a, b)})[0]
 
 
 def _category(measure: str | None) -> str | None:

@@ -53,7 +53,7 @@ def show_items(store: Store, rows: Sequence[Row], heads: dict[str, Row]) -> None
             disabled=not others,
         )
         names = [labels[key] for key in ids]
-        if len(ids) > 2 and st.toggle("Every pair of models", key="pairs", bind="query-params"):
+        if len(ids) > 2 and st.toggle("Every pair of models", key="every-pair", bind="query-params"):
             _pairs([eval_folder(store, key) for key in ids], names, task, shots)
         folder = eval_folder(store, first)
         other = eval_folder(store, second) if second else None
