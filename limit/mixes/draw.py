@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +23,7 @@ from limit.specs import MixPart, MixSpec
 
 CHARS_PER_TOKEN = 4.0  # for estimates before a tokenizer is chosen; English BPE text runs at about 4 to 4.5
 CACHED_SOURCES = 4
+RANKED = 1 << 20  # rows of a large source whose order is kept for the next draws with the same seed
 Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 _COLUMNS = ["sample_id", "n_prompt_chars", "n_response_chars", "turns", "subset"]
@@ -112,18 +112,29 @@ def draw_parts(infos: dict[str, Json], spec: MixSpec) -> list[Rows]:
 
 
 def _draw(info: Json, keys: Keys, part: MixPart, spec: MixSpec, free: Mask) -> Rows:
-    mask = free & part_mask(info, keys, part)
-    fitting = np.flatnonzero(mask)
+    first = _first_ranked(info, spec.seed)
+    fitting = first[free[first] & part_mask(info, keys, part, first)]
+    wanted = _wanted(part, spec, keys, fitting)
+    if len(first) == len(keys.ids):
+        if wanted is None and part.tokens is not None:
+            raise LimitError(_too_few_tokens(part, int(keys.chars(fitting).sum())))
+        wanted = len(fitting) if wanted is None else wanted
+    elif wanted is None or len(fitting) < wanted:
+        return _draw_of_all(info, keys, part, spec, free)
+    _refuse_too_few(info, part, wanted, len(fitting))
+    return fitting[:wanted]
+
+
+def _draw_of_all(info: Json, keys: Keys, part: MixPart, spec: MixSpec, free: Mask) -> Rows:
+    """The draw from a large source, where the rows that come first in rank do not suffice."""
+    rows = np.arange(len(keys.ids))
+    fitting = rows[free & part_mask(info, keys, part, rows)]
     order = ranks(keys.ids[fitting], spec.seed)
-    wanted = part.take
-    if part.share is not None:
-        wanted = max(1, round(part.share * (spec.total or 0)))
-    if part.tokens is not None:
-        rows = fitting[np.argsort(order)]
-        wanted = _rows_for_tokens(part, keys.chars(rows))
+    wanted = _wanted(part, spec, keys, fitting[np.argsort(order)] if part.tokens is not None else fitting)
+    if part.tokens is not None and wanted is None:
+        raise LimitError(_too_few_tokens(part, int(keys.chars(fitting).sum())))
     wanted = len(fitting) if wanted is None else wanted
-    if len(fitting) < max(wanted, 1):
-        raise LimitError(_too_few(part, wanted, len(fitting), info["rows"]))
+    _refuse_too_few(info, part, wanted, len(fitting))
     if wanted < len(fitting):
         lowest = np.argpartition(order, wanted - 1)[:wanted]
         fitting, order = fitting[lowest], order[lowest]
@@ -131,19 +142,48 @@ def _draw(info: Json, keys: Keys, part: MixPart, spec: MixSpec, free: Mask) -> R
     return drawn
 
 
-def part_mask(info: Json, keys: Keys, part: MixPart) -> Mask:
-    """Which samples of the source fit the part's filters."""
-    mask = np.ones(len(keys.ids), bool)
+def _first_ranked(info: Json, seed: int) -> Rows:
+    """The rows of a source in rank order: all of a small one, the first RANKED of a large one."""
+    return _ranked(tuple(str(file) for file in sample_files(info)), info["content_sha256"], info["rows"], seed)
+
+
+@functools.lru_cache(maxsize=2 * CACHED_SOURCES)
+def _ranked(files: tuple[str, ...], content: str, rows: int, seed: int) -> Rows:
+    order = ranks(_cached_keys(files, content, rows).ids, seed)
+    lowest = np.argpartition(order, RANKED)[:RANKED] if rows > RANKED else np.arange(rows)
+    first: Rows = lowest[np.argsort(order[lowest])]
+    return first
+
+
+def _wanted(part: MixPart, spec: MixSpec, keys: Keys, fitting: Rows) -> int | None:
+    """How many rows a part asks for, given rows in rank order; None where it asks for all or for more than those."""
+    if part.share is not None:
+        return max(1, round(part.share * (spec.total or 0)))
+    if part.tokens is None:
+        return part.take
+    reached = np.cumsum(keys.chars(fitting)) / CHARS_PER_TOKEN
+    return int(np.searchsorted(reached, part.tokens)) + 1 if len(reached) and reached[-1] >= part.tokens else None
+
+
+def _refuse_too_few(info: Json, part: MixPart, wanted: int, have: int) -> None:
+    if have < max(wanted, 1):
+        raise LimitError(_too_few(part, wanted, have, info["rows"]))
+
+
+def part_mask(info: Json, keys: Keys, part: MixPart, rows: Rows) -> Mask:
+    """Which of some rows of the source fit the part's filters."""
+    mask = np.ones(len(rows), bool)
     if part.subset is not None:
-        mask &= keys.subset == (keys.subsets.index(part.subset) if part.subset in keys.subsets else -1)
+        mask &= keys.subset[rows] == (keys.subsets.index(part.subset) if part.subset in keys.subsets else -1)
     if part.min_chars is not None:
-        mask &= keys.response_chars >= part.min_chars
+        mask &= keys.response_chars[rows] >= part.min_chars
     if part.max_chars is not None:
-        mask &= keys.response_chars <= part.max_chars
+        mask &= keys.response_chars[rows] <= part.max_chars
     if part.turns != "any":
-        mask &= (keys.turns == 1) if part.turns == "single" else (keys.turns > 1)
+        mask &= (keys.turns[rows] == 1) if part.turns == "single" else (keys.turns[rows] > 1)
     if part.contains is not None:
-        mask &= _containing(tuple(str(file) for file in sample_files(info)), info["content_sha256"], part.contains)
+        files = tuple(str(file) for file in sample_files(info))
+        mask &= _containing(files, info["content_sha256"], part.contains)[rows]
     return mask
 
 
@@ -163,15 +203,12 @@ def _name(part: MixPart) -> str:
     return part.source if part.subset is None else f"{part.source}/{part.subset}"
 
 
-def _rows_for_tokens(part: MixPart, chars: Any) -> int:
-    reached = np.cumsum(chars) / CHARS_PER_TOKEN
-    have = int(reached[-1]) if len(reached) else 0
-    if part.tokens is None or have < part.tokens:
-        raise LimitError(
-            f"mix part {_name(part)!r} asks for {part.tokens:,} tokens but about {have:,} are there; ask for fewer or "
-            "use 'all'"
-        )
-    return int(np.searchsorted(reached, part.tokens)) + 1
+def _too_few_tokens(part: MixPart, chars: int) -> str:
+    have = int(chars / CHARS_PER_TOKEN)
+    return (
+        f"mix part {_name(part)!r} asks for {part.tokens:,} tokens but about {have:,} are there; ask for fewer or use "
+        "'all'"
+    )
 
 
 def _too_few(part: MixPart, wanted: int, have: int, source_rows: int) -> str:

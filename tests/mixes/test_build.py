@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from limit.core import LimitError, read_json
-from limit.mixes import build_mix, diff, label_mix, list_mixes, load_mix, mix_samples
+from limit.mixes import build_mix, diff, draw, label_mix, list_mixes, load_mix, mix_samples
 from limit.mixes.draw import ranks, splitmix64
 from limit.mixes.presets import preset_spec
 from limit.settings import Workspace
-from limit.sources import add_source, paper_mixes
+from limit.sources import add_source, paper_mixes, source_info
 from limit.specs import MixPart, MixSpec
 from tests.mixes.conftest import long_rows, short_rows, write_rows
 
@@ -224,3 +224,35 @@ def test_presets_are_the_papers_mixes() -> None:
     assert preset_spec("7b-subset-lima").label() == "instruct-v1 5,000 + lima-single-turn all"
     with pytest.raises(LimitError, match="7b-lima"):
         preset_spec("nope")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [{"take": 5}],
+        [{"take": 150}],
+        [{"take": None}],
+        [{"share": 0.1}, {"share": 0.6}],
+        [{"tokens": 60}],
+        [{"tokens": 1_400}],
+        [{"take": 20, "subset": "task1"}, {"take": 40}, {"take": 30, "max_chars": 2}],
+        [{"take": 4, "contains": "Is 19", "turns": "single", "min_chars": 3}],
+    ],
+)
+def test_a_large_source_is_drawn_from_as_a_small_one(
+    stocked: Workspace, monkeypatch: pytest.MonkeyPatch, parts: list[dict[str, object]]
+) -> None:
+    request = MixSpec.from_dict(
+        {"parts": [{"source": "short", **part} for part in parts], "total": 100, "exclude": ["0123456789abcdef"]}
+    )
+    infos = {"short": source_info(stocked, "short")}
+    whole = draw.draw_parts(infos, request)
+    monkeypatch.setattr(draw, "RANKED", 30)
+    draw._ranked.cache_clear()
+    try:
+        assert [rows.tolist() for rows in draw.draw_parts(infos, request)] == [rows.tolist() for rows in whole]
+        for too_much in ({"take": 201}, {"tokens": 10**6}, {"take": 51, "subset": "task2"}):
+            with pytest.raises(LimitError, match="asks for"):
+                draw.draw_parts(infos, MixSpec.from_dict({"parts": [{"source": "short", **too_much}]}))
+    finally:
+        draw._ranked.cache_clear()
