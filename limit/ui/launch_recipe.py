@@ -31,14 +31,11 @@ def edit_recipe(recipes: Sequence[RecipeFile], clone: RunSpec | None, tiny: bool
     )  # fmt: skip
     preset = offered[name].recipe
     start = clone.recipe if clone and clone.recipe and clone.recipe_name == name else preset
-    changed = st.session_state.get(f"launch-changed-{name}", 0)
-    with st.expander(f"All settings ({changed} changed)" if changed else "All settings"):
+    # Its label stays as it is: an expander with a new one would close after every change.
+    with st.expander("All settings"):
         st.caption(plain(offered[name].origin))
         recipe = _form(start, name)
     differences = recipe.differences(preset)
-    if len(differences) != changed:
-        st.session_state[f"launch-changed-{name}"] = len(differences)
-        st.rerun()
     if differences:
         words = [f"{key} {value} (preset: {before})" for key, (value, before) in differences.items()]
         some = f"{len(words)} setting{'s' * (len(words) > 1)} differ{'s' * (len(words) == 1)} from the recipe: "
@@ -77,10 +74,16 @@ def _field(info: OptionInfo, value: Any, name: str) -> Any:
         return st.checkbox(label, value=value, key=key, help=help)
     if info.choices:
         return st.selectbox(label, info.choices, index=info.choices.index(value), key=key, help=help)
-    shown = "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    shown = "" if value is None else _exactly(value) if isinstance(value, float) else str(value)
     text = st.text_input(label, value=shown, key=key, help=help, placeholder="none").strip()
     try:
         return parse_text(info, text)
     except LimitError as error:
         show_error(str(error))
         return value
+
+
+def _exactly(value: float) -> str:
+    """The shortest text that is read back as the same number."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)

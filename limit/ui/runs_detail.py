@@ -12,7 +12,7 @@ from limit.access import may
 from limit.charts.curves import loss_curves
 from limit.charts.palette import Palette
 from limit.core import Json, LimitError, read_json, read_jsonl
-from limit.formats import count, duration, size, tokens
+from limit.formats import count, duration, percent, size, tokens
 from limit.settings import Workspace
 from limit.ui.runs_live import device_words, figures, job_link, keep_going, progress, state_words, train_folder
 from limit.ui.runs_mix import show_mix_bar
@@ -22,6 +22,7 @@ from limit.ui.shell import chart, errors_in_words, is_dark, note_line, plain, sh
 TICK_S = 2.0
 LOG_LINES = 200
 LAST_LINES = 30
+NOTES_SHOWN = 6
 BADGES = {"finished": "green", "failed": "red", "lost": "orange", "stopped": "gray", "queued": "gray"}
 
 
@@ -86,7 +87,10 @@ def _show_reason(ws: Workspace, job: Json) -> None:
 def _show_figures(now: Json, shown: Json) -> None:
     offered = [
         ("loss", shown.get("loss"), lambda v: f"{v:.3f}"),
+        ("gradient norm", shown.get("grad_norm"), lambda v: f"{v:.2f}"),
+        ("learning rate", shown.get("lr"), lambda v: f"{v:.2g}"),
         ("tokens/s", shown.get("tokens_per_s"), tokens),
+        ("MFU", shown.get("mfu"), lambda v: percent(100 * v)),
         ("memory", shown.get("memory_gb"), lambda v: f"{v:.1f} GB"),
         ("left", now["eta_s"] if now["state"] in jobs.ACTIVE else None, duration),
     ]
@@ -185,8 +189,18 @@ def draw_curves(train: Path, title: str) -> None:
     chart(loss_curves(drawn, palette), f"Loss of {title} by step, {len(drawn)} points", "loss-curve")
     steps = [row for row in rows if row.get("kind") == "train"]
     note_line(n=f"{count(len(steps))} steps", source="train/metrics.jsonl")
-    for row in [row for row in rows if row.get("kind") == "generation"][-2:]:
-        st.caption(plain(f"step {row.get('step')}: {str(row.get('prompt'))[:200]}"))
+    for row in [row for row in rows if row.get("kind") == "note"][-NOTES_SHOWN:]:
+        st.caption(plain(f"Step {row.get('step')}: {str(row.get('text'))[:500]}"))
+    _show_generations([row for row in rows if row.get("kind") == "generation"])
+
+
+def _show_generations(rows: list[Json]) -> None:
+    """What the model last wrote to each of its sample prompts."""
+    if not rows:
+        return
+    st.caption(f"What it writes at step {rows[-1].get('step')}")
+    for row in [row for row in rows if row.get("step") == rows[-1].get("step")]:
+        st.caption(plain(str(row.get("prompt"))[:200]))
         show_text(str(row.get("text")), 2000)
 
 

@@ -57,6 +57,7 @@ def test_a_click_makes_the_run_that_the_command_line_makes(
     app = open_page(mix=mix_id)
     app.text_input(key="launch-full-epochs").set_value("2").run()
     assert "differs from the recipe" in texts(app)
+    assert [box.label for box in app.expander][:1] == ["All settings"], "with a new label it would close"
     app.button(key="launch-go").click().run()
     assert not app.exception
     (run,) = [run for run in list_runs(ws) if run["kind"] == "finetune"]
@@ -91,6 +92,14 @@ def test_a_clone_starts_from_its_run(ws: Workspace, make_spec: Callable[..., Run
     app = open_page(clone=run_id)
     assert app.text_input(key="launch-tiny-epochs").value == "7"
     assert app.text_input(key="launch-seeds").value == "5"
+
+
+def test_a_clone_changes_no_digit(ws: Workspace, make_spec: Callable[..., RunSpec], no_supervisor: None) -> None:
+    run_id = ensure_run(ws, make_spec("learning_rate=0.000123456789"))
+    app = open_page(clone=run_id)
+    assert app.text_input(key="launch-tiny-learning_rate").value == "0.000123456789"
+    app.button(key="launch-go").click().run()
+    assert [run["run_id"] for run in list_runs(ws)] == [run_id]
 
 
 @pytest.mark.parametrize("seeds", ["x", "-1", "1.5", "99999999999"])

@@ -11,6 +11,7 @@ import pytest
 
 from limit import access, jobs
 from limit.core import append_jsonl, write_json
+from limit.formats import THIN
 from limit.jobs.cluster import Cluster, cluster_of
 from limit.jobs.processes import wait_until
 from limit.jobs.rundir import new_status, write_status
@@ -146,6 +147,23 @@ def test_curves_of_a_finetune_with_rubbish_in_its_metrics(ws: Workspace, ask: As
     jobs.wait(ws, job_id)
     app = page(job=job_id)
     assert [tab.label for tab in app.tabs] == ["Curves", "Log", "Configuration", "Chain"]
+
+
+def test_a_finetune_shows_its_notes_and_what_it_writes_to_all_its_prompts(ws: Workspace, ask: Ask, page: Any) -> None:
+    train = ws.run("0123456789ab") / "train"
+    rows = [{"kind": "train", "step": 9, "loss": 1.0, "grad_norm": 0.5, "lr": 0.00012, "mfu": 0.41}]
+    rows += [{"kind": "note", "step": 4, "text": "memory ran out; the micro-batch is now at most 300 tokens"}]
+    for step in (0, 9):
+        rows += [{"kind": "generation", "step": step, "prompt": f"prompt {n}", "text": f"{step}-{n}"} for n in range(3)]
+    append_jsonl(train / "metrics.jsonl", rows)
+    job_id = jobs.start(ws, ask("a", subject={"run_id": "0123456789ab"}))
+    jobs.wait(ws, job_id)
+    app = page(job=job_id)
+    assert {"gradient norm": "0.50", "learning rate": "0.00012", "MFU": f"41.0{THIN}%"}.items() <= {
+        metric.label: metric.value for metric in app.metric
+    }.items()
+    assert any("memory ran out" in caption.value for caption in app.caption)
+    assert [code.value for code in app.code if code.value in ("0-0", "9-0", "9-1", "9-2")] == ["9-0", "9-1", "9-2"]
 
 
 def test_hostile_texts_do_no_harm(ws: Workspace, ask: Ask, page: Any) -> None:
