@@ -23,7 +23,7 @@ from limit.specs import MixPart, MixSpec
 
 CHARS_PER_TOKEN = 4.0  # for estimates before a tokenizer is chosen; English BPE text runs at about 4 to 4.5
 CACHED_SOURCES = 4
-RANKED = 1 << 20  # rows of a large source whose order is kept for the next draws with the same seed
+RANKED = 1 << 18  # rows of a large source whose order is kept for the next draws with the same seed
 Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 _COLUMNS = ["sample_id", "n_prompt_chars", "n_response_chars", "turns", "subset"]
