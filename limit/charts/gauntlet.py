@@ -220,6 +220,8 @@ def task_dots(rows: Sequence[Row], palette: Palette, *, height: int | None = Non
             go.Scatter(
                 name=literal(label, NAME_CHARS),
                 mode="markers",
+                cliponaxis=False,
+                orientation="h",  # with it scattermode sets models one below the other
                 x=[r["score"] for r in dots],
                 y=[literal(r["task"]) for r in dots],
                 error_x=error_bars(map(_span, dots), palette.colour(key) if palette.mode == "light" else palette.edge),

@@ -23,6 +23,7 @@ from limit.ui.shell import chart, errors_in_words, next_step, note_line, open_st
 
 PAPER = "the paper"
 PAPER_VERSION = "v0"
+IMPORTED = "lm-eval"  # the category of results of lm-evaluation-harness
 RULES = {"Gauntlet": None, "acc": "acc_sum", "acc_norm": "acc_norm"}
 RULE_WORDS = {
     "Gauntlet": "lowest mean loss per token",
@@ -106,17 +107,16 @@ def _bars(store: Store, rows: list[Row], heads: Sequence[Row], rule: str, with_p
     own = [row for row in rows if row.get("eval_id")]
     shown = [row for row in rows if row["score"] is not None or not row.get("eval_id")]
     st.html(STYLE)
-    palette, alt = palette_for(store), charts.panels_alt(shown)
-    panels = len({row["category"] for row in shown} & set(charts.PANELS)) or 1
-    phone = charts.gauntlet_panels(shown, palette, columns=1, height=PHONE_PANEL_PX * panels + 60)
-    for key, figure in (("panels", charts.gauntlet_panels(shown, palette)), ("panels_phone", phone)):
-        chart(figure, alt, key=key, on_select=partial(_open_category, key), selection_mode="points")
+    if shown or not heads:
+        _panels(shown, palette_for(store))
+    else:
+        st.info("These results have no Gauntlet categories; their tasks are below.", icon=":material/info:")
     note_line(
         protocol="; ".join(dict.fromkeys(protocol_text(head) for head in heads)) or None,
         rule=f"{rule}, {RULE_WORDS[rule]}" if own else None,
         interval="95 % bootstrap over items" if own and rule == "Gauntlet" else None,
         n=f"{count(sum(row['n'] or 0 for row in own if row['category'] == AVERAGE))} items" if own else None,
-        zero="what guessing gives",
+        zero="what guessing gives" if shown else None,
         paper="digitised from its figures, whisker is the reading error; its Gauntlet version is not stated, v0 fits "
         "best" if with_paper else None,
     )  # fmt: skip
@@ -125,8 +125,18 @@ def _bars(store: Store, rows: list[Row], heads: Sequence[Row], rule: str, with_p
     if lacking:
         words = [f"{charts.category_label(c)} without {', '.join(m)}" for c, m in lacking.items() if c in charts.PANELS]
         st.caption(plain(f"Hatched bars are partial and not comparable with whole ones: {'; '.join(words)}."))
-    with st.expander("Table"):
-        bars_table(shown, PAPER)
+    if shown:
+        with st.expander("Table"):
+            bars_table(shown, PAPER)
+
+
+def _panels(rows: list[Row], palette: charts.Palette) -> None:
+    """The bars twice, side by side and one below the other; the reader's screen shows one of them."""
+    panels = len({row["category"] for row in rows} & set(charts.PANELS)) or 1
+    phone = charts.gauntlet_panels(rows, palette, columns=1, height=PHONE_PANEL_PX * panels + 60)
+    for key, figure in (("panels", charts.gauntlet_panels(rows, palette)), ("panels_phone", phone)):
+        select = partial(_open_category, key)
+        chart(figure, charts.panels_alt(rows), key=key, on_select=select, selection_mode="points")
 
 
 def _clicked(key: str) -> list[str]:
@@ -203,10 +213,15 @@ def _tasks(store: Store, chosen: Sequence[str], heads: dict[str, Row], rule: str
         rows = [_by_rule(row, column) for row in rows]
     dots = charts.task_dots([_named(row) for row in rows], palette_for(store))
     chart(dots, _dots_alt(rows), key="tasks", on_select=partial(_open_task, "tasks"), selection_mode="points")
+    imported = category == IMPORTED
     note_line(
         n=f"{count(sum(row['n'] or 0 for row in rows))} answers",
-        interval="95 % bootstrap over items" if not column else None,
-        zero="what guessing gives",
+        interval="95 % by the harness's standard error"
+        if imported
+        else "95 % bootstrap over items"
+        if not column
+        else None,
+        zero="no answer right: nothing is taken off for guessing" if imported else "what guessing gives",
         near_ties=f"{sum(row['near_ties'] or 0 for row in rows):,}",
         nan=f"{sum(row['nan'] or 0 for row in rows):,}",
     )

@@ -223,5 +223,5 @@ def _choice_words(item: Row, row: Row) -> Row:
         "per token": accuracy(row["sum_logprob"] / max(1, row["n_tokens"]) if row["n_tokens"] is not None else None),
         "sum": accuracy(row["sum_logprob"]),
         "per character": accuracy(row["sum_logprob"] / max(1, row["n_chars"])),
-        "tokens": row["n_tokens"],
+        "tokens": "n/a" if row["n_tokens"] is None else str(row["n_tokens"]),
     }

@@ -149,6 +149,7 @@ def test_dots_of_one_colour_differ_in_form_and_stay_visible(palette: Palette) ->
     forms = [trace.marker.symbol[0] for trace in figure.data]
     assert len(set(forms[:3])) == 3
     assert all(trace.marker.opacity is None for trace in figure.data)
+    assert (figure.layout.scattermode, {trace.orientation for trace in figure.data}) == ("group", {"h"})
     assert figure.layout.height > charts.task_dots(rows[:1], palette).layout.height
 
 

@@ -12,6 +12,7 @@ import pytest
 from limit.charts.gauntlet import gauntlet_panels
 from limit.charts.palette import Palette
 from limit.gauntlet.evaluate import Subject, evaluate, tokenizer_name
+from limit.gauntlet.harness import import_results
 from limit.jobs.context import JobContext
 from limit.runs import ensure_run
 from limit.settings import Workspace
@@ -191,11 +192,21 @@ def test_items_stand_in_a_table_too(two: tuple[str, str]) -> None:
     assert "the other" in next(frame.value for frame in app.dataframe if "question" in frame.value)
 
 
+def test_results_without_categories_lead_to_their_tasks(ws: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "results_1.json").write_text(json.dumps({"model_name": "org/m", "results": {"arc": {"acc": 0.5}}}))
+    import_results(ws, tmp_path / "results_1.json")
+    app = open_page("gauntlet.py", version="lm-eval")
+    check(app)
+    assert "no Gauntlet categories" in words(app)
+    assert "nothing is taken off for guessing" in words(app)
+    assert "what guessing gives" not in words(app)
+
+
 def test_three_models_are_compared_pair_by_pair(
     ws: Workspace, data: Path, tokenizers: Any, two: tuple[str, str]
 ) -> None:
     score(ws, tokenizers, data, "org/gamma", "gpt2")
-    app = open_page("gauntlet.py", category="Reading", task="pick (3-shot)", pairs="true")
+    app = open_page("gauntlet.py", category="Reading", task="pick (3-shot)", **{"every-pair": "true"})
     check(app)
     table = next(frame.value for frame in app.dataframe if "verdict on the first" in frame.value)
     assert (len(table), set(table["items"])) == (3, {17})
