@@ -286,7 +286,7 @@ def gpu_examples(vocabulary: int, samples: int, max_len: int) -> list[Example]:
 
 def gpu_model(size: str, method: str, recompute: bool) -> Any:
     """A random Llama-shaped model on the GPU, weights as `limit finetune` holds them."""
-    from limit.finetune.train import _add_adapter
+    from limit.finetune.trainable import add_adapter
 
     transformers.set_seed(0)
     config = transformers.LlamaConfig(
@@ -297,7 +297,7 @@ def gpu_model(size: str, method: str, recompute: bool) -> Any:
         torch.set_default_dtype(dtype)
         model = transformers.LlamaForCausalLM(config)
         torch.set_default_dtype(torch.float32)
-    model = _add_adapter(model, load_recipe("lora")) if method == "lora" else model
+    model = add_adapter(model, load_recipe("lora")) if method == "lora" else model
     if recompute:
         recompute_activations(model)
         if method == "lora":
