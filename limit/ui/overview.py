@@ -89,11 +89,15 @@ def study_names(store: Store) -> dict[str, list[Row]]:
     rows = _with_results(store)
     own: dict[str, list[Row]] = {}
     shipped: dict[str, list[Row]] = {}
+    later: dict[str, list[Row]] = {}
     mine = [row for row in rows if row["origin"] != "shipped"]
+    waiting = [row for row in own_rows(store) if row["origin"] == "workspace"]
     for study in studies(store):
         members = [row for row in mine if set(row["run_ids"]) & set(study["run_ids"])]
-        if members and study["origin"] == "workspace":
-            own[study_label(study["study"], study["title"])] = members
+        if study["origin"] == "workspace":
+            planned = members or [row for row in waiting if set(row["run_ids"]) & set(study["run_ids"])]
+            if planned:  # one without results stands last, so that it is nobody's first sight
+                (own if members else later)[study_label(study["study"], study["title"])] = planned
     for row in rows:
         where, whose = (shipped, "shipped study") if row["origin"] == "shipped" else (own, "your runs")
         where.setdefault(f"{row['layer']} · {whose}", []).append(row)
@@ -101,7 +105,7 @@ def study_names(store: Store) -> dict[str, list[Row]]:
         both = [row for row in rows if row["layer"] == layer]
         if any(row["origin"] == "shipped" for row in both):
             own[f"{layer} · your runs beside the shipped ones"] = [_marked(row) for row in both]
-    return {**own, PAPER_CHOICE: [], **shipped}
+    return {**own, PAPER_CHOICE: [], **shipped, **later}
 
 
 def _marked(row: Row) -> Row:

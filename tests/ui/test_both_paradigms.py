@@ -14,9 +14,10 @@ from limit.core import write_json
 from limit.settings import Workspace
 from limit.store import Store
 from limit.store.queries_models import own_rows, paper_rows
+from limit.ui.overview import PAPER_CHOICE, study_names
 from limit.ui.preferences import order_words
 from tests.hostile import TEXTS
-from tests.store.study import run_id, write_job, write_study
+from tests.store.study import MIXES, run_id, write_eval, write_job, write_mix, write_run, write_study
 from tests.test_pages import open_page
 
 VIEWS = ("both paradigms", "limit curve", "is it real?", "drill down")
@@ -194,3 +195,22 @@ def test_a_damaged_ledger_is_an_error_box(ws: Workspace) -> None:
 def test_models_are_there_for_the_tests(study: Workspace) -> None:
     with Store.open(study) as store:
         assert len([row for row in own_rows(store) if row["origin"] == "workspace"]) == 4
+
+
+def test_a_study_without_results_can_be_looked_at_and_is_nobodys_first_sight(ws: Workspace) -> None:
+    write_mix(ws, "aaaaaaaaaaa1", MIXES["aaaaaaaaaaa1"], "2026-01-01T00:00:00.000Z")
+    run = write_run(ws, "aaaaaaaaaaa1", 1)
+    write_json(ws.studies / "mine" / "study.json", {"study": "mine", "title": "Mine", "runs": [{"run_id": run}]})
+    name = "Mine · study mine"
+    with Store.open(ws) as store:
+        names = list(study_names(store))
+        assert (names[0], names[-1]) == (PAPER_CHOICE, name)
+    for page in ("overview.py", "compare.py"):
+        for view in ({}, {"view": "limit curve"}, {"view": "is it real?"}, {"view": "drill down"}):
+            app = open_page(page, study=name, **view)
+            assert [error.value for error in app.exception] == []
+            assert app.selectbox(key="study").value == name
+    write_eval(ws, run, "aaaaaaaaaaa1")
+    with Store.open(ws) as store:
+        store.refresh()
+        assert next(iter(study_names(store))) == name
