@@ -37,11 +37,12 @@ class Example(NamedTuple):
         return int((self.labels[1:] != NO_LOSS).sum())
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Documents:
     """Where the documents of a packed row lie: lengths in tokens, their running sum (int32, n + 1), the longest.
 
-    No tuple: torch.compile looks into those, and would compile the layers anew for every number of documents.
+    No tuple and not frozen: torch.compile looks into both (torch 2.11), and would compile the layers anew for every
+    number of documents.
     """
 
     lengths: tuple[int, ...]
