@@ -103,6 +103,8 @@ def jobs_pill(results: bool = False) -> None:
     before = st.session_state.get(UNFINISHED, 0)
     st.session_state[UNFINISHED] = unfinished
     if results and unfinished < before:
+        with contextlib.suppress(LimitError, OSError):
+            _store_at(str(ws.root)).refresh()  # also where a look at the disk takes long: this one has news
         st.rerun(scope="app")
 
 
