@@ -12,7 +12,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from limit.settings import PROJECT, Workspace
-from tests.tokenizers import train_tokenizer
+from tests.small_tokenizers import train_tokenizer
 
 SHARED = PROJECT.parent / "shared"
 

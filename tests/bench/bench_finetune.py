@@ -77,7 +77,7 @@ def real_rows(terse: int, long: int) -> list[dict[str, Any]]:
 
 def make_tokenizer(folder: Path) -> Any:
     """A byte-level BPE of 8k tokens trained on the rows themselves."""
-    from tests.tokenizers import train_tokenizer
+    from tests.small_tokenizers import train_tokenizer
 
     train_tokenizer([row["prompt"] + row["response"] for row in real_rows(500, 300)], folder, VOCABULARY)
     return transformers.AutoTokenizer.from_pretrained(folder)

@@ -49,7 +49,7 @@ def make_model(data: Path, folder: Path) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, MptConfig, MptForCausalLM
 
-    from tests.tokenizers import train_tokenizer
+    from tests.small_tokenizers import train_tokenizer
 
     texts = []
     for path in sorted(data.glob("*/*.jsonl")):
