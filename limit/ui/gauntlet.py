@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import streamlit as st
@@ -31,6 +31,7 @@ RULE_WORDS = {
     "acc_norm": "summed log-probability per character, as its acc_norm",
 }
 PHONE_PANEL_PX = 235
+MOST_AT_FIRST = 8  # bars of one panel that can still be told apart
 # Six panels need room: a phone gets them one below the other, as a figure of its own.
 STYLE = """
 <style>
@@ -88,19 +89,38 @@ def _evaluations(store: Store, heads: dict[str, Row]) -> list[str]:
     """Ids of the evaluations to show; one of each run unless others are picked."""
     if not heads:
         return []
-    names = {run["run_id"]: run["name"] for run in runs(store)}
+    known = {run["run_id"]: run for run in runs(store)}
+    names = {id_: run["name"] for id_, run in known.items()}
     version = next(iter(heads.values()))["version"]
-    best = [row["eval_id"] for row in best_evals(store, version).values()]
+    start = first_shown(list(best_evals(store, version).values()), known)
     linked = [key for key in st.query_params.get_all("eval") if key in heads]
     picked = st.multiselect(
         "Evaluations",
         list(heads),
-        default=linked or best[:8],
+        default=linked or start,
         format_func=lambda key: f"{names.get(heads[key]['run_id']) or heads[key]['model']} · {key}",
     )
-    if set(picked) != set(best[:8]) or linked:
+    if set(picked) != set(start) or linked:
         st.query_params["eval"] = picked
     return picked
+
+
+def first_shown(best: Sequence[Row], known: Mapping[str, Row]) -> list[str]:
+    """Ids of the evaluations that the page opens with: all where they are few, else one of each kind of run.
+
+    Runs that differ only in their seed are of one kind; own ones stand before those that ship.
+    """
+    ordered = sorted(best, key=lambda row: row["origin"] == "shipped")
+    if len(ordered) > MOST_AT_FIRST:
+        kinds: dict[object, Row] = {}
+        for row in ordered:
+            run = known.get(row["run_id"])
+            kind = (
+                [run[name] for name in ("model", "kind", "series", "samples", "recipe_name")] if run else row["run_id"]
+            )
+            kinds.setdefault(str(kind), row)
+        ordered = list(kinds.values())
+    return [row["eval_id"] for row in ordered[:MOST_AT_FIRST]]
 
 
 def _bars(store: Store, rows: list[Row], heads: Sequence[Row], rule: str, with_paper: bool) -> None:

@@ -22,6 +22,7 @@ from limit.store import Store
 from limit.store.queries_gauntlet import task_rows
 from limit.store.schema import ddl
 from limit.ui import gauntlet as page
+from limit.ui.gauntlet import first_shown
 from limit.ui.gauntlet_bars import bar_rows, dot_rows, told_apart
 from limit.ui.gauntlet_tables import csv_text
 from tests.gauntlet.conftest import build_model
@@ -137,6 +138,21 @@ def test_another_rule_leaves_the_paper_out(two: tuple[str, str]) -> None:
     check(app)
     assert [toggle.key for toggle in app.toggle if toggle.key == "paper"] == []
     assert "per character" in words(app)
+
+
+def test_many_evaluations_open_with_one_seed_of_each_mix() -> None:
+    def evaluation(number: int, origin: str) -> dict[str, Any]:
+        return {"eval_id": f"e{number}", "run_id": f"r{number}", "origin": origin}
+
+    def run(series: str, samples: int) -> dict[str, Any]:
+        return {"model": "m", "kind": "finetune", "series": series, "samples": samples, "recipe_name": "tiny"}
+
+    kinds = [("lima", 300), ("instruct", 1000), ("lima", 100)]
+    known = {f"r{n}": run(*kinds[n % 3]) for n in range(9)}
+    best = [evaluation(n, "shipped" if n < 6 else "workspace") for n in range(10)]
+    assert first_shown(best, known) == ["e6", "e7", "e8", "e9"]  # the last one's run is not known any more
+    assert first_shown(best[:8], known) == ["e6", "e7", "e0", "e1", "e2", "e3", "e4", "e5"]
+    assert first_shown([], {}) == []
 
 
 def test_a_link_opens_a_task_and_its_items(two: tuple[str, str]) -> None:
