@@ -77,11 +77,14 @@ def run_run(options: argparse.Namespace) -> Any:
 
 
 def _work(ws: Workspace, options: argparse.Namespace, spec: GauntletSpec) -> Json:
+    from limit.gauntlet.launch import evaluation_folder
     from limit.gauntlet.worker import score_run
     from limit.jobs.context import open_context
 
     context = open_context(options.job)
-    result = score_run(ws, options.run_id, spec, Path(options.out), context)
+    eval_id = str(context.subject().get("eval_id"))
+    out = Path(options.out) if options.out else evaluation_folder(ws, options.run_id, eval_id)
+    result = score_run(ws, options.run_id, spec, out, context)
     context.result(result)
     return result
 

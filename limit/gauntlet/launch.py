@@ -48,10 +48,12 @@ def launch_gauntlet(
     read_groups(plan, folder)  # a broken record is told now, not by a job that has first loaded a model
     eval_id = evaluation_id(spec, plan, name)
     path = evaluation_folder(ws, name, eval_id) if out is None else Path(out).expanduser().resolve()
+    words = spec_arguments(spec, folder)
     request = jobs.JobRequest(
         kind="gauntlet",
         title=f"Gauntlet {spec.version} of {run['name']}",
-        arguments=["gauntlet", "run", "--run", name, "--out", str(path), *spec_arguments(spec, folder)],
+        # Its place in the workspace is not spelled out, so that the job of a copied workspace writes into the copy.
+        arguments=["gauntlet", "run", "--run", name, *([] if out is None else ["--out", str(path)]), *words],
         subject={"run_id": run["run_id"], "eval_id": eval_id},
         gpus=gpus,
         after=tuple(after),

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from limit.core import Json, LimitError, append_jsonl, utc_now
+from limit.core import Json, LimitError, append_jsonl, read_json, utc_now
 
 STOP_POLL_S = 0.2
 
@@ -46,6 +46,11 @@ class JobContext:
             self.event("progress", step=step, total=total, eta_s=None if eta_s is None else round(eta_s, 1), **values)
         if self.folder is None and sys.stderr.isatty():
             print(f"\r{step}/{total or '?'}", end="" if step != total else "\n", file=sys.stderr)
+
+    def subject(self) -> Json:
+        """Ids of what the job makes or works on, as its request holds them; empty without a job folder."""
+        job = read_json(self.folder / "job.json") if self.folder is not None else {}
+        return dict(job.get("subject") or {})
 
     def result(self, value: Json) -> None:
         """Record what the job made; `--wait` prints it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from limit.core import Json, LimitError, read_json
@@ -14,10 +15,14 @@ if TYPE_CHECKING:
 
 
 def list_mixes(ws: Workspace) -> list[Json]:
-    """All mixes, the newest first, each as `load_mix` gives it."""
+    """All mixes, the newest first, each as `load_mix` gives it; one that cannot be read is left out."""
     folders = sorted(ws.mixes.iterdir()) if ws.mixes.is_dir() else []
     ids = [folder.name for folder in folders if not folder.name.startswith(".") and (folder / "mix.json").is_file()]
-    return sorted((load_mix(ws, mix_id) for mix_id in ids), key=lambda mix: mix["created"], reverse=True)
+    found = []
+    for mix_id in ids:
+        with contextlib.suppress(LimitError):
+            found.append(load_mix(ws, mix_id))
+    return sorted(found, key=lambda mix: str(mix["created"]), reverse=True)
 
 
 def load_mix(ws: Workspace, mix_id: str) -> Json:
@@ -29,8 +34,9 @@ def load_mix(ws: Workspace, mix_id: str) -> Json:
             f"mix {mix_id!r} does not exist; known are {', '.join(known[:20]) or 'none yet'}; "
             "build one with `mix build`"
         )
-    label = folder / "label.json"
-    human = read_json(label) if label.is_file() else {"name": mix_id, "note": "", "created": ""}
+    human = {"name": mix_id, "note": "", "created": ""}
+    with contextlib.suppress(LimitError):  # never named, or a damaged name: the mix itself is whole
+        human |= read_json(folder / "label.json")
     return {**read_json(folder / "mix.json"), **human, "path": str(folder)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from limit.cli import main
+from limit.gauntlet import launch
 from limit.gauntlet.launch import launch_gauntlet, spec_arguments
 from limit.gauntlet.rows import read_choices, read_items
 from limit.settings import PROJECT, Workspace
@@ -121,6 +123,24 @@ def refused(data: Path, model: Path, out: Path, capsys: pytest.CaptureFixture[st
     assert (code, captured.out, captured.err.count("\n")) == (2, "", 1)
     assert not out.exists() or not list(out.iterdir())
     return captured.err
+
+
+def test_the_job_of_a_copied_workspace_writes_into_the_copy(
+    ws: Workspace, data: Path, tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(launch.jobs, "start", lambda _, request: asked.append(request) or "job")
+    monkeypatch.setattr(launch.jobs, "status", lambda *_: {"state": "queued"})
+    spec = GauntletSpec.from_dict({"version": "v0", "tasks": ["pick"], "data": str(data), "limit": 2})
+    path = Path(launch_gauntlet(ws, spec, model=str(tiny_llama))["path"])
+    copy = tmp_path / "copy"
+    shutil.copytree(ws.root, copy)
+    (copy / "jobs" / "job").mkdir(parents=True)
+    (copy / "jobs" / "job" / "job.json").write_text(json.dumps({"subject": asked[0].subject}))
+    monkeypatch.setenv("LIMIT_HOME", str(copy))
+    assert main([*asked[0].arguments, "--job", str(copy / "jobs" / "job")]) == 0
+    assert (copy / path.relative_to(ws.root) / "eval.json").is_file()
+    assert not path.exists()
 
 
 @pytest.mark.slow

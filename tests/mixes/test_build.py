@@ -209,6 +209,15 @@ def test_names_are_kept_apart_and_newest_comes_first(stocked: Workspace) -> None
         load_mix(stocked, "../sources")
 
 
+def test_a_damaged_mix_or_name_hides_no_other(stocked: Workspace) -> None:
+    whole, broken = (build_mix(stocked, spec(f"short:{rows}"), str(rows))["mix_id"] for rows in (3, 4))
+    (stocked.mix(broken) / "mix.json").write_text('{"mix_id": ')
+    (stocked.mix(whole) / "label.json").write_text("[]")
+    assert [(mix["mix_id"], mix["name"]) for mix in list_mixes(stocked)] == [(whole, whole)]
+    with pytest.raises(LimitError, match="cannot be read as JSON"):
+        load_mix(stocked, broken)
+
+
 def test_diff_counts_what_is_shared(stocked: Workspace) -> None:
     a, b = (build_mix(stocked, spec(*parts))["mix_id"] for parts in (("short:20",), ("short:30", "long:5")))
     found = diff(stocked, a, b)
