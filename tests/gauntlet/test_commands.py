@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from limit.cli import main
-from limit.gauntlet import launch
 from limit.gauntlet.launch import launch_gauntlet, spec_arguments
 from limit.gauntlet.rows import read_choices, read_items
 from limit.settings import PROJECT, Workspace
@@ -129,8 +128,8 @@ def test_the_job_of_a_copied_workspace_writes_into_the_copy(
     ws: Workspace, data: Path, tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(launch.jobs, "start", lambda _, request: asked.append(request) or "job")
-    monkeypatch.setattr(launch.jobs, "status", lambda *_: {"state": "queued"})
+    monkeypatch.setattr("limit.jobs.start", lambda _, request: asked.append(request) or "job")
+    monkeypatch.setattr("limit.jobs.status", lambda *_: {"state": "queued"})
     spec = GauntletSpec.from_dict({"version": "v0", "tasks": ["pick"], "data": str(data), "limit": 2})
     path = Path(launch_gauntlet(ws, spec, model=str(tiny_llama))["path"])
     copy = tmp_path / "copy"
