@@ -93,7 +93,7 @@ def test_broken_lines_can_be_left_to_the_rejects(tmp_path: Path) -> None:
         ("blank.json", b" \n\n ", "is empty"),
         ("bom.json", b"\xef\xbb\xbf", "is empty"),
         ("latin.jsonl", '{"prompt": "caf\xe9"}'.encode("latin-1"), "not UTF-8"),
-        ("short.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 1000)[:50], "damaged|empty"),
+        ("short.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 1000, mtime=0)[:50], "damaged|empty"),
         ("not.parquet", b"PAR1 and nothing of the kind", "Parquet"),
         ("binary.bin", b"\x7fELF\x00\x00\x01\x02", "neither text nor Parquet"),
     ],
@@ -302,7 +302,7 @@ def test_the_separator_of_a_csv_is_found(tmp_path: Path, text: str, row: dict[st
         (b"BZh91AY&SY", "bz2"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "git lfs pull"),
         (b"<!DOCTYPE html>\n<html>Not found</html>", "web page"),
-        (gzip.compress(b"PAR1...."), "packed once more"),
+        (gzip.compress(b"PAR1....", mtime=0), "packed once more"),
     ],
 )
 def test_other_kinds_of_files_are_named(tmp_path: Path, data: bytes, words: str) -> None:
