@@ -23,6 +23,7 @@ from limit.tiny.tokenizer import BOS, EOS, PAD, SPECIAL, train_tokenizer
 from limit.tiny.world import WORLD_SEED, build_world
 
 CHECKPOINT_EVERY = 100
+DOCUMENTS = 20_000  # written at once, and so many teach the tokenizer
 LOG_EVERY = 10
 
 
@@ -57,7 +58,7 @@ def build_rows(recipe: PretrainRecipe, tokenizer_folder: Path) -> np.ndarray:
     """Write the tokenizer and return the corpus as an int64 array (rows, row_tokens): documents end to end."""
     world = build_world(recipe.world_seed)
     needed = recipe.steps * recipe.rows * recipe.row_tokens
-    sample = list(documents(world, recipe.corpus_seed, 20_000))
+    sample = list(documents(world, recipe.corpus_seed, DOCUMENTS))
     tokenizer = train_tokenizer(sample, recipe.vocab_size)
     tokenizer.save_pretrained(tokenizer_folder)
     ends = tokenizer.convert_tokens_to_ids([BOS, EOS])
@@ -65,7 +66,7 @@ def build_rows(recipe: PretrainRecipe, tokenizer_folder: Path) -> np.ndarray:
     seed = recipe.corpus_seed
     while len(stream) < needed:
         seed += 1
-        for ids in tokenizer(list(documents(world, seed, 20_000)), add_special_tokens=False)["input_ids"]:
+        for ids in tokenizer(list(documents(world, seed, DOCUMENTS)), add_special_tokens=False)["input_ids"]:
             stream += [ends[0], *ids, ends[1]]
     return np.array(stream[:needed], dtype=np.int64).reshape(-1, recipe.row_tokens)
 

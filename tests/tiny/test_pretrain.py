@@ -23,6 +23,7 @@ SMALL = pretrain.PretrainRecipe(
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretrain, "CHECKPOINT_EVERY", 10)
     monkeypatch.setattr(pretrain, "LOG_EVERY", 5)
+    monkeypatch.setattr(pretrain, "DOCUMENTS", 1_000)
 
 
 def test_the_loss_falls_and_the_record_is_complete(tmp_path: Path) -> None:
