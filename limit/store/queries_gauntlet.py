@@ -24,12 +24,10 @@ PROTOCOL = ("version", "shots", "draws", "max_seq_len", "dtype", "item_limit")
 
 def evals(store: Store, version: str | None = None, run_ids: Sequence[str] | None = None) -> list[Row]:
     """Evaluations, newest first: eval_id, run_id, model, version, protocol columns, complete, created, origin."""
-    return store.rows(
-        """select * exclude (file, protocol) from gauntlet_evals
-           where (? is null or version = ?) and (? is null or list_contains(?, run_id))
-           order by created desc, eval_id""",
-        [version, version, None if run_ids is None else 1, list(run_ids or [])],
-    )
+    every = "select * exclude (file, protocol) from gauntlet_evals order by created desc, eval_id"
+    rows = store.remember("evals", lambda: store.rows(every))
+    wanted = None if run_ids is None else set(run_ids)
+    return [r for r in rows if version in (None, r["version"]) and (wanted is None or r["run_id"] in wanted)]
 
 
 def best_evals(store: Store, version: str | None = None, origin: str | None = None) -> dict[str, Row]:

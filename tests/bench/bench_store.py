@@ -7,6 +7,7 @@ after a filter change. The peer of the last lines is the same question asked of 
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import tempfile
@@ -22,6 +23,7 @@ import pyarrow.parquet as pq
 from limit.claims.difference import compare_models
 from limit.claims.sizes import smallest_sufficient
 from limit.core import append_jsonl, write_json
+from limit.gauntlet.rows import CHOICE_SCHEMA, ITEM_SCHEMA
 from limit.settings import Workspace
 from limit.store import Store
 from limit.store import queries_gauntlet as gauntlet
@@ -38,6 +40,8 @@ def fill(ws: Workspace) -> None:
     """Write the files: 200 mixes of five seeds, each run with 5 x 400 items, two of three with a comparison."""
     draw = random.Random(17)
     items = _items(draw)
+    shared = ws.root / "choices.parquet"
+    pq.write_table(_choices(items), shared)
     for number in range(RUNS):
         mix, seed = f"{number // SEEDS:012x}", number % SEEDS
         if seed == 0:
@@ -45,6 +49,7 @@ def fill(ws: Workspace) -> None:
         run = f"{number:012x}"
         _write_run(ws, run, mix, seed)
         _write_eval(ws, run, items, draw)
+        os.link(shared, next((ws.run(run) / "gauntlet").iterdir()) / "choices.parquet")
         if number < COMPARISONS:
             _write_comparison(ws, run, seed, draw)
 
@@ -52,11 +57,22 @@ def fill(ws: Workspace) -> None:
 def _items(draw: random.Random) -> pa.Table:
     rows = [
         {"version": "mini", "protocol": "paper", "task": task, "num_fewshot": 3, "category": category,
-         "subcategory": "", "idx": i, "correct": int(draw.random() < 0.6), "margin": draw.random(), "near_tie": False,
-         "nan": False}
+         "subcategory": "", "idx": i, "correct": int(draw.random() < 0.6), "prediction": 0, "gold": 0,
+         "margin": draw.random(), "near_tie": False, "nan": False, "n_cut": 0, "context": f"Question {i} of {task}?",
+         "choices": ["yes", "no"]}
         for category, task in CATEGORIES.items() for i in range(ITEMS)
     ]  # fmt: skip
-    return pa.Table.from_pylist(rows)
+    return pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)
+
+
+def _choices(items: pa.Table) -> pa.Table:
+    """Two options of every item; one table serves all evaluations."""
+    rows = [
+        {**{name: row[name] for name in ("version", "protocol", "task", "category", "subcategory", "idx")},
+         "choice": choice, "n_tokens": 1, "n_chars": 3, "n_bytes": 3, "sum_logprob": -1.0 - choice, "greedy": True}
+        for row in items.to_pylist() for choice in (0, 1)
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=CHOICE_SCHEMA)
 
 
 def _write_run(ws: Workspace, run: str, mix: str, seed: int) -> None:

@@ -6,6 +6,7 @@ import itertools
 import json
 from typing import Any
 
+import plotly.graph_objects as go
 import pytest
 
 from limit import charts
@@ -42,6 +43,15 @@ def test_six_panels_with_errors_and_gaps() -> None:
     assert list(base.y) == [None]
     gaps = [note for note in figure.layout.annotations if note.text == "not published"]
     assert len(gaps) == 6
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK])
+@pytest.mark.parametrize("columns", [1, 3])
+def test_panels_drawn_unchecked_hold_nothing_that_plotly_refuses(palette: Palette, columns: int) -> None:
+    rows = [*PANEL_ROWS, bar("average", "full", 0.2, partial=True, missing=["mmlu"], n=3, shade=1, key="e")]
+    unchecked = charts.gauntlet_panels(rows, palette, columns=columns).to_plotly_json()
+    checked = go.Figure(unchecked).to_plotly_json()
+    assert json.loads(json.dumps(checked)) == json.loads(json.dumps(unchecked))
 
 
 def test_zero_is_always_on_the_axis_of_bars() -> None:
