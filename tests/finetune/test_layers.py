@@ -41,7 +41,7 @@ def row_of(examples: list[Example], packed: bool = True) -> Row:
 
 @pytest.mark.slow
 @needs_compiler
-@pytest.mark.parametrize("name", ["llama", "mpt"])
+@pytest.mark.parametrize("name", ["llama"])
 def test_compiled_layers_have_the_loss_and_gradient_of_plain_ones(name: str) -> None:
     """For rows of other lengths and other numbers of documents than they were compiled with, without compiling anew."""
     model = random_model(name).train()
