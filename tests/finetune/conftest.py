@@ -10,13 +10,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from limit.core import write_json
+from limit.finetune import trainer
+from limit.jobs.context import JobContext
 from limit.recipes import load_recipe
 from limit.runs import ensure_run
 from limit.settings import Workspace
 from limit.specs.run import RunSpec
 
+QUIET = JobContext(None)
 WORDS = ["town", "river", "baker", "lives", "small", "home", "question", "answer"]
 
 
@@ -83,3 +88,30 @@ def metrics(ws: Workspace, run_id: str, kind: str) -> list[dict[str, Any]]:
     """The rows of one kind from a run's metrics.jsonl."""
     lines = (ws.run(run_id) / "train" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [row for row in map(json.loads, lines) if row["kind"] == kind]
+
+
+class Crash(BaseException):
+    """Stands for a process that ends at once, with nothing cleaned up."""
+
+
+def weights(ws: Workspace, run_id: str, folder: str = "model") -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = {}
+    for path in (ws.run(run_id) / folder).glob("*.safetensors"):
+        found |= load_file(path)
+    return found
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and bool(a) and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def crash_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """End the next attempt in the middle of an optimizer step."""
+    original = trainer.Finetuner.training_step
+
+    def training_step(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.state.global_step + 1 == step:
+            raise Crash
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(trainer.Finetuner, "training_step", training_step)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import json
 import os
 import signal
 import subprocess
@@ -18,43 +16,14 @@ from safetensors.torch import load_file
 
 from limit.core import LimitError, read_json, write_json
 from limit.finetune import checkpoints, trainer
-from limit.finetune.metrics import Journal, place_loggers
+from limit.finetune.metrics import place_loggers
 from limit.finetune.train import finetune
 from limit.jobs.context import JobContext
 from limit.models import load_model, load_tokenizer, resolve_model
 from limit.runs import ensure_run
 from limit.settings import PROJECT, Workspace
 from limit.specs.run import RunSpec
-from tests.finetune.conftest import metrics, write_mix
-
-QUIET = JobContext(None)
-
-
-class Crash(BaseException):
-    """Stands for a process that ends at once, with nothing cleaned up."""
-
-
-def weights(ws: Workspace, run_id: str, folder: str = "model") -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = {}
-    for path in (ws.run(run_id) / folder).glob("*.safetensors"):
-        found |= load_file(path)
-    return found
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and bool(a) and all(torch.equal(a[key], b[key]) for key in a)
-
-
-def crash_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """End the next attempt in the middle of an optimizer step."""
-    original = trainer.Finetuner.training_step
-
-    def training_step(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.state.global_step + 1 == step:
-            raise Crash
-        return original(self, *args, **kwargs)
-
-    monkeypatch.setattr(trainer.Finetuner, "training_step", training_step)
+from tests.finetune.conftest import QUIET, Crash, crash_at, metrics, same, weights, write_mix
 
 
 def test_training_lowers_the_loss_and_leaves_a_loadable_model(ws: Workspace, make_run: Callable[..., str]) -> None:
@@ -237,42 +206,6 @@ def test_a_broken_checkpoint_is_passed_over(
     assert [path.name for path in checkpoints.resume_points(train)] == ["checkpoint-6", "checkpoint-5"]
     finetune(ws, run_id, QUIET)
     assert same(weights(ws, straight), weights(ws, run_id))
-
-
-def test_a_full_disk_costs_a_checkpoint_and_not_the_run(
-    ws: Workspace, make_run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run_id = make_run("save_every_epochs=0.25")
-    original = trainer.Finetuner._write_parts
-    full = {5, 6}
-
-    def write(self: Any, model: Any, trial: Any, staging: Path) -> None:
-        original(self, model, trial, staging)
-        if self.state.global_step in full:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(trainer.Finetuner, "_write_parts", write)
-    crash_at(monkeypatch, 7)
-    with pytest.raises(Crash):
-        finetune(ws, run_id, QUIET)
-    train = ws.run(run_id) / "train"
-    assert [path.name for path in checkpoints.resume_points(train)] == ["checkpoint-4"], "the older one made room"
-    assert not list(train.glob(".*"))
-    assert [row["step"] for row in metrics(ws, run_id, "note") if "disk is full" in row["text"]] == [5, 6]
-
-
-def test_no_room_for_the_final_model_is_one_sentence(
-    ws: Workspace, make_run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run_id = make_run()
-
-    def no_room(*args: Any) -> None:
-        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
-
-    monkeypatch.setattr("limit.finetune.train.save_weights", no_room)
-    with pytest.raises(LimitError, match="disk full"):
-        finetune(ws, run_id, QUIET)
-    assert not (ws.run(run_id) / "model").exists()
 
 
 def test_out_of_memory_halves_the_rows_and_keeps_the_step(
@@ -486,66 +419,6 @@ def test_a_run_stopped_or_killed_after_its_last_step_is_not_trained_further(
         assert summary["steps"] == read_json(ws.run(straight) / "train" / "summary.json")["steps"]
         assert [row["step"] for row in metrics(ws, killed, "train")] == list(range(1, summary["steps"] + 1))
         assert same(weights(ws, straight), weights(ws, killed)), ends
-
-
-def test_a_model_that_does_not_fit_leaves_a_run_that_only_writes(
-    ws: Workspace, make_run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = ("learning_rate=0.01",)
-    straight, full = make_run(*settings), make_run(*settings, "keep_checkpoints=3")
-    finetune(ws, straight, QUIET)
-
-    def no_room(*args: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patch:
-        patch.setattr("limit.finetune.train.save_weights", no_room)
-        with pytest.raises(LimitError, match=r"disk full after the last step: .* all that is left is to write"):
-            finetune(ws, full, QUIET)
-    assert [path.name for path in checkpoints.resume_points(ws.run(full) / "train")] == ["checkpoint-12"]
-    monkeypatch.setattr(trainer.Finetuner, "_attempt", None)
-    assert finetune(ws, full, QUIET)["steps"] == 12
-    assert same(weights(ws, straight), weights(ws, full))
-
-
-def test_a_run_whose_model_would_never_fit_is_refused_at_once(
-    ws: Workspace, make_run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import shutil
-
-    usage = shutil.disk_usage(ws.root)
-    monkeypatch.setattr("limit.finetune.checkpoints.shutil.disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(LimitError, match=r"only 1\.0 kB are free .* LIMIT_HOME"):
-        finetune(ws, make_run(), QUIET)
-
-
-def test_room_is_held_until_it_is_released(tmp_path: Path) -> None:
-    wanted = 50_000_000
-    with checkpoints.held_room(tmp_path, wanted) as room:
-        held = sum(Path(f"/proc/self/fd/{fd}").stat().st_blocks for fd in [room._file.fileno()]) * 512
-        assert held >= wanted
-        assert not list(tmp_path.iterdir()), "a process that dies leaves nothing behind"
-        room.release()
-        assert room._file is None
-
-
-def test_lines_wait_for_a_full_disk_and_come_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    journal = Journal(tmp_path / "metrics.jsonl")
-    journal.row("train", 1)
-    with monkeypatch.context() as patch:
-
-        def half(path: Path, rows: Any, sync: bool) -> None:
-            with path.open("a") as file:
-                file.write('{"kind": "train", "st')
-            raise checkpoints.disk_full_error(path) from OSError(errno.ENOSPC, "")
-
-        patch.setattr("limit.finetune.metrics.append_jsonl", half)
-        journal.row("train", 2)
-        journal.row("train", 3)
-        assert [row["step"] for row in journal.rows()] == [1, 2, 3]
-    journal.flush()
-    journal.row("train", 4)
-    assert [json.loads(line)["step"] for line in journal.path.read_text().splitlines()] == [1, 2, 3, 4]
 
 
 def test_loggers_write_into_the_workspace_unless_told_otherwise(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
