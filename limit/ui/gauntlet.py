@@ -9,13 +9,13 @@ import streamlit as st
 
 from limit import charts
 from limit.formats import accuracy, count
-from limit.gauntlet.results import protocol_differences, read_eval
+from limit.gauntlet.results import protocol_differences
 from limit.store import Store
 from limit.store.queries_gauntlet import best_evals, evals, protocol_text, task_rows
 from limit.store.queries_runs import runs
 from limit.store.schema import Row
 from limit.ui.gauntlet_bars import AVERAGE, bar_rows, dot_rows
-from limit.ui.gauntlet_items import eval_folder, show_items
+from limit.ui.gauntlet_items import eval_records, show_items
 from limit.ui.gauntlet_launch import show_launch
 from limit.ui.gauntlet_tables import bars_table, tasks_table
 from limit.ui.overview import palette_for
@@ -182,7 +182,7 @@ def _open_task(key: str) -> None:
 
 def _warn_of_differences(store: Store, heads: Sequence[Row], with_paper: bool) -> None:
     """Say so where bars of different protocols stand side by side, or where a score says little."""
-    read = [read_eval(eval_folder(store, head["eval_id"])) for head in heads]
+    read = eval_records(store, [head["eval_id"] for head in heads])
     found = {name for other in read[1:] for name in protocol_differences(read[0], other)}
     if found:
         words = ", ".join(sorted(name.replace("_", " ") for name in found))

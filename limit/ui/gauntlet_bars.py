@@ -8,12 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from limit import charts
-from limit.gauntlet.results import read_eval
 from limit.store import Store
 from limit.store.queries_gauntlet import evals, gauntlet_rows, task_rows
 from limit.store.queries_published import paper_gauntlet
 from limit.store.schema import Row
-from limit.ui.gauntlet_items import eval_folder
+from limit.ui.gauntlet_items import eval_records
 
 AVERAGE = charts.PANELS[0]
 
@@ -110,5 +109,5 @@ def _rule_rows(store: Store, chosen: Sequence[str], column: str) -> list[Row]:
 
 def _counted(store: Store, chosen: Sequence[str]) -> set[tuple[str, str, int]]:
     """(eval_id, task, shots) of what categories are made of; a version may run a task at further shot counts."""
-    heads = {key: read_eval(eval_folder(store, key)) for key in chosen}
-    return {(k, t["task"], t["num_fewshot"]) for k, head in heads.items() for t in head["tasks"] if t.get("counted", 1)}
+    heads = zip(chosen, eval_records(store, chosen), strict=True)
+    return {(k, t["task"], t["num_fewshot"]) for k, head in heads for t in head["tasks"] if t.get("counted", 1)}

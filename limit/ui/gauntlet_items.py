@@ -10,7 +10,7 @@ import streamlit as st
 
 from limit.core import LimitError
 from limit.formats import accuracy, p_value
-from limit.gauntlet.results import compare, compare_pairs
+from limit.gauntlet.results import compare, compare_pairs, read_eval
 from limit.gauntlet.rows import read_choices, read_items
 from limit.store import Store
 from limit.store.schema import Row
@@ -25,6 +25,15 @@ def eval_folder(store: Store, eval_id: str) -> Path:
     """Where an evaluation's files lie."""
     found = store.rows("select file from gauntlet_evals where eval_id = ?", [eval_id])
     return store.path_of(found[0]["file"]).parent
+
+
+def eval_records(store: Store, eval_ids: Sequence[str]) -> list[Row]:
+    """What eval.json of each evaluation holds, read once for the data at hand. Raises LimitError like `read_eval`."""
+
+    def read(keys: list[str]) -> dict[str, Row]:
+        return {key: read_eval(eval_folder(store, key.removeprefix("eval "))) for key in keys}
+
+    return store.hold([f"eval {eval_id}" for eval_id in eval_ids], read)
 
 
 def show_items(store: Store, rows: Sequence[Row], heads: dict[str, Row]) -> None:
