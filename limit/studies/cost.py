@@ -1,6 +1,7 @@
 """What a study will take, told before it is started: runs, time, memory, disk, and what its judge may charge.
 
-Nothing is written but the shipped sources that the study draws on. What cannot be told is None, and `unknown` says why.
+Nothing is written but the shipped sources and prompts that the study draws on. What cannot be told is None, and
+`unknown` says why.
 """
 
 from __future__ import annotations

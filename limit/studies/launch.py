@@ -74,10 +74,10 @@ def run_study(
 
 
 def prepare(ws: Workspace, spec: StudySpec) -> None:
-    """Put the shipped sources into the workspace when the study draws on them."""
-    if any(part.startswith("tiny-") for mix in spec.mixes for part in mix.parts):
-        from limit.tiny import ensure_sources
+    """Put the shipped sources and prompts into the workspace when the study draws on them."""
+    from limit.tiny import PROMPT_SET, ensure_sources
 
+    if PROMPT_SET in spec.prompts or any(part.startswith("tiny-") for mix in spec.mixes for part in mix.parts):
         ensure_sources(ws)
 
 

@@ -21,63 +21,97 @@ from limit.statistics import seed_interval
 from limit.studies.show import show_study
 from limit.studies.spec import SHIPPED_RESULTS
 
+Setting = tuple[str | None, str]  # a judge and the prompt set whose answers it compared
+
 
 def study_report(ws: Workspace, name: str) -> Json:
-    """{study, title, origin, models, pairs, readings} of a study that was run here, or of one that ships.
+    """{study, title, origin, settings, models, pairs, readings} of a study that was run here, or of one that ships.
 
-    `models`: {label, is_baseline, seeds, gauntlet, categories, preference}, scores as {mean, low, high, values}; the
+    `settings`: each judge on each prompt set as {judge, prompt_set}, the study's own order; rates of two settings are
+    two scales and are never drawn together. `models`: {label, is_baseline, seeds, gauntlet, categories, preference,
+    preferences}, scores as {mean, low, high, values}, one preference for each setting and the first one again; the
     interval is None with one seed. `pairs`: {one, other, gauntlet, preference}, each {above, seeds}: in how many of the
-    seeds that both have `one` is above `other`; pairs without a common seed are left out. `readings`: {label, variant,
-    won, tied, lost} in per cent of all pairs against the baseline, for the rubric only.
-    Raises LimitError when there is no such study.
+    seeds that both have `one` is above `other`, preference in the first setting; pairs without a common seed are left
+    out. `readings`: {label, variant, won, tied, lost} in per cent of all pairs against the baseline, for the rubric
+    only. Raises LimitError when there is no such study.
     """
     shown = show_study(ws, name)
     place = Workspace(SHIPPED_RESULTS) if shown["origin"] == "shipped" else ws
-    labels = list(dict.fromkeys(run["label"] for run in shown["runs"]))
-    groups = {label: [run for run in shown["runs"] if run["label"] == label] for label in labels}
+    settings = list(dict.fromkeys(_setting(rate) for run in shown["runs"] for rate in run["preference"]))
+    groups = _groups(shown["runs"])
+    alike = [two for two in combinations(groups, 2) if _model_of(groups[two[0]]) == _model_of(groups[two[1]])]
     return {
         "study": shown["study"],
         "title": shown["title"],
         "origin": shown["origin"],
-        "models": [_model(label, runs) for label, runs in groups.items()],
-        "pairs": [pair for two in combinations(labels, 2) if (pair := _pair(*two, groups))["gauntlet"]["seeds"]],
+        "settings": [{"judge": judge, "prompt_set": prompts} for judge, prompts in settings],
+        "models": [_model(label, runs, settings) for label, runs in groups.items()],
+        "pairs": [pair for two in alike if (pair := _pair(*two, groups, settings))["gauntlet"]["seeds"]],
         "readings": [reading for label, runs in groups.items() for reading in _readings(place, label, runs)],
     }
 
 
-def _model(label: str, runs: Sequence[Json]) -> Json:
+def _setting(rate: Json) -> Setting:
+    return rate["judge"], rate["prompt_set"]
+
+
+def _groups(runs: Sequence[Json]) -> dict[str, list[Json]]:
+    """Runs that differ in their seed alone, by their label; where two base models share labels, with the model."""
+    models: dict[str, set[str]] = {}
+    for run in runs:
+        models.setdefault(run["label"], set()).add(run["model"])
+    groups: dict[str, list[Json]] = {}
+    for run in runs:
+        label = run["label"] if len(models[run["label"]]) == 1 else f"{run['label']} ({run['model']})"
+        groups.setdefault(label, []).append(run)
+    return groups
+
+
+def _model_of(runs: Sequence[Json]) -> str:
+    return str(runs[0]["model"])
+
+
+def _model(label: str, runs: Sequence[Json], settings: Sequence[Setting]) -> Json:
     scored = [run["gauntlet"] for run in runs if run["gauntlet"]]
     names = dict.fromkeys(name for score in scored for name in score["categories"])
+    rates = [_spread(_rates(runs, setting), most=100.0) for setting in settings]
     return {
         "label": label,
         "is_baseline": runs[0]["is_baseline"],
         "seeds": [run["seed"] for run in runs if run["seed"] is not None],
         "gauntlet": _spread(score["average"] for score in scored),
         "categories": {name: _spread(score["categories"].get(name) for score in scored) for name in names},
-        "preference": _spread(rate["preference_pct"] for run in runs for rate in run["preference"]),
+        "preference": rates[0] if rates else _spread([]),
+        "preferences": rates,
     }
 
 
-def _spread(values: Iterable[float | None]) -> Json:
+def _rates(runs: Sequence[Json], setting: Setting) -> list[float | None]:
+    return [rate["preference_pct"] for run in runs for rate in run["preference"] if _setting(rate) == setting]
+
+
+def _spread(values: Iterable[float | None], most: float | None = None) -> Json:
+    """Mean and interval over seeds; with `most`, of rates that lie between 0 and `most`."""
     known = [value for value in values if value is not None]
     interval = seed_interval(known)
     several = not math.isnan(interval.low)
+    low, high = (interval.low, interval.high) if most is None else (max(0.0, interval.low), min(most, interval.high))
     return {
         "mean": sum(known) / len(known) if known else None,
-        "low": interval.low if several else None,
-        "high": interval.high if several else None,
+        "low": low if several else None,
+        "high": high if several else None,
         "values": known,
     }
 
 
-def _pair(one: str, other: str, groups: dict[str, list[Json]]) -> Json:
+def _pair(one: str, other: str, groups: dict[str, list[Json]], settings: Sequence[Setting]) -> Json:
     """Seeds in which one mix is above the other; a model without a seed meets every seed of the other."""
     sides = [{run["seed"]: run for run in groups[label]} for label in (one, other)]
     seeds = sorted({seed for side in sides for seed in side if seed is not None})
     pairs = [tuple(side.get(seed, side.get(None)) for side in sides) for seed in seeds]
     both = [(a, b) for a, b in pairs if a is not None and b is not None]
     scores = [(_average(a), _average(b)) for a, b in both]
-    rates = [(_rate(a), _rate(b)) for a, b in both]
+    rates = [(_rate(a, settings[:1]), _rate(b, settings[:1])) for a, b in both]
     return {"one": one, "other": other, "gauntlet": _above(scores), "preference": _above(rates)}
 
 
@@ -85,11 +119,11 @@ def _average(run: Json) -> float | None:
     return run["gauntlet"]["average"] if run["gauntlet"] else None
 
 
-def _rate(run: Json) -> float | None:
+def _rate(run: Json, settings: Sequence[Setting]) -> float | None:
     """Preference against the study's baseline; the baseline itself stands at one half."""
     if run["is_baseline"]:
         return 50.0
-    rates = [rate["preference_pct"] for rate in run["preference"] if rate["preference_pct"] is not None]
+    rates = [rate for setting in settings for rate in _rates([run], setting) if rate is not None]
     return sum(rates) / len(rates) if rates else None
 
 
@@ -116,19 +150,22 @@ _SIDES = {"won": "2", "tied": "tie", "lost": "1"}
 
 def report_text(report: Json) -> str:
     """The report as Markdown: a table of models, one of pairs over seeds, one of the rubric's readings."""
-    names = list(report["models"][0]["categories"]) if report["models"] else []
-    lines = [f"| model | seeds | Gauntlet | {' | '.join(name.replace('_', ' ') for name in names)} | preferred |"]
-    lines.append("| --- " * (len(names) + 4) + "|")
+    names = list(dict.fromkeys(name for model in report["models"] for name in model["categories"]))
+    several = len(report["settings"]) > 1
+    heads = [f"preferred by {s['judge']} on {s['prompt_set']}" if several else "preferred" for s in report["settings"]]
+    heads = ["model", "seeds", "Gauntlet", *(name.replace("_", " ") for name in names), *(heads or ["preferred"])]
+    lines = _table(heads)
     for model in report["models"]:
         cells = [model["label"], str(len(model["seeds"]) or "one model"), _score(model["gauntlet"])]
         cells += [_score(model["categories"][name]) if name in model["categories"] else "n/a" for name in names]
-        lines.append(f"| {' | '.join([*cells, _preferred(model)])} |")
-    lines += ["", "| in how many seeds | on the Gauntlet | on preference |", "| --- | --- | --- |"]
+        lines.append(f"| {' | '.join([*cells, *_preferred(model)])} |")
+    if report["pairs"]:
+        lines += ["", *_table(["in how many seeds", "on the Gauntlet", "on preference"])]
     for pair in report["pairs"]:
         counts = [f"{pair[key]['above']} of {pair[key]['seeds']}" for key in ("gauntlet", "preference")]
         lines.append(f"| {pair['one']} above {pair['other']} | {' | '.join(counts)} |")
     if report["readings"]:
-        lines += ["", "| won / tied / lost, % | " + " | ".join(VARIANTS) + " |", "| --- " * (len(VARIANTS) + 1) + "|"]
+        lines += ["", *_table(["won / tied / lost, %", *VARIANTS])]
         for label in dict.fromkeys(row["label"] for row in report["readings"]):
             cells = [
                 f"{r['won']:.0f} / {r['tied']:.0f} / {r['lost']:.0f}" for r in report["readings"] if r["label"] == label
@@ -137,10 +174,16 @@ def report_text(report: Json) -> str:
     return "\n".join(lines)
 
 
+def _table(heads: Sequence[str]) -> list[str]:
+    return [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
+
+
 def _score(spread: Json) -> str:
     return accuracy_interval(spread["mean"], spread["low"], spread["high"])
 
 
-def _preferred(model: Json) -> str:
-    spread = model["preference"]
-    return "baseline" if model["is_baseline"] else percent_interval(spread["mean"], spread["low"], spread["high"])
+def _preferred(model: Json) -> list[str]:
+    rates = model["preferences"] or [model["preference"]]
+    if model["is_baseline"]:
+        return ["baseline"] * len(rates)
+    return [percent_interval(spread["mean"], spread["low"], spread["high"]) for spread in rates]

@@ -97,6 +97,8 @@ def load_study(ws: Workspace, name: str) -> tuple[str, StudySpec]:
     if path.suffix in (".yaml", ".yml"):
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-.") or "study"
         return safe_name(stem, "study"), _read_spec(path)
+    if path.is_file() or "/" in name:
+        raise LimitError(f"a study file ends in .yaml, not {path.name!r}; or give the name of a study")
     for stored in ("study.json", PLAN):
         path = ws.studies / safe_name(name, "study") / stored
         if path.is_file():

@@ -15,8 +15,8 @@ from limit.settings import Workspace
 from limit.studies import list_studies, load_record, run_study, show_study, stop_study
 from limit.studies.bundle import collect
 from limit.studies.clone import clone_study
-from limit.studies.launch import job_ids
-from limit.studies.spec import StudyMix
+from limit.studies.launch import job_ids, prepare
+from limit.studies.spec import StudyMix, StudySpec
 
 STUDY = {
     "title": "A small one",
@@ -158,6 +158,19 @@ def test_what_cannot_be_had_is_said_before_anything_is_made(
         run_study(ws, "mine", budget_usd=budget)
     assert jobs.list_jobs(ws) == []
     assert not list(ws.runs.glob("*")) and not list(ws.mixes.glob("*/mix.json"))
+
+
+def test_the_shipped_prompts_are_there_for_mixes_of_ones_own(ws: Workspace) -> None:
+    spec = StudySpec(title="t", models=("tiny",), mixes=(StudyMix(label="a", parts=("mine:10",)),), recipe="tiny",
+                     prompts=("tiny-open",))  # fmt: skip
+    prepare(ws, spec)
+    assert (ws.prompts / "tiny-open" / "prompt_set.json").is_file()
+
+
+def test_a_file_that_is_no_yaml_is_not_taken_for_a_name(ws: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "grid.json").write_text("{}")
+    with pytest.raises(LimitError, match=r"ends in \.yaml, not 'grid\.json'"):
+        run_study(ws, str(tmp_path / "grid.json"))
 
 
 @pytest.mark.parametrize("seed", [-1, 2**31])

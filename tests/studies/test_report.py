@@ -12,9 +12,10 @@ from limit.studies.report import report_text, study_report
 
 def run(label: str, seed: int | None, average: float | None, rate: float | None) -> Json:
     scores = {"average": average, "categories": {"world": average}}
-    judged = [{"preference_pct": rate, "judge": "somebody", "comparison": "c"}]
+    judged = [{"preference_pct": rate, "judge": "somebody", "prompt_set": "open", "comparison": "c"}]
     return {
         "label": label,
+        "model": "tiny",
         "seed": seed,
         "is_baseline": label == "long",
         "gauntlet": scores if average is not None else None,
@@ -43,8 +44,9 @@ def test_means_and_intervals_are_over_seeds(value: Json) -> None:
     by_label = {model["label"]: model for model in value["models"]}
     terse, base = by_label["terse"], by_label["base"]
     assert terse["preference"]["mean"] == 40.0 and terse["preference"]["values"] == [20.0, 60.0]
-    # Two seeds: t(1) = 12.706, half width 12.706 * sd / sqrt(2) with sd = 28.28.
-    assert terse["preference"]["high"] == pytest.approx(40 + 12.7062 * 20, rel=1e-4)
+    # Two seeds: t(1) = 12.706, half width 12.706 * sd / sqrt(2); of rates cut at what a rate can be.
+    assert (terse["preference"]["low"], terse["preference"]["high"]) == (0.0, 100.0)
+    assert by_label["long"]["gauntlet"]["high"] == pytest.approx(0.45 + 12.7062 * 0.05, rel=1e-4)
     assert base["gauntlet"]["mean"] == 0.5 and base["gauntlet"]["low"] is None and base["seeds"] == []
     assert by_label["late"]["gauntlet"]["mean"] is None
 
@@ -55,6 +57,37 @@ def test_a_pair_counts_the_seeds_that_both_have_and_a_base_meets_every_seed(valu
     assert pairs["long", "terse"]["preference"] == {"above": 1, "seeds": 2}
     assert pairs["base", "long"]["gauntlet"] == {"above": 1, "seeds": 2}
     assert ("terse", "late") not in pairs
+
+
+def test_rates_of_two_judges_or_prompt_sets_are_columns_of_their_own(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rate = run("terse", 1, 0.4, 20.0)
+    rate["preference"] = [
+        {**rate["preference"][0], "judge": judge, "prompt_set": prompts, "preference_pct": pct}
+        for judge, prompts, pct in (("somebody", "open", 20.0), ("somebody", "facts", 90.0), ("another", "open", 60.0))
+    ]
+    shown = {"study": "s", "title": "S", "origin": "workspace", "runs": [run("long", 1, 0.5, None), rate]}
+    monkeypatch.setattr(report, "show_study", lambda place, name: shown)
+    value = study_report(ws, "s")
+    terse = value["models"][1]
+    assert [spread["values"] for spread in terse["preferences"]] == [[20.0], [90.0], [60.0]]
+    assert terse["preference"]["values"] == [20.0]
+    assert value["pairs"][0]["preference"] == {"above": 1, "seeds": 1}  # 50 against 20, not against the mean of three
+    assert "preferred by another on open" in report_text(value)
+
+
+def test_mixes_of_two_base_models_are_not_seeds_of_one(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [{**run("long", seed, score, None), "model": model} for seed, score, model in
+            ((1, 0.1, "small"), (2, 0.2, "small"), (1, 0.5, "large"), (2, 0.6, "large"))]  # fmt: skip
+    shown = {"study": "s", "title": "S", "origin": "workspace", "runs": runs}
+    monkeypatch.setattr(report, "show_study", lambda place, name: shown)
+    value = study_report(ws, "s")
+    assert [(model["label"], model["gauntlet"]["values"]) for model in value["models"]] == [
+        ("long (small)", [0.1, 0.2]),
+        ("long (large)", [0.5, 0.6]),
+    ]
+    assert value["pairs"] == []
 
 
 def test_the_text_is_a_markdown_table_with_what_is_missing_said(value: Json) -> None:
