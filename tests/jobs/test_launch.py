@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from limit.jobs import processes
-from limit.jobs.launch import find_orphan, gpu_environment, worker_command
+from limit.jobs.launch import find_orphan, gpu_environment, worker_command, worker_environment
 from limit.jobs.slots import OUTER_GPUS
+from limit.settings import Workspace
 
 SLEEP = "import time; time.sleep(600)"
 
@@ -33,6 +34,14 @@ def test_several_gpus_run_under_torchrun(tmp_path: Path) -> None:
     command = worker_command(job, tmp_path, "python")
     assert command[:6] == ["python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4"]
     assert command[6:] == ["-m", "--", "limit", "finetune", "--job", str(tmp_path)]
+
+
+def test_waiting_threads_sleep_unless_somebody_says_otherwise(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    job: dict[str, object] = {"environment": {}}
+    assert worker_environment(ws, job, "t", 1)["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert worker_environment(ws, job, "t", 1)["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
 def test_a_worker_sees_its_own_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
