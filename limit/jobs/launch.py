@@ -56,8 +56,8 @@ def worker_command(job: Json, folder: Path, python: str = sys.executable) -> lis
 def worker_environment(ws: Workspace, job: Json, token: str, attempt: int) -> dict[str, str]:
     """Settings that every worker gets on top of what it inherits.
 
-    Threads that wait for each other sleep instead of spinning: where the app or other jobs want the same cores, spinning
-    took four times the time and the CPU of a small evaluation, and on idle cores it gains nothing.
+    Threads that wait for each other sleep instead of spinning: where the app or other jobs want the same cores,
+    spinning took four times the time and the CPU of a small evaluation, and on idle cores it gains nothing.
     """
     return {
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
