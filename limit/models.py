@@ -7,6 +7,7 @@ only when weights are loaded. A run that trained an adapter is its base model wi
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,14 +33,15 @@ Dtype = Literal["auto", "fp32", "bf16"]
 class ModelRef:
     """A model that can be loaded.
 
-    `path` is a folder, or a hub id when `kind` is "hub" or the run is a bare hub model; `adapter` is a folder of
-    low-rank weights that belong on top of it; `template` is the prompt template it was finetuned with, if any.
+    `path` is a folder, or a hub id when `kind` is "hub" or the run is a bare hub model; `adapters` are folders of
+    low-rank weights that belong on top of it, lowest first; `template` is the prompt template it was finetuned with,
+    if any.
     """
 
     name: str
     kind: Kind
     path: str
-    adapter: Path | None = None
+    adapters: tuple[Path, ...] = ()
     run_id: str | None = None
     template: str | None = None
     trust_remote_code: bool = False
@@ -47,6 +49,11 @@ class ModelRef:
     @property
     def local(self) -> bool:
         return Path(self.path).is_dir()
+
+    @property
+    def adapter(self) -> Path | None:
+        """The adapter on top, None for a model that is whole."""
+        return self.adapters[-1] if self.adapters else None
 
 
 def resolve_model(ws: Workspace, name: str) -> ModelRef:
@@ -117,14 +124,27 @@ def _resolve_run(ws: Workspace, run_id: str, checkpoint: str | None) -> ModelRef
     return replace(ref, name=name, kind="run", run_id=run_id, template=template, trust_remote_code=trusted)
 
 
-def _folder_ref(folder: Path, name: str, base: Any = None) -> ModelRef:
+def _folder_ref(
+    folder: Path, name: str, base: Callable[[], ModelRef] | None = None, above: tuple[Path, ...] = ()
+) -> ModelRef:
+    """A model folder, or an adapter on its base, which may be an adapter itself; `above` are those that led here."""
     if not (folder / "adapter_config.json").exists():
         _require_model(folder, f"model folder {name!r}")
         return ModelRef(name, "folder", str(folder))
-    below = base().path if base else str(read_json(folder / "adapter_config.json").get("base_model_name_or_path", ""))
-    if not below:
+    if folder in above:
+        raise LimitError(f"the adapter in {folder} is its own base model; correct base_model_name_or_path there")
+    below = base() if base else _base_of_adapter(folder, (*above, folder))
+    return ModelRef(name, "folder", below.path, adapters=(*below.adapters, folder))
+
+
+def _base_of_adapter(folder: Path, above: tuple[Path, ...]) -> ModelRef:
+    """What an adapter's own settings name as its base: another adapter's folder, a model folder or a hub id."""
+    name = str(read_json(folder / "adapter_config.json").get("base_model_name_or_path") or "")
+    if not name:
         raise LimitError(f"the adapter in {folder} does not name its base model")
-    return ModelRef(name, "folder", below, adapter=folder)
+    if (Path(name) / "adapter_config.json").exists():
+        return _folder_ref(Path(name).resolve(), name, above=above)
+    return ModelRef(name, "folder" if Path(name).is_dir() else "hub", name)
 
 
 def _require_model(folder: Path, what: str) -> None:
@@ -158,10 +178,10 @@ def load_model(ref: ModelRef, dtype: Dtype = "auto", device: str | None = None, 
         model = AutoModelForCausalLM.from_pretrained(
             ref.path, trust_remote_code=ref.trust_remote_code, use_safetensors=True, **options
         )
-        if ref.adapter:
+        for adapter in ref.adapters:
             from peft import PeftModel
 
-            model = PeftModel.from_pretrained(model, str(ref.adapter)).merge_and_unload()
+            model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
             model.requires_grad_(True)  # merging leaves the base frozen, as it was under the adapter
     placed: Any = model.eval()
     return placed.to(device)
@@ -172,7 +192,7 @@ def torch_dtype(dtype: Dtype, device: str) -> torch.dtype:
     import torch
 
     if dtype == "auto":
-        dtype = "bf16" if device.startswith("cuda") and torch.cuda.is_bf16_supported() else "fp32"
+        dtype = "bf16" if device.startswith("cuda") and torch.cuda.is_bf16_supported(False) else "fp32"
     return torch.bfloat16 if dtype == "bf16" else torch.float32
 
 

@@ -27,7 +27,10 @@ from transformers.masking_utils import sdpa_mask
 from limit.encoding.packing import Documents
 
 PACKED = "limit_packed"
-_KERNEL_DTYPES = (torch.bfloat16, torch.float16)  # what flash kernels take
+# What flash kernels take. Heads of other sizes, fp32 and older GPUs go the slower way, one document at a time.
+_KERNEL_DTYPES = (torch.bfloat16, torch.float16)
+_KERNEL_HEAD_SIZES = range(8, 257, 8)
+_KERNEL_CAPABILITY = (8, 0)  # Ampere
 
 _in_packed_pass: contextvars.ContextVar[bool] = contextvars.ContextVar("in_packed_pass", default=False)
 
@@ -65,9 +68,21 @@ def packed_attention(
     for feature in ("softcap", "s_aux", "position_bias"):
         if kwargs.get(feature) is not None:
             raise NotImplementedError(f"packed attention has no {feature}")
-    if query.is_cuda and value.dtype in _KERNEL_DTYPES and not dropout:  # fp32 stays exact, by the slower way
+    if query.is_cuda and not dropout and _fits_kernel(query, key, value):
         return _varlen(query, key, value, documents, scaling, sliding_window), None
     return _per_document(query, key, value, documents, scaling, sliding_window, dropout), None
+
+
+def _fits_kernel(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
+    """Whether the GPU's packed kernel takes these heads, on this GPU and in this torch."""
+    size = query.shape[-1]
+    return (
+        value.dtype in _KERNEL_DTYPES
+        and size == key.shape[-1] == value.shape[-1]
+        and size in _KERNEL_HEAD_SIZES
+        and "window_size" in _varlen_parameters()
+        and torch.cuda.get_device_capability(query.device) >= _KERNEL_CAPABILITY
+    )
 
 
 def _per_document(
@@ -114,8 +129,6 @@ def _varlen(
     options: dict[str, Any] = {"window_size": (window - 1 if window else -1, 0), "scale": scaling}
     if "enable_gqa" in known:
         options["enable_gqa"] = query.shape[1] != key.shape[1]
-    if "window_size" not in known:  # torch 2.10
-        options = {"is_causal": True}
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     offsets = documents.offsets
     # Under autocast rotary embeddings may leave fp32 queries, which flash kernels refuse.
@@ -135,8 +148,11 @@ def _varlen(
 
 @functools.cache
 def _varlen_parameters() -> frozenset[str]:
-    from torch.nn.attention.varlen import varlen_attn
-
+    """What the kernel can be told; nothing in a torch before 2.11, which has none or one without windows."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return frozenset()
     return frozenset(inspect.signature(varlen_attn).parameters)
 
 

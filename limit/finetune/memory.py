@@ -54,8 +54,8 @@ def memory_parts(size: ModelSize, recipe: Recipe, device: Device, gpus: int, rec
     if recipe.method == "full":
         weights, trained, states = 4 * n + (2 * n if half else 0), n, 1 if recipe.optimizer == "decoupled_lionw" else 2
     else:
-        base = 0.55 if recipe.method == "qlora" else (2 if half else 4)
-        weights, trained, states = base * n + 4 * adapter, adapter, 2
+        base = _four_bit_gb(size) if recipe.method == "qlora" else n * (2 if half else 4)
+        weights, trained, states = base + 4 * adapter, adapter, 2
     row = max(recipe.micro_batch_size, 1) * recipe.max_seq_len
     per_token = (2 if recompute else ROW_OVERHEAD) * size.width * size.layers + (ROW_OVERHEAD if recompute else 0) * (
         size.width
@@ -68,6 +68,12 @@ def memory_parts(size: ModelSize, recipe: Recipe, device: Device, gpus: int, rec
         "activations_gb": (row * per_token * (1 if half else 2) + head) / 1e9,
         "other_gb": CONTEXT_GB if device.gpu else LOADED_LIBRARIES_GB,
     }
+
+
+def _four_bit_gb(size: ModelSize) -> float:
+    """Layers in four bits with their scales; embeddings and output head stay in bf16."""
+    tables = min(2 * size.vocabulary * size.width, size.parameters / 2) / 1e9
+    return 0.55 * (size.parameters / 1e9 - tables) + 2 * tables
 
 
 def lora_parameters(size: ModelSize, rank: int) -> int:

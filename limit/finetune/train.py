@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,7 @@ def quiet_libraries() -> None:
 
 def _reference(ws: Workspace, spec: RunSpec) -> ModelRef:
     ref = resolve_model(ws, spec.model)
-    trusted = spec.trust_remote_code or ref.trust_remote_code
-    return ModelRef(**{**ref.__dict__, "trust_remote_code": trusted})
+    return replace(ref, trust_remote_code=spec.trust_remote_code or ref.trust_remote_code)
 
 
 def _build(

@@ -25,6 +25,8 @@ def trainable_model(ref: ModelRef, recipe: Recipe, device: str) -> Any:
         model = load_model(ref, "fp32" if recipe.method == "full" else "auto", device)
     if recipe.method != "full":
         model = add_adapter(model, recipe)
+        if ref.adapter:  # by itself it would name the base below that adapter
+            model.peft_config["default"].base_model_name_or_path = str(ref.adapter)
     model.train()
     if _recompute(ref, recipe):
         recompute_activations(model)
@@ -61,10 +63,8 @@ def _recompute(ref: ModelRef, recipe: Recipe) -> bool:
 
 def add_adapter(model: Any, recipe: Recipe) -> Any:
     """The model frozen, with low-rank updates of every linear layer that are trained."""
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    from peft import LoraConfig, get_peft_model
 
-    if recipe.method == "qlora":
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     config = LoraConfig(
         r=recipe.lora_rank,
         lora_alpha=recipe.lora_alpha,

@@ -118,6 +118,10 @@ class Finetuner(Trainer):
     def floating_point_ops(self, inputs: Any) -> int:
         return 0
 
+    def get_decay_parameter_names(self, model: Any) -> list[str]:
+        """Every weight, as in Composer and plain torch; transformers would spare biases and norms."""
+        return [name for name, _ in model.named_parameters()]
+
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """Gradients of one optimizer step; returns its loss. Raises LimitError when it is not finite or cannot fit."""
         started = time.monotonic()

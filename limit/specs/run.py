@@ -19,7 +19,12 @@ class Recipe(Spec):
     beta1: float = option("first moment decay", default=0.9, ge=0, le=1, advanced=True)
     beta2: float = option("second moment decay", default=0.99, ge=0, le=1, advanced=True)
     epsilon: float = option("term that keeps the update finite", default=1e-8, gt=0, advanced=True)
-    weight_decay: float = option("decay of weights per step", default=0.0, ge=0, advanced=True)
+    weight_decay: float = option(
+        "share of every weight that a step at the peak rate takes away; `adamw` multiplies it by the rate",
+        default=0.0,
+        ge=0,
+        advanced=True,
+    )
     schedule: Literal["linear", "cosine", "constant"] = option("learning rate after the warm-up", default="linear")
     warmup_steps: int = option("steps of linear warm-up", default=50, ge=0, le=100_000_000)
     epochs: float = option("passes over the mix", default=3.0, gt=0, le=10_000)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from limit.core import write_json
-from limit.finetune import trainer
+from limit.finetune import follow, trainer
 from limit.jobs.context import JobContext
 from limit.recipes import load_recipe
 from limit.runs import ensure_run
@@ -54,6 +54,14 @@ def write_mix(ws: Workspace, mix_id: str = "0123456789ab", terse: int = 24, long
     write_json(folder / "mix.json", {**mix, "non_commercial": False, **extra})
     write_json(folder / "label.json", {"name": "terse + long", "note": "", "created": ""})
     return mix_id
+
+
+@pytest.fixture(autouse=True, scope="package")
+def short_answers() -> Iterator[None]:
+    """Sample answers are most of a tiny run's time and no part of what it learns."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(follow, "GENERATED_TOKENS", 4)
+        yield
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The call of the GPU's packed kernel, against a stand-in with the parameters of torch 2.11 and of torch 2.13."""
+"""When the GPU's packed kernel is called, and how, against stand-ins with the parameters of torch 2.11 and 2.13."""
 
 from __future__ import annotations
 
@@ -72,3 +72,23 @@ def test_the_kernel_is_asked_for_what_each_document_sees(kernel: Any, window: in
     expected = attention._per_document(query.bfloat16(), key, value, documents, 0.3, window, 0.0)
     assert found.shape == expected.shape == (1, total, 4, 8)
     torch.testing.assert_close(found.float(), expected.float(), rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize(
+    ("capability", "heads", "dtype", "fits"),
+    [
+        ((9, 0), (128, 128), torch.bfloat16, True),
+        ((8, 0), (256, 256), torch.float16, True),
+        ((7, 5), (64, 64), torch.bfloat16, False),  # a GPU before Ampere
+        ((9, 0), (192, 128), torch.bfloat16, False),  # latent attention: values are narrower than keys
+        ((9, 0), (512, 512), torch.bfloat16, False),
+        ((9, 0), (12, 12), torch.bfloat16, False),
+        ((9, 0), (64, 64), torch.float32, False),
+    ],
+)
+def test_the_kernel_is_used_only_for_what_it_takes(
+    capability: tuple[int, int], heads: tuple[int, int], dtype: Any, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    query = key = torch.zeros(1, 4, 3, heads[0], dtype=dtype)
+    assert attention._fits_kernel(query, key, torch.zeros(1, 4, 3, heads[1], dtype=dtype)) == fits
