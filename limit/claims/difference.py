@@ -344,13 +344,20 @@ def sentence(line: Row, a: str, b: str) -> str:
     low, high, value = line["low"], line["high"], line["estimate"]
     if line["verdict"] == "cannot tell":
         span = f"difference {show(value)} [{show(low)}, {show(high)}]"
-        return f"{name}: cannot tell {a} from {b} ({span}).{_more(line)}"
+        why = " Alone it would count as real, among all the comparisons made here it may be chance."
+        return f"{name}: cannot tell {a} from {b} ({span}).{why if only_by_correction(line) else _more(line)}"
     if line["verdict"] == "worse":
         low, high, value = -high, -low, -value
     by = f"by {show(value)} [{show(low)}, {show(high)}]"
     if line["basis"] == READING_ERROR:
         return f"{name}: {a} is published {'above' if line['verdict'] == 'better' else 'below'} {b} {by}."
     return f"{name}: {a} is {line['verdict']} than {b} {by}."
+
+
+def only_by_correction(line: Row) -> bool:
+    """Whether a difference cannot be told only because many were looked at: its own interval leaves out 0."""
+    told = line["estimate"] is not None and (line["low"] > 0 or line["high"] < 0)
+    return bool(line["verdict"] == "cannot tell" and line["basis"] == "paired" and told)
 
 
 def _more(line: Row) -> str:

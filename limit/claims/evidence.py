@@ -1,23 +1,24 @@
 """What supports a claim: a test over model rows with a three-valued outcome, and the numbers that it rests on.
 
-A test is data: {kind, a, b, measure, relation}. `a` and `b` are keys of `queries_models` rows (`b` absent: the even
-rate of 50 %), `relation` is `above`, `below` or `level` (cannot be told apart).
+A test is data: {kind, a, b, measure, relation, baseline}. `a` and `b` are keys of `queries_models` rows (`b` absent:
+the even rate of 50 % against `baseline`), `relation` is `above`, `below` or `level` (cannot be told apart).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from limit.claims.difference import READING_ERROR, verdicts_with
+from limit.claims.difference import READING_ERROR, only_by_correction, verdicts_with
 from limit.claims.sizes import value_of
 from limit.core import Json, LimitError
 from limit.formats import accuracy_interval, percent_interval
 from limit.store import Store
 from limit.store.queries_gauntlet import CORE
-from limit.store.queries_models import own_rows, paper_rows
+from limit.store.queries_models import own_rows, paper_rows, study_rows
+from limit.store.queries_runs import studies
 from limit.store.schema import Row
 
 Outcome = Literal["supported", "as published", "unclear", "contradicted", "no data"]
@@ -46,9 +47,16 @@ class Evidence:
         return {"outcome": self.outcome, "value": self.value, "low": self.low, "high": self.high}
 
 
-def model_index(store: Store) -> dict[str, Row]:
-    """All models, the paper's and one's own, by key."""
-    return {row["key"]: row for row in (*paper_rows(store), *own_rows(store))}
+def model_index(store: Store, tests: Iterable[Mapping[str, Any]] = ()) -> dict[str, Row]:
+    """All models, the paper's and one's own, by key; with those that only a study knows as `tests` name them."""
+    index = {row["key"]: row for row in (*paper_rows(store), *own_rows(store))}
+    missing = {test[name] for test in tests for name in ("a", "b") if test.get(name)} - index.keys()
+    for study in studies(store) if missing else ():
+        index = {row["key"]: row for row in study_rows(store, study["study"])} | index
+        missing -= index.keys()
+        if not missing:
+            break
+    return index
 
 
 def check_test(test: Mapping[str, Any]) -> None:
@@ -64,7 +72,7 @@ def check_test(test: Mapping[str, Any]) -> None:
 
 def evaluate(store: Store, test: Mapping[str, Any], models: Mapping[str, Row] | None = None) -> Evidence:
     """Run a claim's test on the present data."""
-    return evaluate_all(store, [test], models if models is not None else model_index(store))[0]
+    return evaluate_all(store, [test], models if models is not None else model_index(store, [test]))[0]
 
 
 def evaluate_all(store: Store, tests: Sequence[Mapping[str, Any]], models: Mapping[str, Row]) -> list[Evidence]:
@@ -84,6 +92,9 @@ def _evidence(
     a, b = models.get(test["a"]), models.get(test.get("b") or "")
     if a is None or (test.get("b") and b is None):
         return Evidence("no data", None, None, None, "a model of this claim is not in the workspace", ())
+    if b is None and a["y"] is not None and a["baseline"] != test.get("baseline", a["baseline"]):
+        words = f"{a['label']} is judged against another baseline now than when the claim was written"
+        return Evidence("no data", None, None, None, words, tuple(a["run_ids"]))
     if b is None:
         return _against_even(a, test["relation"])
     return _of_line(lines[test["measure"], test["b"], test["a"]], a, b, test["relation"])
@@ -114,6 +125,8 @@ def _of_line(line: Row, a: Row, b: Row, relation: str) -> Evidence:
     found = words[line["verdict"]]
     agrees: Outcome = "as published" if line["basis"] == READING_ERROR else "supported"
     outcome: Outcome = agrees if found == relation else "unclear" if found == "level" else "contradicted"
+    if relation == "level" and only_by_correction(line):  # the correction is there against bold claims, not for them
+        outcome = "unclear"
     return Evidence(outcome, line["estimate"], line["low"], line["high"], difference_caption(line, a, b), runs)
 
 
@@ -122,7 +135,11 @@ def preference_caption(row: Row) -> str:
     if row["y"] is None:
         return "nobody has judged it"
     shown = percent_interval(row["y"], row["y_low"], row["y_high"])
-    words = [shown, f"n = {row['n_prompts']:,} prompts" if row["n_prompts"] else "", f"{row['prompt_set']} prompts"]
+    words = [
+        f"{row['label']} preferred: {shown}",
+        f"n = {row['n_prompts']:,} prompts" if row["n_prompts"] else "",
+        f"{row['prompt_set']} prompts",
+    ]
     seeds = sum(seed["y"] is not None for seed in row["seeds"]) or row["n_seeds"]
     words += [
         f"judge {row['judge']}" if row["judge"] else "",

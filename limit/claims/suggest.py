@@ -37,8 +37,8 @@ def _candidates(models: Sequence[Row]) -> list[tuple[Json, str]]:
         if row["y"] is None or row["is_baseline"] or baseline is None:
             continue
         tests += [
-            (_test(row, "preference", "above"), f"The judge prefers {row['label']} to {baseline['label']}."),
-            (_test(row, "preference", "below"), f"The judge prefers {baseline['label']} to {row['label']}."),
+            (_liked(row, baseline, "above"), f"The judge prefers {row['label']} to {baseline['label']}."),
+            (_liked(row, baseline, "below"), f"The judge prefers {baseline['label']} to {row['label']}."),
         ]
     return [*tests, *_score_candidates([row for row in rows if row["x"] is not None], baseline)]
 
@@ -76,9 +76,14 @@ def short(label: str) -> str:
     return text if len(text) <= LABEL_CHARS else f"{text[: LABEL_CHARS - 1]}…"
 
 
-def _test(a: Row, measure: str, relation: str, b: Row | None = None) -> Json:
-    test = {"kind": "model", "a": a["key"], "measure": measure, "relation": relation}
-    return test if b is None else {**test, "b": b["key"]}
+def _test(a: Row, measure: str, relation: str, b: Row) -> Json:
+    return {"kind": "model", "a": a["key"], "measure": measure, "relation": relation, "b": b["key"]}
+
+
+def _liked(row: Row, baseline: Row, relation: str) -> Json:
+    """A claim about a rate; it holds against this baseline only."""
+    test = {"kind": "model", "a": row["key"], "measure": "preference", "relation": relation}
+    return {**test, "baseline": baseline["key"]}
 
 
 def chip(outcome: str) -> str:

@@ -18,7 +18,7 @@ from limit.core import LimitError
 from limit.settings import Workspace
 from limit.store import Store
 from limit.store.queries_gauntlet import CORE
-from limit.store.queries_models import own_rows, paper_rows
+from limit.store.queries_models import COUNTS, own_rows, paper_rows, study_rows
 from limit.store.queries_runs import mixes, studies
 from limit.store.schema import Row
 
@@ -70,9 +70,13 @@ def _listed(ids: Sequence[str], most: int | None) -> str:
 
 
 def study_names(store: Store) -> list[str]:
-    """Names that an export takes: `paper`, `paper-7B`, `paper-30B`, studies, and each base model."""
-    named = [row["study"] for row in studies(store)]
-    return [PAPER_STUDY, "paper-7B", "paper-30B", *named, *dict.fromkeys(row["layer"] for row in own_rows(store))]
+    """Names that an export takes: one's own studies, newest first, base models, then `paper` and what ships."""
+    known = studies(store)
+    mine = [row["study"] for row in known if row["origin"] == "workspace"]
+    rows = own_rows(store)
+    own = [row["layer"] for row in rows if row["origin"] == "workspace"]
+    shipped = [*(row["study"] for row in known), *(row["layer"] for row in rows)]
+    return list(dict.fromkeys([*mine, *own, PAPER_STUDY, "paper-7B", "paper-30B", *shipped]))
 
 
 def study_models(store: Store, study: str | None) -> list[Row]:
@@ -85,17 +89,17 @@ def study_models(store: Store, study: str | None) -> list[Row]:
         return paper_rows(store)
     if study in ("paper-7B", "paper-30B"):
         return paper_rows(store, [study.removeprefix("paper-")])
-    found = _planned(store, own, study) or [row for row in own if study in (row["layer"], row["label"])]
+    found = study_rows(store, study) or _started(store, own, study)
+    found = found or [row for row in own if study in (row["layer"], row["label"])]
     if not found:
         raise LimitError(f"there is no study {study!r}; known: {', '.join(study_names(store))}")
     return [row for row in found if row["origin"] == "workspace"] or found
 
 
-def _planned(store: Store, own: Sequence[Row], study: str) -> list[Row]:
-    """Models of a named study: those of its plan, or of the jobs that it started."""
-    wanted = {run for row in studies(store) if row["study"] == study for run in row["run_ids"]}
+def _started(store: Store, own: Sequence[Row], study: str) -> list[Row]:
+    """Models of the jobs that a study without a plan of its own has started."""
     jobs = store.rows("select distinct run_id from jobs where study = ? and run_id is not null", [study])
-    wanted |= {row["run_id"] for row in jobs}
+    wanted = {row["run_id"] for row in jobs}
     return [row for row in own if wanted & set(row["run_ids"])]
 
 
@@ -162,12 +166,12 @@ def category_rows(models: Sequence[Row]) -> list[Row]:
 
 def preference_rows(models: Sequence[Row]) -> list[Row]:
     """Model rows as `charts.preference_bars` takes them; the baseline itself is left out."""
-    baselines = {row["layer"]: row for row in models if row["is_baseline"]}
+    baselines = {row["key"]: row for row in models if row["is_baseline"]}
     out = []
     for row in models:
         if row["is_baseline"] or row["y"] is None:
             continue
-        baseline = baselines.get(row["layer"])
+        baseline = baselines.get(row["baseline"])
         against = baseline["label"] if baseline else "the baseline"
         out.append(
             {
@@ -178,8 +182,7 @@ def preference_rows(models: Sequence[Row]) -> list[Row]:
                 "low": row["y_low"],
                 "high": row["y_high"],
                 "seeds": [seed["y"] for seed in row["seeds"] if seed["y"] is not None],
-                "n_prompts": row["n_prompts"],
-                "invalid": row["invalid"],
+                **{name: row[name] for name in COUNTS},
                 "note": f"judge {row['judge']}" if row["judge"] else None,
                 "key": row["key"],
             }
@@ -220,9 +223,8 @@ def claim_figure(
     """The chart behind a claim: bars of its two models, or the preference bar of its one; with alt text and rows."""
     chosen = [models[key] for key in (str(test["a"]), str(test.get("b"))) if key in models]
     if test["measure"] == "preference" or len(chosen) < 2:
-        layer = {row["layer"] for row in chosen}
-        peers = [row for row in models.values() if row["layer"] in layer and (row["is_baseline"] or row in chosen)]
-        rows = preference_rows(peers)
+        baselines = [models[row["baseline"]] for row in chosen if row["baseline"] in models]
+        rows = preference_rows([*baselines, *chosen])
         return charts.preference_bars(rows, palette, scale=scale), charts.preference_alt(rows), rows
     rows = [row for row in category_rows(chosen) if row["category"] == test["measure"]]
     figure = charts.gauntlet_panels(rows, palette, columns=1, height=round(300 * scale))
@@ -235,11 +237,13 @@ def claim_figure(
 
 def _claims(store: Store, ws: Workspace, shown: Sequence[Row], palette: charts.Palette) -> list[Section]:
     """Claims about models of this study, in the order they are told, each with its state."""
-    keys = {row["key"] for row in shown}
-    models = {**model_index(store), **{row["key"]: row for row in shown}}
+    keys, runs = {row["key"] for row in shown}, {run for row in shown for run in row["run_ids"]}
+    claims = read_claims(ws)
+    models = {**model_index(store, [claim["test"] for claim in claims]), **{row["key"]: row for row in shown}}
     sections = []
-    for claim in read_claims(ws):
-        if claim["test"]["a"] not in keys:
+    for claim in claims:
+        told = models.get(claim["test"]["a"], {"run_ids": ()})
+        if claim["test"]["a"] not in keys and not runs & set(told["run_ids"]):
             continue
         evidence = evaluate(store, claim["test"], models)
         figure, alt, rows = claim_figure(models, claim["test"], palette)
@@ -296,7 +300,7 @@ def number_rows(models: Sequence[Row], study: str, created: str) -> list[Row]:
                     "low": low,
                     "high": high,
                     "n": row["n_prompts"] if preference else items,
-                    "invalid": row["invalid"] if preference else None,
+                    **{name: row[name] if preference else None for name in COUNTS[1:]},
                     "partial": bool(facts.get("partial")),
                     "seeds": row["n_seeds"],
                     "protocol": row["protocol"] if not preference else None,

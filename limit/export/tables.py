@@ -17,7 +17,8 @@ SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("study", "model", "base_model", "mix_id", "composition")]
     + [("samples", pa.int64()), ("measure", pa.string()), ("unit", pa.string())]
     + [(name, pa.float64()) for name in ("value", "low", "high")]
-    + [("n", pa.int64()), ("invalid", pa.int64()), ("partial", pa.bool_()), ("seeds", pa.int64())]
+    + [(name, pa.int64()) for name in ("n", "wins", "losses", "ties", "invalid")]
+    + [("partial", pa.bool_()), ("seeds", pa.int64())]
     + [(name, pa.string()) for name in ("protocol", "judge", "prompt_set", "run_ids", "eval_ids", "comparison_ids")]
     + [(name, pa.string()) for name in ("origin", "exported", "limit_version")]
 )

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from limit.core import canonical_json, content_id
 from limit.statistics import seed_interval
 from limit.store.index import Store
-from limit.store.queries_gauntlet import best_evals, category_scores, model_name, protocol_text
+from limit.store.queries_gauntlet import best_evals, category_scores, evals, model_name, protocol_text
 from limit.store.queries_preferences import comparisons
 from limit.store.queries_published import SIZES, paper_gauntlet, paper_models, paper_preferences
-from limit.store.queries_runs import runs
+from limit.store.queries_runs import runs, studies
 from limit.store.schema import Row
 
 PAPER = "the paper"
 ORIGINS = ("workspace", "shipped")
+COUNTS = ("n_prompts", "wins", "losses", "ties", "invalid")  # behind a preference rate
 MIN_SEEDS = 3  # a t interval over two seeds spans nearly everything
 
 
@@ -76,14 +77,13 @@ def _paper_composition(model: Row) -> str:
 
 def _preference(rate: Row, is_baseline: bool) -> Row:
     if is_baseline:
-        return {"y": 50.0, "y_low": None, "y_high": None, "is_baseline": True, "n_prompts": None, "invalid": None}
+        return {"y": 50.0, "y_low": None, "y_high": None, "is_baseline": True, **dict.fromkeys(COUNTS)}
     return {
         "y": rate.get("preference_pct"),
         "y_low": rate.get("low"),
         "y_high": rate.get("high"),
         "is_baseline": False,
-        "n_prompts": rate.get("n_prompts"),
-        "invalid": rate.get("invalid"),
+        **{name: rate.get(name) for name in COUNTS},
     }
 
 
@@ -112,16 +112,53 @@ def _own_rows(
 ) -> list[Row]:
     out: list[Row] = []
     for origin in ORIGINS:
-        evals = {k: e for k, e in best_evals(store, version, origin).items() if run_ids is None or k in run_ids}
-        judged = [c for c in comparisons(store, prompt_set, judge) if c["candidate_run"] and c["baseline_run"]]
-        judged = [c for c in judged if c["origin"] == origin]
-        measured = evals.keys() | {c[side] for c in judged for side in ("candidate_run", "baseline_run")}
-        table = [run for run in runs(store) if run["origin"] == origin or run["run_id"] in measured]
-        table = [run for run in table if run_ids is None or run["run_id"] in run_ids]
-        for model in dict.fromkeys(run["model"] for run in table):
-            members = [{**run, "origin": origin} for run in table if run["model"] == model]
-            out += _layer(store, model_name(model), members, judged, evals)
+        chosen = best_evals(store, version, origin)
+        out += _of_origin(store, origin, chosen, comparisons(store, prompt_set, judge), run_ids)
     return _named_apart(out)
+
+
+def study_rows(store: Store, study: str) -> list[Row]:
+    """The models of a named study as that study measured them: its evaluations, its comparisons, its baseline.
+
+    The same runs may belong to several studies, each with a baseline, a judge and a Gauntlet of its own, so the rows
+    have keys of their own beside those of `own_rows`. One's own study comes before a shipped one of its name; no rows
+    for a name that no study has.
+    """
+    return store.remember(f"study {study}", lambda: _study_rows(store, study))
+
+
+def _study_rows(store: Store, study: str) -> list[Row]:
+    known = [row for row in studies(store) if row["study"] == study]
+    plan = next((row for row in known if row["origin"] == "workspace"), known[0] if known else None)
+    if plan is None:
+        return []
+    run_ids, eval_ids, judged = (set(plan[name]) for name in ("run_ids", "eval_ids", "comparison_ids"))
+    chosen = best_evals(store, origin=plan["origin"])
+    if eval_ids:
+        chosen = {e["run_id"]: e for e in evals(store) if e["eval_id"] in eval_ids and e["origin"] == plan["origin"]}
+    pairs = [c for c in comparisons(store) if not judged or c["comparison_id"] in judged]
+    rows = _of_origin(store, plan["origin"], chosen, pairs, run_ids)
+    return [{**row, **{name: _key_in(study, row[name]) for name in ("key", "baseline")}} for row in rows]
+
+
+def _key_in(study: str, key: str | None) -> str | None:
+    return None if key is None else content_id([study, key])
+
+
+def _of_origin(
+    store: Store, origin: str, chosen: dict[str, Row], pairs: Sequence[Row], run_ids: Collection[str] | None
+) -> list[Row]:
+    """Rows of one origin from the evaluation chosen for each run and some comparisons; with `run_ids` only of those."""
+    wanted = {run_id: e for run_id, e in chosen.items() if run_ids is None or run_id in run_ids}
+    judged = [c for c in pairs if c["candidate_run"] and c["baseline_run"] and c["origin"] == origin]
+    measured = wanted.keys() | {c[side] for c in judged for side in ("candidate_run", "baseline_run")}
+    table = [run for run in runs(store) if run["origin"] == origin or run["run_id"] in measured]
+    table = [run for run in table if run_ids is None or run["run_id"] in run_ids]
+    out: list[Row] = []
+    for model in dict.fromkeys(run["model"] for run in table):
+        members = [{**run, "origin": origin} for run in table if run["model"] == model]
+        out += _layer(store, model_name(model), members, judged, wanted)
+    return out
 
 
 def _named_apart(rows: list[Row]) -> list[Row]:
@@ -157,7 +194,7 @@ def _group_key(run: Row) -> str:
 
 
 def _same_setting(judged: list[Row]) -> list[Row]:
-    """The comparisons of the most frequent (judge, prompt set); the newest wins a draw."""
+    """The comparisons of the most frequent (judge, prompt set); the oldest wins a draw."""
     counts = Counter((c["judge"], c["prompt_set"]) for c in judged)
     best = max(counts, key=lambda k: counts[k], default=None)
     return [c for c in judged if (c["judge"], c["prompt_set"]) == best]
@@ -262,10 +299,10 @@ def _combined_rate(pairs: Sequence[Row]) -> Row:
     low, high = combine_intervals([(c["preference_pct"], c["low"], c["high"]) for c in pairs])
     return {
         "preference_pct": sum(c["preference_pct"] for c in pairs) / len(pairs),
-        "low": low,
-        "high": high,
+        "low": None if low is None else max(0.0, low),  # a t interval over seeds knows no bounds, a rate has two
+        "high": None if high is None else min(100.0, high),
         "n_prompts": max(c["n_prompts"] or 0 for c in pairs),
-        "invalid": sum(c["invalid"] or 0 for c in pairs),
+        **{name: sum(c[name] or 0 for c in pairs) for name in COUNTS[1:]},
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from limit.store.index import Store
 from limit.store.schema import Row
@@ -86,14 +86,24 @@ def jobs(store: Store, states: Sequence[str] | None = None, limit: int = 200) ->
 
 
 def studies(store: Store) -> list[Row]:
-    """Named studies that were started, newest first: study, title, created, origin, run_ids."""
+    """Named studies that were started, newest first: study, title, created, origin, run_ids, eval_ids, comparison_ids.
+
+    The ids are those that the study's own plan names; runs, evaluations and comparisons may belong to several studies.
+    """
     rows = store.rows("select study, title, created, origin, plan from studies order by created desc, study")
     for row in rows:
         plan = as_json(row.pop("plan")) or {}
         members = plan.get("runs") if isinstance(plan, dict) else None
-        found = [run.get("run_id") for run in members if isinstance(run, dict)] if isinstance(members, list) else []
-        row["run_ids"] = [run for run in found if isinstance(run, str)]
+        found = [run for run in members if isinstance(run, dict)] if isinstance(members, list) else []
+        compared = [run["comparisons"] for run in found if isinstance(run.get("comparisons"), dict)]
+        row["run_ids"] = _texts(run.get("run_id") for run in found)
+        row["eval_ids"] = _texts(run.get("eval_id") for run in found)
+        row["comparison_ids"] = _texts(one for pairs in compared for one in pairs.values())
     return rows
+
+
+def _texts(values: Iterable[object]) -> list[str]:
+    return [value for value in values if isinstance(value, str)]
 
 
 def problems(store: Store) -> list[Row]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import streamlit as st
 
@@ -16,7 +17,7 @@ from limit.core import LimitError, read_json
 from limit.formats import accuracy_interval, count, percent_interval
 from limit.jobs import status
 from limit.store import Store
-from limit.store.queries_models import own_rows, paper_rows
+from limit.store.queries_models import own_rows, paper_rows, study_rows
 from limit.store.queries_runs import jobs, mixes, problems, studies
 from limit.store.schema import Row
 from limit.ui.overview_shipped import show_difference
@@ -32,6 +33,7 @@ from limit.ui.shell import (
     show_error,
 )
 
+Models = Callable[[], list[Row]]  # the models of a study, read when it is chosen
 PAPER_CHOICE = "The LIMIT paper"
 SIZES = ("7B", "30B", "all")
 MANY = 12  # more models than this do not fit one picture
@@ -84,28 +86,41 @@ def palette_for(store: Store) -> charts.Palette:
     return charts.Palette.of("dark" if is_dark() else "light").with_mixes(mix["series"] for mix in mixes(store))
 
 
-def study_names(store: Store) -> dict[str, list[Row]]:
+def study_names(store: Store) -> dict[str, Models]:
     """What can be looked at, by name, with its models: one's own studies and runs, then the paper, then what ships."""
     rows = _with_results(store)
-    own: dict[str, list[Row]] = {}
-    shipped: dict[str, list[Row]] = {}
-    later: dict[str, list[Row]] = {}
     mine = [row for row in rows if row["origin"] != "shipped"]
-    waiting = [row for row in own_rows(store) if row["origin"] == "workspace"]
-    for study in studies(store):
-        members = [row for row in mine if set(row["run_ids"]) & set(study["run_ids"])]
-        if study["origin"] == "workspace":
-            planned = members or [row for row in waiting if set(row["run_ids"]) & set(study["run_ids"])]
-            if planned:  # one without results stands last, so that it is nobody's first sight
-                (own if members else later)[study_label(study["study"], study["title"])] = planned
-    for row in rows:
-        where, whose = (shipped, "shipped study") if row["origin"] == "shipped" else (own, "your runs")
-        where.setdefault(f"{row['layer']} · {whose}", []).append(row)
+    own, later = _own_studies(store, {run for row in mine for run in row["run_ids"]})
+    shipped: dict[str, Models] = {}
     for layer in dict.fromkeys(row["layer"] for row in mine):
-        both = [row for row in rows if row["layer"] == layer]
-        if any(row["origin"] == "shipped" for row in both):
-            own[f"{layer} · your runs beside the shipped ones"] = [_marked(row) for row in both]
-    return {**own, PAPER_CHOICE: [], **shipped, **later}
+        own[f"{layer} · your runs"] = partial(_of_layer, mine, layer)
+    for layer in dict.fromkeys(row["layer"] for row in rows if row["origin"] == "shipped"):
+        whole = _of_layer(rows, layer)
+        shipped[f"{layer} · shipped study"] = partial(_of_layer, [r for r in whole if r["origin"] == "shipped"], layer)
+        if any(row["origin"] != "shipped" for row in whole):
+            own[f"{layer} · your runs beside the shipped ones"] = partial(_of_layer, [*map(_marked, whole)], layer)
+    return {**own, PAPER_CHOICE: partial(paper_rows, store), **shipped, **later}
+
+
+def _own_studies(store: Store, scored: set[str]) -> tuple[dict[str, Models], dict[str, Models]]:
+    """One's own studies with results, and those without: they stand last, so that they are nobody's first sight."""
+    own: dict[str, Models] = {}
+    later: dict[str, Models] = {}
+    for study in studies(store):
+        if study["origin"] == "workspace" and study["run_ids"]:
+            where = own if scored & set(study["run_ids"]) else later
+            where[study_label(study["study"], study["title"])] = partial(_of_study, store, study["study"])
+    return own, later
+
+
+def _of_study(store: Store, study: str) -> list[Row]:
+    """The models of a study that have results; all of them while none has."""
+    rows = study_rows(store, study)
+    return [row for row in rows if _has_results(row)] or rows
+
+
+def _of_layer(rows: Sequence[Row], layer: str) -> list[Row]:
+    return [row for row in rows if row["layer"] == layer]
 
 
 def _marked(row: Row) -> Row:
@@ -128,7 +143,11 @@ def named(rows: Sequence[Row]) -> dict[str, Row]:
 
 
 def _with_results(store: Store) -> list[Row]:
-    return [row for row in own_rows(store) if row["x"] is not None or row["comparison_ids"]]
+    return [row for row in own_rows(store) if _has_results(row)]
+
+
+def _has_results(row: Row) -> bool:
+    return row["x"] is not None or bool(row["comparison_ids"])
 
 
 def choose_study(store: Store) -> list[Row]:
@@ -138,7 +157,7 @@ def choose_study(store: Store) -> list[Row]:
     with left:
         name = st.selectbox("Study", list(names), key="study", bind="query-params")
     if name != PAPER_CHOICE:
-        return names.get(name, [])
+        return names[name]() if name in names else []
     with right:
         size = st.segmented_control("Model size", SIZES, default="7B", required=True, key="size", bind="query-params")
     return paper_rows(store, SIZES[:2] if size == "all" else [size or "7B"])

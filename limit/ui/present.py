@@ -55,7 +55,7 @@ def show() -> None:
     with errors_in_words():
         store = open_store()
         claims = ledger.read_claims(open_workspace())
-        models = model_index(store)
+        models = _models(store, claims)
         left, right = st.columns([3, 2], gap="medium")
         with left:
             _ledger(store, claims, models)
@@ -63,6 +63,10 @@ def show() -> None:
         with right:
             _preview(store, claims, models)
             show_exports(store)
+
+
+def _models(store: Store, claims: Sequence[Json]) -> dict[str, Row]:
+    return model_index(store, [claim["test"] for claim in claims])
 
 
 def _evidence(store: Store, claim: Json, models: Mapping[str, Row]) -> Evidence:
@@ -131,7 +135,7 @@ def _suggest(store: Store, claims: Sequence[Json]) -> None:
     st.subheader("Suggested by the numbers", anchor=False)
     names = study_names(store)
     name = st.selectbox("Study", list(names), key="study", bind="query-params")
-    rows = names.get(name) or paper_rows(store)
+    rows = names[name]() if name in names else paper_rows(store)
     taken = {claim["claim_id"] for claim in claims}
     offered = [
         claim
@@ -197,7 +201,7 @@ def _slides(store: Store) -> None:
         st.page_link("pages/present.py", label="Back to the claims", icon=":material/arrow_back:")
         return
     number = _slide_number(len(claims))
-    claim, models = claims[number - 1], model_index(store)
+    claim, models = claims[number - 1], _models(store, claims)
     evidence = _evidence(store, claim, models)
     st.html(f'<h1 class="limit-claim">{html.escape(claim["sentence"])}</h1>')
     _figure(store, claim, models, key=f"slide_{number}", scale=SLIDE_SCALE)

@@ -12,17 +12,25 @@ import pytest
 
 from limit import access
 from limit.claims import ledger, sizes
-from limit.claims.difference import compare_models, compare_with, paired_scores, sentence
-from limit.claims.evidence import Evidence, before, check_test, evaluate, model_index, moved, state
+from limit.claims.difference import compare_models, compare_with, only_by_correction, paired_scores, sentence
+from limit.claims.evidence import Evidence, _of_line, before, check_test, evaluate, model_index, moved, state
 from limit.claims.nearest import Nearest
 from limit.claims.sizes import curve_rows, smallest_sufficient
 from limit.claims.suggest import chip, suggestions
 from limit.core import LimitError, append_jsonl, write_json
 from limit.settings import Workspace
 from limit.store import Store
-from limit.store.queries_models import own_rows, paper_rows
+from limit.store.queries_models import own_rows, paper_rows, study_rows
 from tests.store import study
-from tests.store.study import nothing, write_comparison, write_eval, write_mix, write_run, write_study
+from tests.store.study import (
+    nothing,
+    write_comparison,
+    write_eval,
+    write_mix,
+    write_run,
+    write_study,
+    write_study_record,
+)
 
 
 @pytest.fixture
@@ -172,6 +180,34 @@ def test_a_claim_is_green_then_amber_when_new_results_move_it(store: Store, ws: 
     assert state(now, kept["bound"]) == "amber"
     ledger.confirm_claim(ws, kept["claim_id"], now)
     assert state(now, ledger.read_claims(ws)[0]["bound"]) == "green"
+
+
+def test_a_claim_of_a_study_is_found_again_and_tells_its_own_comparisons(store: Store, ws: Workspace) -> None:
+    write_study_record(ws, "mine", baseline="aaaaaaaaaaa2")
+    store.refresh()
+    claim = next(c for c in suggestions(store, study_rows(store, "mine")) if "prefers lima 300 to" in c["sentence"])
+    assert claim["sentence"] == "The judge prefers lima 300 to instruct 1000."
+    again = evaluate(store, claim["test"])
+    assert (again.outcome, again.value) == ("supported", claim["evidence"].value)
+
+
+def test_a_claim_about_a_rate_is_not_carried_over_to_another_baseline(store: Store) -> None:
+    a = model(store, "lima 300 + instruct 1000")
+    test = {"kind": "model", "a": a["key"], "measure": "preference", "relation": "above", "baseline": "a former one"}
+    found = evaluate(store, test)
+    assert (found.outcome, found.value) == ("no data", None)
+    assert "judged against another baseline" in found.caption
+
+
+def test_the_correction_for_many_comparisons_supports_no_claim_that_two_are_level() -> None:
+    line = {"measure": "average", "estimate": -0.03, "low": -0.06, "high": -0.004, "verdict": "cannot tell", "n": 100,
+            "basis": "paired", "unit": "items", "needed_n": 90}  # fmt: skip
+    assert only_by_correction(line) and "among all the comparisons made here" in sentence(line, "a", "b")
+    level = {**line, "low": -0.06, "high": 0.004, "needed_n": 500}
+    assert not only_by_correction(level) and "About 400 more items" in sentence(level, "a", "b")
+    row = {"label": "a", "protocol": None, "categories": {}, "run_ids": []}
+    assert _of_line({**line, "sentence": ""}, row, row, "level").outcome == "unclear"
+    assert _of_line({**level, "sentence": ""}, row, row, "level").outcome == "supported"
 
 
 def test_a_claim_is_red_when_the_data_deny_it(store: Store) -> None:

@@ -69,6 +69,9 @@ def test_a_report_holds_claims_figures_and_every_number(report: Report) -> None:
     both = shown["lima 300 + instruct 1000", "preference"]
     assert both["low"] <= both["value"] <= both["high"]
     assert (both["n"], both["judge"], both["prompt_set"]) == (30, "rubric", "tiny-open")
+    assert both["wins"] + both["losses"] + both["ties"] + both["invalid"] == 60  # two seeds of 30 prompts
+    bar = next(row for row in report.sections[3].rows if row["label"].startswith("lima 300 + instruct"))
+    assert bar["ties"] == both["ties"] == 2, "ties are drawn in exports as on the Preferences page"
     assert both["run_ids"] and both["mix_id"] and both["exported"] == "2026-01-09 12:00 UTC"
 
 
@@ -193,7 +196,7 @@ def test_studies_are_found_by_name(store: Store, ws: Workspace) -> None:
     write_json(ws.job("job-0000000009") / "job.json", {**job, "created": "2026-01-09"})
     store.refresh()
     assert [row["run_ids"] for row in study_models(store, "mine")] == [own_rows(store)[1]["run_ids"]]
-    with pytest.raises(LimitError, match="known: paper"):
+    with pytest.raises(LimitError, match="known: tiny, paper"):
         study_models(store, "nobody")
 
 

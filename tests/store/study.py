@@ -124,19 +124,23 @@ def write_eval(ws: Workspace, run: str, mix: str, items: int = 40, seed: int = 0
     return eval_id
 
 
-def write_comparison(ws: Workspace, mix_id: str, seed: int, prompts: int = 30) -> str:
-    """The mix's run against the LIMA run of the same seed, judged by the rubric."""
-    comparison = hashlib.sha256(f"{mix_id}/{seed}".encode()).hexdigest()[:12]
+def write_comparison(
+    ws: Workspace, mix_id: str, seed: int, prompts: int = 30, baseline: str = "aaaaaaaaaaa1", liked: float | None = None
+) -> str:
+    """The mix's run against the LIMA run (or another mix's) of the same seed, judged by the rubric."""
+    pair = f"{mix_id}/{seed}" if baseline == "aaaaaaaaaaa1" else f"{mix_id}/{seed}/{baseline}"
+    comparison = hashlib.sha256(pair.encode()).hexdigest()[:12]
     draw = random.Random(f"{mix_id}/{seed}")
-    record = {"comparison_id": comparison, "kind": "judged", "baseline": "lima 300", "candidate": mix_id,
-              "baseline_run": run_id("aaaaaaaaaaa1", seed), "candidate_run": run_id(mix_id, seed),
+    liked = LIKED[mix_id] if liked is None else liked
+    record = {"comparison_id": comparison, "kind": "judged", "baseline": baseline, "candidate": mix_id,
+              "baseline_run": run_id(baseline, seed), "candidate_run": run_id(mix_id, seed),
               "prompt_set": "tiny-open", "judge": "rubric", "order": "both", "seeds": [seed],
               "created": "2026-01-07T00:00:00.000Z", "origin": {}}  # fmt: skip
     write_json(ws.comparison(comparison) / "comparison.json", record)
     rows = [
         {"judgement_key": f"{comparison}{i}", "comparison_id": comparison, "seed": seed, "prompt_id": f"p{i}",
          "prompt": f"Tell me about {i}", "text_1": "a long answer", "text_2": "short", "order": "ab",
-         "status": "ok", "verdict": "2" if draw.random() < LIKED[mix_id] else "1"}
+         "status": "ok", "verdict": "2" if draw.random() < liked else "1"}
         for i in range(prompts)
     ]  # fmt: skip
     rows[0].update(verdict=None, status="invalid")
@@ -159,3 +163,16 @@ def nothing(tmp_path: Path) -> Path:
     folder = tmp_path / "nothing"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+def write_study_record(ws: Workspace, study: str, baseline: str, seed: int = 1) -> None:
+    """A study of three mixes of one seed against `baseline`, with the evaluations and comparisons that it made."""
+    runs = []
+    for mix in MIXES:
+        run = run_id(mix, seed)
+        judged = {} if mix == baseline else {f"rubric tiny-open {seed}": write_comparison(
+            ws, mix, seed, baseline=baseline, liked=0.9)}  # fmt: skip
+        evals = [path.name for path in (ws.run(run) / "gauntlet").iterdir()]
+        runs.append({"label": mix, "run_id": run, "eval_id": evals[0], "comparisons": judged})
+    record = {"study": study, "title": study, "created": "2026-02-01T00:00:00.000Z", "runs": runs}
+    write_json(ws.studies / study / "study.json", record)

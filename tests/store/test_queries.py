@@ -27,6 +27,7 @@ from tests.store.study import (
     write_mix,
     write_run,
     write_study,
+    write_study_record,
 )
 
 
@@ -284,3 +285,36 @@ def test_a_run_that_has_no_result_yet_counts_as_no_seed_and_borrows_none(ws: Wor
         after = {(row["label"], row["origin"]): row for row in models.own_rows(store)}
     assert after["lima 300", "workspace"]["n_seeds"] == 1
     assert after["lima 300", "workspace"]["x"] is not None
+
+
+def test_a_study_has_its_own_baseline_whatever_others_its_runs_were_judged_against(
+    ws: Workspace, tmp_path: Path
+) -> None:
+    write_study(ws, seeds=2)
+    write_study_record(ws, "mine", baseline="aaaaaaaaaaa2")
+    with Store.open(ws, shipped=nothing(tmp_path)) as store:
+        every = {row["label"]: row for row in models.own_rows(store)}
+        mine = {row["label"]: row for row in models.study_rows(store, "mine")}
+        assert models.study_rows(store, "nobody's") == []
+    assert every["lima 300"]["is_baseline"] and not mine["lima 300"]["is_baseline"]
+    assert mine["instruct 1000"]["is_baseline"] and mine["lima 300"]["baseline"] == mine["instruct 1000"]["key"]
+    assert mine["lima 300"]["y"] > 70 and mine["lima 300"]["n_seeds"] == 1
+    assert len(mine["lima 300"]["comparison_ids"]) == 1
+    assert not {row["key"] for row in every.values()} & {row["key"] for row in mine.values()}
+
+
+def test_a_study_counts_its_own_evaluation_of_a_run_that_has_several(ws: Workspace, tmp_path: Path) -> None:
+    write_study(ws, seeds=1)
+    write_study_record(ws, "mine", baseline="aaaaaaaaaaa1")
+    later = write_eval(ws, run_id("aaaaaaaaaaa3", 1), "aaaaaaaaaaa3", items=50, seed=9, version="v0")
+    with Store.open(ws, shipped=nothing(tmp_path)) as store:
+        found = [e for row in models.study_rows(store, "mine") for e in row["eval_ids"]]
+    assert len(found) == 3 and later not in found
+
+
+def test_an_interval_of_a_rate_over_seeds_stays_a_rate() -> None:
+    pairs = [{"preference_pct": rate, "low": rate - 1, "high": min(100.0, rate + 1), "n_prompts": 9, "wins": 8,
+              "losses": 1, "ties": 2, "invalid": 0} for rate in (99.0, 90.0, 100.0)]  # fmt: skip
+    found = models._combined_rate(pairs)
+    assert found["high"] == 100.0 and found["low"] > 0
+    assert (found["wins"], found["ties"]) == (24, 6)
