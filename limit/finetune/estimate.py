@@ -105,7 +105,7 @@ def estimate_finetune(
         samples=samples,
         tokens=tokens,
         seconds=round(computed_s * known.factor + known.overhead_s, 1),
-        disk_gb=round(_disk(size, recipe, per_epoch, steps), 3),
+        disk_gb=round(_disk(size, recipe, device, per_epoch, steps), 3),
         free_disk_gb=round(_free_disk(ws), 1),
         basis=known.basis,
     )
@@ -117,12 +117,12 @@ def _verdict(memory: float, device: Device, recipe: Recipe) -> tuple[Fits, str]:
     share = memory / device.memory_gb
     where = f"{memory:.1f} GB of {device.memory_gb:.1f} GB on {device.name}"
     if share > 1:
-        smaller = "LoRA, or more GPUs" if recipe.method == "full" else "QLoRA, a shorter max_seq_len, or more GPUs"
+        smaller = "LoRA, or more GPUs" if recipe.method == "full" else "QLoRA, or a shorter max_seq_len"
         return "does not fit", f"{where}; try {smaller}"
     return ("tight", f"{where}; the micro-batch will halve itself if need be") if share > 0.85 else ("fits", where)
 
 
-def _disk(size: ModelSize, recipe: Recipe, per_epoch: int, steps: int) -> float:
+def _disk(size: ModelSize, recipe: Recipe, device: Device, per_epoch: int, steps: int) -> float:
     """GB at the worst moment: resume checkpoints with optimizer state, kept epochs, the final model."""
     n = size.parameters / 1e9
     trained = n if recipe.method == "full" else lora_parameters(size, recipe.lora_rank) / 1e9
@@ -131,7 +131,8 @@ def _disk(size: ModelSize, recipe: Recipe, per_epoch: int, steps: int) -> float:
     kept = 0
     if recipe.save_every_epochs:
         kept = int(steps / per_epoch / max(1.0, recipe.save_every_epochs))
-    saved = (2 if recipe.precision == "bf16" else 4) * trained
+    half = recipe.precision == "bf16" or (recipe.precision == "auto" and device.gpu)
+    saved = (2 if half and recipe.method == "full" else 4) * trained
     return resume + (kept + 1) * saved
 
 

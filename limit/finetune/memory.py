@@ -47,8 +47,9 @@ class Device:
 
 
 def memory_parts(size: ModelSize, recipe: Recipe, device: Device, gpus: int, recompute: bool) -> dict[str, float]:
-    """Memory per GPU in GB by what it is for; FSDP divides all but activations by the number of GPUs."""
-    n, share = size.parameters / 1e9, 1 / max(1, gpus)
+    """Memory per GPU in GB by what it is for. FSDP divides all but activations of a full finetune by the number of
+    GPUs; a base under an adapter is whole on each."""
+    n, share = size.parameters / 1e9, 1 / max(1, gpus) if recipe.method == "full" else 1.0
     adapter = lora_parameters(size, recipe.lora_rank) / 1e9
     half = recipe.precision != "fp32" and device.gpu
     if recipe.method == "full":

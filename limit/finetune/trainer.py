@@ -372,11 +372,14 @@ class Finetuner(Trainer):
         self.row_tokens, self.tokens_seen = int(state["row_tokens"]), int(state["tokens_seen"])
 
 
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     text = str(error)
-    return "can't allocate memory" in text or "out of memory" in text
+    return any(words in text for words in _OUT_OF_MEMORY)
 
 
 def _not_finite(what: str, value: float, step: int) -> str:

@@ -88,6 +88,20 @@ def test_more_gpus_share_the_states() -> None:
     assert sum(eight.values()) < A100.memory_gb
 
 
+def test_the_base_under_an_adapter_is_whole_on_every_gpu() -> None:
+    one, eight = (memory_parts(SEVEN_B, load_recipe("lora"), A100, gpus, recompute=True) for gpus in (1, 8))
+    assert eight == one
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [("mosaicml/mpt-7b", 6.65), ("meta-llama/Llama-3.1-8B", 8.03), ("Qwen/Qwen2.5-1.5B", 1.54),
+     ("mistralai/Mistral-7B-v0.1", 7.24), ("EleutherAI/pythia-6.9b", 6.86)],
+)  # fmt: skip
+def test_models_that_are_not_here_have_their_published_size(name: str, billions: float, ws: Workspace) -> None:
+    assert model_size(resolve_model(ws, name)).parameters / 1e9 == pytest.approx(billions, abs=0.01)
+
+
 def test_activations_are_recomputed_only_where_they_would_not_fit() -> None:
     small = ModelSize(125_000_000, 12, 768, 32_000)
     assert not wants_recompute(small, load_recipe("full"), H200, 1)
