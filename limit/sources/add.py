@@ -78,11 +78,13 @@ def add_source(
     licence = licence or licence_on_card(card_text(path / "README.md"))
     about = About(title, licence, None, str(path.name), name, tuple(str(file.relative_to(path)) for file in aside))
 
+    name_of = {file: str(file.relative_to(path)) if path.is_dir() else file.name for file in files}
+
     def records() -> Iterator[tuple[str, Record]]:
         for file in files:
             before = file.stat()
             for record in read_records(file, skip_broken):
-                yield file.name, record
+                yield name_of[file], record
             after = file.stat()
             if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                 raise LimitError(f"{file} was changed while it was read; add it again when it is complete")
@@ -174,14 +176,15 @@ def _fill(
     if not first:
         raise LimitError(f"{where} holds no records; nothing to add")
     form = recognise(_objects([record for _, record in first]), where, columns, format)
-    stripped, reasons = Stripped(), Counter[str]()
+    stripped, reasons, read = Stripped(), Counter[str](), Counter[str]()
     with SampleWriter(folder, name) as writer, (folder / "rejects.jsonl").open("w", encoding="utf-8") as rejects:
         for number, (file, record) in enumerate(itertools.chain(first, stream), start=1):
+            read[file] += 1
             try:
                 writer.add(_converted(record, form, keep_turns, columns, stripped))
             except Unusable as reason:
                 reasons[str(reason)] += 1
-                _write_reject(rejects, file, record, str(reason))
+                _write_reject(rejects, file, read[file], record, str(reason))
             if progress and number % 2_000 == 0:
                 progress(number)
     rejected = sum(reasons.values())
@@ -220,12 +223,13 @@ def _converted(record: Record, form: Form, keep_turns: bool, columns: Columns | 
     return convert(record.value, form, keep_turns, columns, stripped)
 
 
-def _write_reject(rejects: IO[str], file: str, record: Record, reason: str) -> None:
+def _write_reject(rejects: IO[str], file: str, number: int, record: Record, reason: str) -> None:
+    """One line: where the record stands (its line, and which record of its file it is), and why it cannot be used."""
     shown: Any = record.value
     if not isinstance(shown, str):
         shown = json.dumps(shown, ensure_ascii=True, default=str)
     text = shown[:REJECT_CHARS].encode("utf-8", "replace").decode()
-    row = {"line": record.line, "reason": reason, "text": text, "file": file}
+    row = {"line": record.line, "reason": reason, "text": text, "file": file, "record": number}
     rejects.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 

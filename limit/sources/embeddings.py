@@ -5,6 +5,7 @@ Notable: nothing is fetched, only safetensors are read, no code of the model run
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from limit.core import Json, LimitError, read_json
 from limit.jobs.context import JobContext
 
+SENTENCES = "sentence_bert_config.json"
 MOST_TOKENS = 256  # of a text; sentence encoders are trained on less
 BATCH = 32
 Vectors = npt.NDArray[np.float32]
@@ -30,6 +32,15 @@ def embedding_folder(folder: str | Path) -> Path:
         raise LimitError(f"{path} has no weights as safetensors; convert the model, or download it in that format")
     pooling_of(path)
     return path
+
+
+def model_name(folder: str | Path) -> str:
+    """What to call the model in a folder: its hub id where it lies in the hub's cache, else its folder's name."""
+    path = embedding_folder(folder)
+    cached = next((part for part in path.parts if part.startswith("models--")), None)
+    if cached:
+        return cached.removeprefix("models--").replace("--", "/")
+    return f"{path.parent.name}/{path.name}" if path.name == "model" else path.name
 
 
 def embed(folder: Path, texts: list[str], context: JobContext) -> Vectors:
@@ -49,7 +60,7 @@ def embed(folder: Path, texts: list[str], context: JobContext) -> Vectors:
     tokenizer.padding_side = "right"  # so that a text has the same positions alone and among longer ones
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.eval().to(device)
-    most = min(MOST_TOKENS, int(getattr(model.config, "max_position_embeddings", None) or MOST_TOKENS))
+    most = min(MOST_TOKENS, *(int(size) for size in _stated_lengths(path, model.config) if size))
     pooling = pooling_of(path)
     order = np.argsort([-len(text) for text in texts], kind="stable")  # longest first: little padding, early failure
     found: Vectors | None = None
@@ -75,6 +86,12 @@ def embed(folder: Path, texts: list[str], context: JobContext) -> Vectors:
     return found if found is not None else np.zeros((0, 0), np.float32)
 
 
+def _stated_lengths(folder: Path, config: Any) -> list[Any]:
+    """How many tokens the model can take, and how many it was trained on, where these are told."""
+    facts: Json = read_json(folder / SENTENCES) if (folder / SENTENCES).is_file() else {}
+    return [getattr(config, "max_position_embeddings", None), facts.get("max_seq_length")]
+
+
 def _pooled(states: Any, mask: Any, pooling: str) -> Any:
     """(n, dimensions) from (n, tokens, dimensions): of the first or last token of each text, or the mean of all."""
     import torch
@@ -92,6 +109,8 @@ def pooling_of(folder: Path) -> str:
 
     Raises LimitError for any other way, because vectors made otherwise than the model was trained for mean little.
     """
+    if further := [name for name in _modules(folder) if name not in ("Transformer", "Pooling", "Normalize")]:
+        raise LimitError(f"{folder} has a layer of the kind {further[0]} behind its encoder, which is not supported")
     config = folder / "1_Pooling" / "config.json"
     facts: Json = read_json(config) if config.is_file() else {}
     chosen = [
@@ -106,3 +125,12 @@ def pooling_of(folder: Path) -> str:
             "of them, the first or the last"
         )
     return known[chosen[0]] if chosen else "mean"
+
+
+def _modules(folder: Path) -> list[str]:
+    """The kinds of layers that a sentence-transformers folder lists, none where it lists nothing."""
+    try:
+        parts: Any = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [str(part["type"]).split(".")[-1] for part in parts if isinstance(part, dict) and "type" in part]

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from limit.core import Json
 from limit.sources.clean import strip_end_tokens, strip_template, tidy
 from limit.sources.messages import Messages, Unusable
-from limit.sources.recordforms import TEXT_COLUMNS, Columns, Form, as_object, fold, other_form
+from limit.sources.recordforms import MAPPED, TEXT_COLUMNS, Columns, Form, as_object, fold, other_form
 from limit.sources.samples import Exchange
 
 SUBSET_COLUMNS = ("subset", "source", "category", "dataset", "task_name", "task")
+SYSTEM_COLUMNS = ("system", "system_prompt", "system_message")
 EXTRA_CHARS = 200  # other short fields of a record are kept in `meta` up to this length
 
 
@@ -38,7 +40,7 @@ def convert(record: Any, form: Form, keep_turns: bool, columns: Columns | None, 
     """One record as a cleaned exchange; counts what was stripped. Raises Unusable with the reason."""
     record = as_object(record)
     if not isinstance(record, dict):
-        raise Unusable(f"record is a {type(record).__name__}, expected an object with columns")
+        raise Unusable(f"record is of type {type(record).__name__}, expected an object with columns")
     if None in record:
         raise Unusable("more fields than the header has columns")
     subset_column = columns.subset if columns and columns.subset else None
@@ -48,9 +50,10 @@ def convert(record: Any, form: Form, keep_turns: bool, columns: Columns | None, 
     if not form.fits(record):
         missing = [name for name in form.columns if name not in record]
         raise Unusable(f"column {missing[0]} is missing" if missing else f"not of the form {form.describes}")
-    turns = _alternating(form.messages(record), stripped)
+    turns = _alternating(_with_system(form.messages(record), record, form), stripped)
     turns = turns if keep_turns else turns[:2]
     cleaned = [_clean(role, text, stripped) for role, text in turns]
+    _refuse_broken_text(text for _, text in cleaned)
     if not any(character.isprintable() and not character.isspace() for character in cleaned[0][1]):
         raise Unusable("prompt is empty")
     if any(not text for role, text in cleaned if role == "assistant"):
@@ -64,12 +67,28 @@ def convert(record: Any, form: Form, keep_turns: bool, columns: Columns | None, 
         messages=tuple(cleaned) if len(cleaned) > 2 else (),
         extra=_extra(record, subset_column, form),
     )
+    _refuse_broken_text((exchange.meta(), subset))
+    return exchange
+
+
+def _refuse_broken_text(texts: Iterable[str]) -> None:
     try:
-        for text in (*(text for _, text in cleaned), exchange.meta(), subset):
+        for text in texts:
             text.encode()
     except UnicodeEncodeError:
         raise Unusable("text holds bytes that are not UTF-8, or half of a surrogate pair") from None
-    return exchange
+
+
+def _with_system(turns: Messages, record: Json, form: Form) -> Messages:
+    """The messages with a system text that stands in a column of its own, unless they have one or columns were named.
+
+    Such columns have OpenOrca (`system_prompt`) and LLaMA-Factory's files (`system`).
+    """
+    if form.name == MAPPED or any(role == "system" for role, _ in turns):
+        return turns
+    texts = (record.get(name) for name in SYSTEM_COLUMNS)
+    system = next((text for text in texts if isinstance(text, str) and text.strip()), None)
+    return [("system", system.strip()), *turns] if system else turns
 
 
 def _alternating(turns: Messages, stripped: Stripped) -> Messages:
@@ -121,7 +140,8 @@ def _extra(record: Json, subset_column: str | None, form: Form) -> Json:
     """Short plain fields worth keeping beside the text, such as an id or a label."""
     kept: Json = {}
     for name, value in record.items():
-        if name in TEXT_COLUMNS or name == subset_column or name in form.columns or not isinstance(name, str):
+        used = name in TEXT_COLUMNS or name == subset_column or name in form.columns
+        if used or (name in SYSTEM_COLUMNS and form.name != MAPPED) or not isinstance(name, str):
             continue
         short = isinstance(value, str) and 0 < len(value) <= EXTRA_CHARS
         number = isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from limit.core import Json, LimitError
+from limit.sources.recordforms import is_record
 
 RECORD_CHARS = 64_000_000  # a longer record is taken for a file without an end
 CHUNK_CHARS = 1 << 20
@@ -222,7 +223,7 @@ def _expanded(record: Record) -> Iterator[Record]:
 
     Any other object is itself the only row. Raises LimitError where several lists of rows could be meant.
     """
-    fields = record.value if isinstance(record.value, dict) else {}
+    fields = record.value if isinstance(record.value, dict) and not is_record(record.value) else {}
     while len(fields) == 1 and isinstance(inner := next(iter(fields.values())), dict) and inner:
         fields = inner
     lists = {name: v for name, v in fields.items() if isinstance(v, list) and v and isinstance(v[0], dict)}

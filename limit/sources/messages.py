@@ -39,7 +39,7 @@ _ROLE_KEYS = ("role", "from", "speaker")
 _TEXT_KEYS = ("content", "value", "text", "message")
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _CHAT_COLUMNS = ("messages", "conversations", "conversation", "dialog", "dialogue", "chosen")
-_HH_TURN = re.compile(r"(?:\A|\n\n)\s*(Human|Assistant): ?")
+_HH_TURN = re.compile(r"(?:(?:\A|\n\n)\s*|###\s*)(Human|Assistant): ?")  # also as Guanaco has it, `### Human:`
 
 
 class Unusable(Exception):
@@ -146,7 +146,7 @@ def lima_messages(record: Json) -> Messages:
 def hh_text(record: Json) -> str | None:
     for name in ("chosen", "text", "transcript"):
         text = record.get(name)
-        if isinstance(text, str) and "Human:" in text and "\n\nAssistant:" in text:
+        if isinstance(text, str) and "Human:" in text and ("\n\nAssistant:" in text or "### Assistant:" in text):
             return text
     return None
 

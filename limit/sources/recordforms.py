@@ -5,6 +5,7 @@ A form turns one record (a dict) into a list of messages or says in a few words 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -36,7 +37,14 @@ _PAIRS = (
     ("prompt", "answer"),
     ("prompt", "chosen"),
 )
-TEXT_COLUMNS = frozenset(name for pair in _PAIRS for name in pair) | {"context", "messages", "rejected"}
+MAPPED = "mapped"  # the form in which the user named the columns
+TEXT_COLUMNS = frozenset(name for pair in _PAIRS for name in pair) | {
+    "context",
+    "messages",
+    "rejected",
+    "text",
+    "transcript",
+}
 
 
 @dataclass(frozen=True)
@@ -73,8 +81,9 @@ def _with_context(instruction: str, context: Any) -> str:
 def _pair_messages(record: Json) -> Messages:
     prompt_column, response_column = _pair(record) or ("prompt", "response")
     asked, answered = record.get(prompt_column), record.get(response_column)
-    if are_messages(asked) and are_messages(answered):
-        return chat({"messages": [*asked, *answered]})  # type: ignore[misc]
+    if are_messages(asked):
+        answer = chat({"messages": answered}) if are_messages(answered) else None
+        return chat({"messages": asked}) + (answer or [("assistant", text_of(answered, response_column))])
     prompt = _with_context(text_of(record.get(prompt_column), prompt_column), record.get("context"))
     return [("user", prompt), ("assistant", text_of(record.get(response_column), response_column))]
 
@@ -158,7 +167,7 @@ def mapped_form(columns: Columns) -> Form:
         return [("user", text_of(record.get(prompt), prompt)), ("assistant", text_of(record.get(response), response))]
 
     described = f"{prompt}, {response}"
-    return Form("mapped", described, lambda r: prompt in r and response in r, read, (prompt, response), only=True)
+    return Form(MAPPED, described, lambda r: prompt in r and response in r, read, (prompt, response), only=True)
 
 
 def recognise(records: Sequence[Json], where: str, columns: Columns | None = None, name: str = "auto") -> Form:
@@ -211,6 +220,15 @@ def _listed(names: Sequence[str]) -> str:
 def as_object(value: Any) -> Any:
     """A bare list of messages as a record that holds it; anything else as it is."""
     return {"messages": value} if isinstance(value, list) and are_messages(value) else value
+
+
+def is_record(value: Any) -> bool:
+    """Whether an object is a sample in one of the forms, and not a table or a wrapper of samples."""
+    for form in FORMS if isinstance(value, dict) else ():
+        if form.fits(value):
+            with contextlib.suppress(Unusable):
+                return bool(form.messages(value))
+    return False
 
 
 def other_form(form: Form, record: Json) -> Form:

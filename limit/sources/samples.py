@@ -81,6 +81,12 @@ def messages_of(meta: str | None, prompt: str, response: str) -> list[dict[str, 
     return kept or [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
 
 
+def spoken(sample: Json) -> str:
+    """All turns of a stored sample, one after the other."""
+    turns = messages_of(sample.get("meta"), sample["prompt"], sample["response"])
+    return "\n".join(turn["content"] for turn in turns)
+
+
 def ids_as_words(ids: pa.Array | pa.ChunkedArray) -> Words:
     """Hex ids (n strings of 16 digits) as n uint64, without a Python loop."""
     if isinstance(ids, pa.ChunkedArray):

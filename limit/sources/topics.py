@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from limit.core import Json, LimitError, atomic_path, read_json, write_json
 from limit.jobs.context import JobContext
 from limit.settings import Workspace
-from limit.sources.embeddings import embed
+from limit.sources.embeddings import embed, model_name
 from limit.sources.listing import source_info
 from limit.sources.vectors import texts_of
 
@@ -58,7 +58,7 @@ def make_topics(
         method = "TF-IDF, SVD"
         space = normalize(TruncatedSVD(min(50, min(matrix.shape) - 1), random_state=0).fit_transform(matrix))
     else:
-        method = f"sentence embeddings by {Path(embeddings).name}"
+        method = f"sentence embeddings by {model_name(embeddings)}"
         space = embed(Path(embeddings), texts, context)
     context.progress(2, STEPS)
     count = topics or int(np.clip(round(np.sqrt(len(rows) / 25)), 3, 24))

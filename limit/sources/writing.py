@@ -1,7 +1,8 @@
 """Write a source's samples to Parquet as they come, number them, and hash what they are.
 
 The content hash covers every sample's text, subset and other fields but not their order, so the same records in another
-order are the same source.
+order are the same source. Samples of equal text are told apart by a counter in their id; where they differ in subset or
+other fields it counts them in the order of these, so that an id names the same sample whatever order they came in.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from limit.core import Json, explained, file_sha256
+from limit.core import Json, atomic_path, explained, file_sha256
 from limit.sources.samples import (
     DICTIONARY_COLUMNS,
     ROW_GROUP,
@@ -23,8 +26,10 @@ from limit.sources.samples import (
     STATISTICS_COLUMNS,
     DuplicateCounter,
     Exchange,
+    Words,
     as_batch,
     content_hash,
+    ids_as_words,
 )
 
 FILE_ROWS = 1 << 20  # samples a file
@@ -42,6 +47,7 @@ class SampleWriter:
         self._waiting_chars = 0
         self._seen = DuplicateCounter()
         self._digests = array("Q")
+        self._again = (array("q"), array("Q"))  # rows whose text was there before, and the id of the first of it
         self._files: list[tuple[Path, int]] = []
         self._file_subsets: list[Counter[str]] = []
         self._open: pq.ParquetWriter | None = None
@@ -53,6 +59,9 @@ class SampleWriter:
         if error[0] is None:
             self._flush()
         self._close()
+        if error[0] is None and self.duplicates:
+            with explained(self.folder):
+                self._order_equal_texts()
 
     def add(self, exchange: Exchange) -> None:
         """Take one sample. Raises LimitError when the disk is full."""
@@ -79,14 +88,21 @@ class SampleWriter:
             return
         contents = [item.content() for item in batch]
         bases = [content_hash(content) for content in contents]
-        counters = self._seen.add(np.array([int(base, 16) for base in bases], np.uint64))
+        words = np.array([int(base, 16) for base in bases], np.uint64)
+        counters = self._seen.add(words)
         ids = [b if c == 0 else content_hash(t, int(c)) for b, c, t in zip(bases, counters, contents, strict=True)]
-        self.duplicates += int(np.count_nonzero(counters))
+        again = np.flatnonzero(counters)
+        self._again[0].extend((again + self.rows).tolist())
+        self._again[1].extend(words[again].tolist())
+        self.duplicates += len(again)
         self.subsets.update(item.subset for item in batch)
         metas = [item.meta() for item in batch]
-        for base, item, meta in zip(bases, batch, metas, strict=True):
-            digest = hashlib.blake2b(f"{base}\x1f{item.subset}\x1f{meta}".encode(), digest_size=8).digest()
-            self._digests.append(int.from_bytes(digest, "little"))
+        for base, content, item, meta in zip(bases, contents, batch, metas, strict=True):
+            digest = hashlib.blake2b(f"{base}\x1f{item.subset}\x1f{meta}".encode(), digest_size=8)
+            stored = f"{item.prompt}\x1f{item.response}".encode()
+            if not item.messages and stored != content:  # the id looks past outer white space and forms of a letter
+                digest.update(b"\x1f" + stored)
+            self._digests.append(int.from_bytes(digest.digest(), "little"))
         with explained(self.folder):
             self._write(as_batch(self.source, self.rows, batch, ids, metas))
         self._file_subsets[-1].update(item.subset for item in batch)
@@ -95,9 +111,7 @@ class SampleWriter:
         if self._open is None or self._files[-1][1] >= FILE_ROWS:
             self._close()
             path = self.folder / f"samples-{len(self._files):05d}.parquet"
-            self._open = pq.ParquetWriter(
-                path, SCHEMA, compression="zstd", use_dictionary=DICTIONARY_COLUMNS, write_statistics=STATISTICS_COLUMNS
-            )
+            self._open = _writer(path)
             self._files.append((path, 0))
             self._file_subsets.append(Counter())
         self._open.write_batch(batch, row_group_size=ROW_GROUP)
@@ -110,3 +124,61 @@ class SampleWriter:
             writer, self._open = self._open, None
             with explained(self.folder):
                 writer.close()
+
+    def _order_equal_texts(self) -> None:
+        """Give samples of equal text the ids that they would have, had they come in the order of their other fields."""
+        again, texts = np.frombuffer(self._again[0], np.int64), np.frombuffer(self._again[1], np.uint64)
+        ids, digests = self._ids(), np.frombuffer(self._digests, np.uint64)
+        known = np.unique(texts)
+        firsts = known[np.minimum(np.searchsorted(known, ids), len(known) - 1)] == ids
+        firsts[again] = False
+        rows = np.concatenate([np.flatnonzero(firsts), again])  # those of one text in the order in which they came
+        texts = np.concatenate([ids[firsts], texts])
+        came = np.lexsort((rows, texts))
+        sorted_by_fields = np.lexsort((rows, digests[rows], texts))
+        taken, given = rows[sorted_by_fields], ids[rows[came]]
+        moved = ids[taken] != given
+        if moved.any():
+            self._rename(taken[moved], given[moved])
+
+    def _ids(self) -> Words:
+        """All sample ids in row order."""
+        found = [np.empty(0, np.uint64)]
+        for path, _ in self._files:
+            with pq.ParquetFile(path) as file:
+                batches = file.iter_batches(batch_size=131_072, columns=["sample_id"], use_threads=False)
+                found += [ids_as_words(batch["sample_id"]) for batch in batches]
+        return np.concatenate(found)
+
+    def _rename(self, rows: npt.NDArray[np.int64], ids: Words) -> None:
+        """Write the files that hold some of these rows again, with these ids for them."""
+        order = np.argsort(rows)
+        rows, ids = rows[order], ids[order]
+        first = 0
+        for path, size in self._files:
+            low, high = np.searchsorted(rows, [first, first + size])
+            if high > low:
+                with atomic_path(path) as temporary, pq.ParquetFile(path) as file, _writer(temporary) as writer:
+                    _copy_with_ids(file, writer, rows[low:high] - first, ids[low:high])
+            first += size
+
+
+def _writer(path: Path) -> pq.ParquetWriter:
+    return pq.ParquetWriter(
+        path, SCHEMA, compression="zstd", use_dictionary=DICTIONARY_COLUMNS, write_statistics=STATISTICS_COLUMNS
+    )
+
+
+def _copy_with_ids(file: pq.ParquetFile, writer: pq.ParquetWriter, rows: npt.NDArray[np.int64], ids: Words) -> None:
+    place = SCHEMA.get_field_index("sample_id")
+    first = 0
+    for group in range(file.num_row_groups):
+        table = file.read_row_group(group, use_threads=False)
+        low, high = np.searchsorted(rows, [first, first + len(table)])
+        if high > low:
+            held = table["sample_id"].to_pylist()
+            for row, sample_id in zip(rows[low:high] - first, ids[low:high], strict=True):
+                held[row] = f"{sample_id:016x}"
+            table = table.set_column(place, SCHEMA.field(place), pa.array(held, pa.string()))
+        writer.write_table(table, row_group_size=ROW_GROUP)
+        first += len(table)

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from limit.core import LimitError, read_jsonl
+from limit.core import LimitError, file_sha256, read_jsonl
 from limit.settings import Workspace
-from limit.sources import add_source, list_sources, preview_source, source_info
+from limit.sources import add_source, list_sources, preview_source, source_info, writing
 from limit.sources.samples import SCHEMA, DuplicateCounter, ids_as_words
 
 ROWS = [
@@ -57,6 +57,32 @@ def test_ids_and_content_hash_do_not_depend_on_file_order_or_form(ws: Workspace,
     assert first["subsets"] == {"part0": 40, "part1": 40, "part2": 40}
 
 
+def test_equal_texts_with_other_fields_keep_their_ids_in_any_order(
+    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "FILE_ROWS", 16)
+    monkeypatch.setattr(writing, "BATCH_ROWS", 8)
+    rows = [{"prompt": f"Q{n % 9}", "response": "A", "id": n, "source": "ab"[n % 2]} for n in range(60)]
+    shuffled = rows.copy()
+    random.Random(3).shuffle(shuffled)
+    add_source(ws, "a", write(tmp_path, rows))
+    add_source(ws, "b", write(tmp_path, shuffled, "other.jsonl"))
+    named = [
+        {row["sample_id"]: (row["prompt"], row["subset"], row["meta"]) for row in table(ws, name)} for name in "ab"
+    ]
+    assert named[0] == named[1]
+    assert len(named[0]) == 60
+    assert [row["row"] for row in table(ws, "b")] == list(range(60))
+    assert source_info(ws, "b")["files"][0]["sha256"] == file_sha256(ws.source("b") / "samples-00000.parquet")
+
+
+def test_other_outer_white_space_is_other_content_under_the_same_ids(ws: Workspace, tmp_path: Path) -> None:
+    first = add_source(ws, "a", write(tmp_path, [{"prompt": "Q", "response": "A"}]))
+    second = add_source(ws, "b", write(tmp_path, [{"prompt": "Q", "response": "  A"}]))
+    assert table(ws, "a")[0]["sample_id"] == table(ws, "b")[0]["sample_id"]
+    assert first["content_sha256"] != second["content_sha256"]
+
+
 def test_a_changed_subset_is_other_content(ws: Workspace, tmp_path: Path) -> None:
     first = add_source(ws, "a", write(tmp_path, ROWS))
     changed = [{**row, "source": "new"} if n == 0 else row for n, row in enumerate(ROWS)]
@@ -80,6 +106,18 @@ def test_rejects_have_line_and_reason_and_nothing_is_lost(ws: Workspace, tmp_pat
         (4, "response is a list, expected text"),
     ]
     assert all(len(r["text"]) <= 200 for r in rejects)
+
+
+def test_rejects_of_one_long_line_and_of_inner_folders_say_which_record(ws: Workspace, tmp_path: Path) -> None:
+    good, bad = {"prompt": "Q", "response": "A"}, {"prompt": "Q", "response": ""}
+    for part in ("x", "y"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "rows.json").write_text(json.dumps([good, bad, good, bad]))
+    add_source(ws, "nested", tmp_path)
+    rejects = list(read_jsonl(ws.source("nested") / "rejects.jsonl"))
+    assert [(r["file"], r["record"]) for r in rejects] == [
+        (f"{part}/rows.json", record) for part in ("x", "y") for record in (2, 4)
+    ]
 
 
 def test_adding_the_same_again_changes_nothing(ws: Workspace, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from limit.settings import Workspace
 from limit.sources import Filter, add_source, browse, sample, search, searching, writing
 from limit.sources import samples as samples_module
 from limit.sources.browsing import count_samples, find_sample, lengths, random_samples
+from limit.sources.embeddings import embed, embedding_folder, model_name
 from limit.sources.launch import launch_work
 from limit.sources.marks import excluded_ids, mark, read_marks
 from limit.sources.searching import build_index, count_words
@@ -335,6 +336,12 @@ def test_topics_by_sentence_embeddings(big: Workspace, encoder: Path) -> None:
     assert sum(topic["rows"] for topic in made["topics"]) == N
 
 
+def test_an_embedding_model_is_called_by_its_hub_id_or_a_telling_folder(encoder: Path, tmp_path: Path) -> None:
+    cached = tmp_path / "models--owner--small-encoder" / "snapshots" / "0a1b2c"
+    places = [encoder, shutil.copytree(encoder, cached), shutil.copytree(encoder, tmp_path / "minilm" / "model")]
+    assert [model_name(place) for place in places] == ["encoder", "owner/small-encoder", "minilm/model"]
+
+
 @pytest.mark.parametrize(
     ("pooling", "side"),
     [
@@ -348,8 +355,6 @@ def test_topics_by_sentence_embeddings(big: Workspace, encoder: Path) -> None:
 def test_embeddings_are_unit_vectors_in_the_order_of_the_texts(
     encoder: Path, tmp_path: Path, pooling: dict[str, object], side: str
 ) -> None:
-    from limit.sources.embeddings import embed
-
     encoder = shutil.copytree(encoder, tmp_path / "encoder")
     tokenizer = json.loads((encoder / "tokenizer_config.json").read_text())
     (encoder / "tokenizer_config.json").write_text(json.dumps({**tokenizer, "padding_side": side}))
@@ -364,8 +369,6 @@ def test_embeddings_are_unit_vectors_in_the_order_of_the_texts(
 
 
 def test_the_last_token_is_another_vector_than_the_mean_and_others_are_refused(encoder: Path, tmp_path: Path) -> None:
-    from limit.sources.embeddings import embed, embedding_folder
-
     encoder = shutil.copytree(encoder, tmp_path / "encoder")
     mean = embed(encoder, ["the baker lives by the river"], JobContext(None))
     (encoder / "1_Pooling").mkdir()
@@ -375,6 +378,17 @@ def test_the_last_token_is_another_vector_than_the_mean_and_others_are_refused(e
     config.write_text('{"pooling_mode_max_tokens": true, "pooling_mode_mean_tokens": true}')
     with pytest.raises(LimitError, match="pools tokens by max_tokens, mean_tokens"):
         embedding_folder(encoder)
+    layers = [{"type": f"sentence_transformers.models.{name}"} for name in ("Transformer", "Pooling", "Dense")]
+    (encoder / "modules.json").write_text(json.dumps(layers))
+    with pytest.raises(LimitError, match="a layer of the kind Dense behind its encoder"):
+        embedding_folder(encoder)
+
+
+def test_texts_are_cut_where_the_encoder_was_trained_to_end(encoder: Path, tmp_path: Path) -> None:
+    encoder = shutil.copytree(encoder, tmp_path / "encoder")
+    (encoder / "sentence_bert_config.json").write_text('{"max_seq_length": 8}')
+    short, long = embed(encoder, ["the baker " * 20, "the baker " * 200], JobContext(None))
+    assert np.allclose(short, long, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -381,3 +381,9 @@ def test_a_list_in_an_object_too_long_to_hold_is_read_item_by_item(
     path.write_text(json.dumps({"text": "x" * 300}))
     with pytest.raises(LimitError, match="line 1 is longer than 200 characters"):
         values(path)
+
+
+def test_a_single_record_with_a_list_inside_is_that_record(tmp_path: Path) -> None:
+    record = {"prompt": "Q", "response": "A", "evidence": [{"page": 1}, {"page": 2}]}
+    (tmp_path / "one.jsonl").write_text(json.dumps(record) + "\n")
+    assert [found.value for found in read_records(tmp_path / "one.jsonl")] == [record]

@@ -88,12 +88,35 @@ def test_system_text_stands_before_the_prompt_and_an_unanswered_turn_is_counted(
         TEMPLATE + "\n### Instruction:\n{}\n### Response:\n\n",
         TEMPLATE + "\n\n### Instruction\n{}\n\n### Response:\n\n",
         "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n",
-        "[INST] {} [/INST]",
+        "### Instruction:\n{}\n\n### Response:",
+        "<s>[INST] {} [/INST]",
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n",
+        "<|user|>\n{}</s>\n<|assistant|>\n",
+        "<start_of_turn>user\n{}<end_of_turn>\n<start_of_turn>model\n",
+        "USER: {} ASSISTANT:",
+        "\n\nHuman: {}\n\nAssistant:",
     ],
 )
 def test_templates_around_prompts_are_stripped(around: str) -> None:
-    prompt, found = strip_template(around.format("Name a\n\ncolour."))
-    assert (prompt.strip(), found) == ("Name a\n\ncolour.", True)
+    assert strip_template(around.format("Name a\n\ncolour.")) == ("Name a\n\ncolour.", True)
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nQ [/INST]",
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n",
+        "<|system|>\nBe brief.</s>\n<|user|>\nQ</s>\n<|assistant|>\n",
+    ],
+)
+def test_a_system_text_in_a_template_stands_before_the_prompt(around: str) -> None:
+    assert strip_template(around) == ("Be brief.\n\nQ", True)
+
+
+def test_a_dialogue_in_one_prompt_is_left_as_it_is() -> None:
+    text = "Human: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:"
+    assert strip_template(text) == (text, False)
 
 
 def test_text_about_templates_is_left_alone() -> None:
@@ -108,6 +131,10 @@ def test_text_about_templates_is_left_alone() -> None:
         ("yes </s>\n<|endoftext|>\n", "yes", True),
         ("<|endoftext|>", "", True),
         ("<|endoftext|> is a token", "<|endoftext|> is a token", False),
+        ("yes<|EOT|>", "yes", True),
+        ("yes<｜end▁of▁sentence｜>", "yes", True),
+        ("yes [EOS]<pad><pad>", "yes", True),
+        ("a <| b |>", "a <| b |>", False),
     ],
 )
 def test_end_tokens_go_only_from_the_end(response: str, text: str, found: bool) -> None:
@@ -126,6 +153,7 @@ def test_end_tokens_go_only_from_the_end(response: str, text: str, found: bool) 
         ({"prompt": "Q", "response": ["A"]}, "list"),
         ({"prompt": "Q", "response": {"text": "A"}}, "dict"),
         ({"prompt": "Q", "response": "half \ud800"}, "surrogate"),
+        ({"prompt": "\ud800", "response": "A"}, "surrogate"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "role"),
         (
             {"messages": [{"role": "assistant", "content": "x"}, {"role": "user", "content": "y"}]},
@@ -197,6 +225,8 @@ def test_bytes_that_are_no_text_are_unusable() -> None:
         },
         {"messages": "[{'role': 'user', 'content': 'Q'}, {'role': 'assistant', 'content': 'A'}]"},
         {"prompt": "Q", "chosen": "A", "rejected": "B"},
+        {"input": [{"role": "user", "content": "Q"}], "output": "A"},
+        {"text": "### Human: Q### Assistant: A"},
     ],
 )
 def test_further_dialects_are_read(record: dict[str, Any]) -> None:
@@ -219,6 +249,16 @@ def test_a_system_text_stands_where_it_was_said() -> None:
         ("user", "Be brief.\n\nc\n\nNow."),
         ("assistant", "d"),
     )
+
+
+def test_a_system_text_in_a_column_of_its_own_stands_before_the_prompt() -> None:
+    orca = {"id": "1", "system_prompt": "Be brief.", "question": "Q", "response": "A"}
+    assert (read(orca).prompt, read(orca).extra) == ("Be brief.\n\nQ", {"id": "1"})
+    assert read({**orca, "system_prompt": " "}).prompt == "Q"
+    assert read(orca, columns=Columns("question", "response")).prompt == "Q"
+    talk = [{"from": r, "value": v} for r, v in (("system", "Inner."), ("human", "Q"), ("gpt", "A"))]
+    assert read({"conversations": talk, "system": "Outer."}).prompt == "Inner.\n\nQ"
+    assert read({"conversations": talk[1:], "system": "Outer."}).prompt == "Outer.\n\nQ"
 
 
 @pytest.mark.parametrize("extra", [{"tool_calls": [{"id": 1}]}, {"function_call": {"name": "f"}}])
