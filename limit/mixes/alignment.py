@@ -24,6 +24,7 @@ from limit.mixes.reference import Reference, items_from, load_references
 from limit.settings import Workspace
 from limit.sources.clean import strip_template
 
+NOT_COMPARED = ("safety", "programming")  # no category of the paper's average
 PER_GROUP = 600
 SAMPLED = 1_000
 PROMPT_CHARS = 2_000
@@ -112,6 +113,8 @@ def _balanced(references: list[Reference]) -> list[tuple[tuple[str, str], str]]:
     """Up to PER_GROUP questions of each group, spread evenly over its tasks; groups of fewer than 8 are left out."""
     groups: dict[tuple[str, str], dict[str, list[str]]] = {}
     for item in references:
+        if item.kind == "gauntlet" and item.group in NOT_COMPARED:
+            continue
         text = strip_template(item.question)[0][:PROMPT_CHARS]
         groups.setdefault((item.kind, item.group), {}).setdefault(item.task, []).append(text)
     rng = np.random.default_rng(0)

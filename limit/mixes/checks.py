@@ -35,7 +35,7 @@ def check(ws: Workspace, mix_id: str, data: str | Path | None = None, context: J
     mix = load_mix(ws, mix_id)
     references = load_references(ws, data)
     table = mix_samples(ws, mix_id)
-    samples = table.select(["row", "sample_id", "source", "subset", "part", "prompt", "response"]).to_pylist()
+    samples = table.select(["row", "sample_id", "source", "subset", "part", "prompt", "response", "meta"]).to_pylist()
     result: Json = {
         "mix_id": mix_id,
         "rows": mix["rows"],

@@ -1,9 +1,11 @@
 """Leaks: samples that share long word runs with what the model will be tested on.
 
-An item of 13 or more words leaks into a sample that holds one of its 13-word runs (the window of Brown et al. 2020,
-appendix C); an item of 6 to 12 words leaks where all its words stand in the sample as one run. Shorter items cannot
-be told from ordinary language and are counted as not checked. Runs that stand in more than 10 items are the wording of
-a task, not its content, and do not count. `overlap` is the share of an item's runs that the sample holds.
+An item whose question has 13 or more words leaks into a sample that holds one of its 13-word runs (the window of Brown
+et al. 2020, appendix C); one of 6 to 12 words leaks where all its words stand in the sample as one run. A shorter
+question counts with its right answer; what is still shorter than 6 words cannot be told from ordinary language and is
+counted as not checked. Case, punctuation and the way Unicode writes a letter do not matter. Runs that stand in more
+than 10 items are the wording of a task, not its content, and do not count. `overlap` is the share of an item's runs
+that the sample holds.
 """
 
 from __future__ import annotations
@@ -16,10 +18,9 @@ import numpy.typing as npt
 
 from limit.core import Json
 from limit.jobs.context import JobContext
-from limit.mixes.ngrams import WordHasher, grams, owners
+from limit.mixes.ngrams import WordHasher, grams, owners, run_of
 from limit.mixes.reference import Reference
-from limit.sources.clean import strip_template
-from limit.sources.samples import Words
+from limit.sources.samples import Words, spoken
 
 RUN = 13
 SHORTEST = 6
@@ -40,27 +41,36 @@ def find_leaks(samples: list[Json], references: list[Reference], context: JobCon
     """Which samples hold text of which references.
 
     Returns {groups: [{kind, group, items, checked, leaked_items, samples}], leaks: [{sample_id, source, subset, row,
-    prompt, kind, group, task, index, question, overlap}], samples: number of leaking samples, drop: [sample_id]}.
+    prompt, kind, group, task, index, question, overlap, shared}], samples: number of leaking samples, drop:
+    [sample_id]}; `shared` is the first run of words that sample and item have in common, as the sample writes it.
     """
     hasher = WordHasher()
-    words = [hasher.words(strip_template(item.question)[0]) for item in references]
+    words = [_words_of(item, hasher) for item in references]
     runs = _reference_runs(words)
     sizes = [max(1, len(w) - RUN + 1) for w in words]
     hits: list[tuple[int, int, float]] = []
     for number, sample in enumerate(samples):
-        text = np.concatenate([hasher.words(sample["prompt"]), hasher.words(sample["response"])])
-        for item, shared in _shared(text, runs).items():
+        for item, shared in _shared(hasher.words(spoken(sample)), runs).items():
             hits.append((number, item, min(1.0, shared / sizes[item])))
         if number % 500 == 0:
             context.progress(number, len(samples))
     hits.sort(key=lambda hit: (-hit[2], hit[0], hit[1]))
     return {
         "groups": _by_group(references, words, hits),
-        "leaks": [_row(samples[s], references[i], overlap) for s, i, overlap in hits[:SHOWN]],
+        "leaks": [
+            _row(samples[s], references[i], overlap, _first_shared(samples[s], words[i], hasher))
+            for s, i, overlap in hits[:SHOWN]
+        ],
         "pairs": len(hits),
         "samples": len({s for s, _, _ in hits}),
         "drop": sorted({samples[s]["sample_id"] for s, _, _ in hits}),
     }
+
+
+def _words_of(item: Reference, hasher: WordHasher) -> Words:
+    """The words by which an item is recognised."""
+    asked = hasher.words(item.asked())
+    return asked if len(asked) >= SHORTEST else np.concatenate([asked, hasher.words(item.answer)])
 
 
 def _reference_runs(words: list[Words]) -> list[_Runs]:
@@ -96,6 +106,12 @@ def _shared(text: Words, runs: list[_Runs]) -> dict[int, int]:
     return shared
 
 
+def _first_shared(sample: Json, item: Words, hasher: WordHasher) -> str:
+    text, n = spoken(sample), min(RUN, len(item))
+    places = np.flatnonzero(np.isin(grams(hasher.words(text), n), grams(item, n)))
+    return run_of(text, int(places[0]), n) if len(places) else ""
+
+
 def _by_group(references: list[Reference], words: list[Words], hits: list[tuple[int, int, float]]) -> list[Json]:
     groups: dict[tuple[str, str], list[int]] = {}
     for item, reference in enumerate(references):
@@ -119,7 +135,7 @@ def _by_group(references: list[Reference], words: list[Words], hits: list[tuple[
     ]
 
 
-def _row(sample: Json, item: Reference, overlap: float) -> Json:
+def _row(sample: Json, item: Reference, overlap: float, shared: str) -> Json:
     return {
         **{key: sample[key] for key in ("sample_id", "source", "subset", "row")},
         "prompt": sample["prompt"][:400],
@@ -129,4 +145,5 @@ def _row(sample: Json, item: Reference, overlap: float) -> Json:
         "index": item.index,
         "question": item.question[:400],
         "overlap": round(overlap, 3),
+        "shared": shared[:400],
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from limit.sources.samples import Words
 
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"[^\W_]+")
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -22,12 +23,22 @@ class WordHasher:
         self._known: dict[str, int] = {}
 
     def words(self, text: str) -> Words:
-        """Hashes of the lower-cased words of a text, in order."""
-        known, found = self._known, _WORD.findall(text.lower())
+        """Hashes of the words of a text in order, whatever their case and however Unicode writes their letters."""
+        known, found = self._known, [word.casefold() for word in _WORD.findall(_plain(text))]
         for word in found:
             if word not in known:
                 known[word] = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
         return np.array([known[word] for word in found], np.uint64)
+
+
+def _plain(text: str) -> str:
+    return text if text.isascii() else unicodedata.normalize("NFKC", text)
+
+
+def run_of(text: str, first: int, n: int) -> str:
+    """The stretch of a text from word number `first` on, `n` words long."""
+    spans = [match.span() for match in _WORD.finditer(_plain(text))][first : first + n]
+    return _plain(text)[spans[0][0] : spans[-1][1]] if spans else ""
 
 
 def grams(words: Words, n: int) -> Words:

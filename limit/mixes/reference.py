@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,9 +11,10 @@ import pyarrow.parquet as pq
 
 from limit.core import Json, LimitError, content_id
 from limit.settings import SHIPPED, Workspace
+from limit.sources.clean import strip_template
 from limit.sources.readers import read_records
 
-NOT_COMPARED = ("safety", "programming")  # no category of the paper's average
+_LABELS = re.compile(r"\A\s*(?:Question|Q):|\s(?:Answer|A):\s*\Z")  # words of the form, which a copy may lack
 SHIPPED_ITEMS = SHIPPED / "tiny" / "gauntlet"
 
 
@@ -27,8 +29,9 @@ class Reference:
     question: str
     answer: str
 
-    def text(self) -> str:
-        return f"{self.question}\n{self.answer}" if self.answer else self.question
+    def asked(self) -> str:
+        """The question alone, without a template or `Question:` and `Answer:` around it."""
+        return _LABELS.sub("", strip_template(self.question)[0])
 
 
 def load_references(ws: Workspace, data: str | Path | None = None) -> list[Reference]:
@@ -76,8 +79,6 @@ def _gauntlet(folder: Path) -> list[Reference]:
     found = []
     for file in sorted(folder.glob("*/*.jsonl")):
         category = file.parent.name
-        if category in NOT_COMPARED:
-            continue
         for number, record in enumerate(read_records(file, skip_broken=True)):
             if isinstance(record.value, dict) and (texts := _item_texts(record.value)):
                 found.append(Reference("gauntlet", category, file.stem, number, *texts))
@@ -90,12 +91,12 @@ def _item_texts(record: Json) -> tuple[str, str] | None:
     options, choices = record.get("context_options"), record.get("choices")
     if isinstance(options, list) and options:
         return _picked(options, gold), str(record.get("continuation") or "")
-    question = record.get("query") or record.get("context")
+    question = record.get("query") or record.get("context") or record.get("prompt")
     if not isinstance(question, str):
         return None
     if isinstance(choices, list) and choices:
         return question, _picked(choices, gold)
-    return question, str(record.get("continuation") or record.get("answer") or "")
+    return question, str(record.get("continuation") or record.get("answer") or record.get("canonical_solution") or "")
 
 
 def _picked(options: list[Any], gold: Any) -> str:

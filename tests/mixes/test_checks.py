@@ -80,8 +80,8 @@ def test_near_duplicates_agree_with_all_pairs() -> None:
             if jaccard(shingles[i], shingles[j]) >= 0.8:
                 expected.add(i)
     found = {int(sample_id, 16) for sample_id in find_duplicates(samples, CALM)["drop"]}
-    assert found <= expected
-    assert len(found) >= 0.9 * len(expected) > 0
+    assert found == expected
+    assert expected
 
 
 def test_grams_depend_on_order_and_length() -> None:
@@ -126,9 +126,42 @@ def test_the_wording_of_a_task_is_no_leak() -> None:
     assert find_leaks([sample(0, words + "something else")], references, CALM)["pairs"] == 0
 
 
+def dialogue(number: int, *turns: str) -> dict[str, Any]:
+    messages = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(turns)]
+    return {**sample(number, turns[0], turns[1]), "meta": json.dumps({"messages": messages})}
+
+
+def test_later_turns_of_dialogues_are_looked_at() -> None:
+    other = "A wholly different text about bread, butter, jam and a very long breakfast in the garden."
+    talks = [dialogue(0, "Hi", "Hello", other, "Yes."), dialogue(1, "Hi", "Hello", f"Well. {TEXT}", "Yes.")]
+    assert find_duplicates(talks, CALM)["drop"] == []
+    assert find_duplicates([*talks, dialogue(2, "hi", "hello", other, "yes.")], CALM)["exact"] == 1
+    found = find_leaks(talks, [reference(0, TEXT)], CALM)
+    assert [(leak["sample_id"], leak["shared"]) for leak in found["leaks"]] == [
+        (talks[1]["sample_id"], " ".join(TEXT.split()[:13]))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "text"),
+    [
+        ("Question: What is the largest organ of the body?\nAnswer:", "skin", "what is the largest organ of the body"),
+        ("Q: Is the _old_ bridge over the river open?\nA:", "yes", "is the old bridge over the river open"),
+        ("How to dry shoes?", "Stuff them with newspaper.", "How to dry shoes? Stuff them with newspaper!"),
+        ("Who met Zoë at the café in Besançon?", "Ann", "who met zoe\u0308 at the cafe\u0301 in besanc\u0327on"),
+    ],
+)
+def test_a_leak_is_found_without_labels_marks_accents_in_one_piece_or_a_long_question(
+    question: str, answer: str, text: str
+) -> None:
+    item = Reference("gauntlet", "c", "task", 0, question, answer)
+    assert find_leaks([sample(0, text)], [item], CALM)["samples"] == 1
+    assert find_leaks([sample(0, text.replace("the", "a").replace("to", "we"))], [item], CALM)["samples"] == 0
+
+
 @pytest.fixture
 def gauntlet(tmp_path: Path) -> Path:
-    """Two categories of items and one that is not compared."""
+    """Two categories of items, and one whose items may leak but which no mix is aligned with."""
     folder = tmp_path / "gauntlet"
     for category, question in (
         ("arithmetic", "Is {} even?"),
@@ -143,7 +176,7 @@ def gauntlet(tmp_path: Path) -> Path:
 
 def test_references_come_from_the_folder_named(ws: Workspace, gauntlet: Path) -> None:
     facts = reference_facts(load_references(ws, gauntlet))
-    assert [(fact["group"], fact["items"]) for fact in facts] == [("arithmetic", 60), ("stories", 60)]
+    assert [(f["group"], f["items"]) for f in facts] == [("arithmetic", 60), ("safety", 60), ("stories", 60)]
     with pytest.raises(LimitError, match="no folder of Gauntlet items"):
         load_references(ws, gauntlet / "nothing")
 
@@ -158,10 +191,11 @@ def test_items_of_every_task_type_are_read(ws: Workspace, tmp_path: Path) -> Non
         {"context": "c", "answer": "5"},
         {"other": 1},
         {"query": "q", "choices": [], "gold": 9},
+        {"task_id": "HumanEval/1", "prompt": "def f():", "canonical_solution": "    return 1"},
     ]
     (folder / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + "broken\n")
     found = [(item.question, item.answer) for item in load_references(ws, tmp_path / "g")]
-    assert found == [("q", "b"), ("y", "z"), ("c", "d"), ("c", "5"), ("q", "")]
+    assert found == [("q", "b"), ("y", "z"), ("c", "d"), ("c", "5"), ("q", ""), ("def f():", "    return 1")]
 
 
 def test_a_check_finds_what_was_planted_and_leaves_it_out(stocked: Workspace, tmp_path: Path, gauntlet: Path) -> None:
@@ -196,6 +230,7 @@ def test_alignment_tells_the_groups_apart(stocked: Workspace, gauntlet: Path) ->
     mix = build_mix(stocked, spec("short:100"))
     found = align(stocked, mix_samples(stocked, mix["mix_id"]), gauntlet)
     shares = {group["group"]: group for group in found["groups"]}
+    assert list(shares) == ["arithmetic", "stories"]
     assert shares["arithmetic"]["share"] > 0.7
     assert sum(group["share"] for group in found["groups"]) == pytest.approx(1)
     assert all(group["low"] <= group["share"] <= group["high"] for group in found["groups"])

@@ -10,25 +10,11 @@ from typing import Any
 import pytest
 
 from limit.mixes import build_mix, list_mixes
-from limit.settings import PROJECT, Workspace
+from limit.settings import Workspace
 from limit.specs import MixSpec
 from tests.mixes.conftest import short_rows, write_rows
 from tests.mixes.test_build import spec
-
-
-def open_page(name: str, **query: str | list[str]) -> Any:
-    """The app on one page, with its URL's parameters; caches start empty as in a new server."""
-    import streamlit as st
-    from streamlit.testing.v1 import AppTest
-
-    st.cache_resource.clear()
-    st.cache_data.clear()
-    app = AppTest.from_file(str(PROJECT / "app.py"), default_timeout=120)
-    app.run()
-    app.switch_page(f"pages/{name}.py")
-    for key, value in query.items():
-        app.query_params[key] = value
-    return app.run()
+from tests.pages import open_page
 
 
 def check(app: Any) -> None:
