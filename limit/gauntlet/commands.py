@@ -90,11 +90,17 @@ def _work(ws: Workspace, options: argparse.Namespace, spec: GauntletSpec) -> Jso
 
 
 def run_text(value: Json) -> str:
-    """The averages, or where the job stands."""
+    """The averages and categories, tasks where no average has a score, or where the job stands."""
     if "scores" not in value:
         return f"job {value.get('job_id', '')} ({value.get('state', 'stopped')}) writes {value['path']}"
-    lines = [_score_line(name, score) for name, score in value["scores"]["averages"].items()]
-    lines += [_score_line(name, score) for name, score in value["scores"]["categories"].items()]
+    scores = value["scores"]
+    wholes = {**scores["averages"], **scores["categories"]}
+    shown = {name: score for name, score in wholes.items() if score is not None}
+    if all(score is None for score in scores["averages"].values()):
+        shown = {**scores["tasks"], **shown}
+    lacking = [name for name in wholes if wholes[name] is None]
+    lines = [_score_line(name, score) for name, score in shown.items()]
+    lines += [f"no score, since tasks are missing: {', '.join(lacking)}"] if lacking else []
     return "\n".join([*lines, f"evaluation {value['eval_id']} in {value['path']}"])
 
 
@@ -116,11 +122,7 @@ def run_show(options: argparse.Namespace) -> Any:
 def show_text(value: Json) -> str:
     """A table of tasks and categories, or of differences."""
     if "comparison" in value:
-        return "\n".join(
-            f"{row['task']:36s} {row['a']:.3f} against {row['b']:.3f}  {row['verdict']}  (n {row['n']:,}, "
-            f"p {p_value(row['p_holm'])})"
-            for row in value["comparison"]
-        )
+        return "\n".join(map(_difference_line, value["comparison"]))
     protocol = value["protocol"]
     lines = [
         f"{value['model']} on {value['version']}, {protocol['shots']} shots, "
@@ -135,6 +137,18 @@ def show_text(value: Json) -> str:
         score = row["score"] if row["categories"] else None
         lines.append(f"{_score_line(row['name'], score)} (of {len(row['categories'])} categories)")
     return "\n".join(lines)
+
+
+def _difference_line(row: Json) -> str:
+    """One task of two evaluations: who is better, by how much, and what it would take to tell."""
+    needed = (
+        f"; about {row['needed_n']:,} items would tell" if row["verdict"] == "cannot tell" and row["needed_n"] else ""
+    )
+    return (
+        f"{row['task']:36s} {row['num_fewshot']:2d}-shot  {row['a']:.3f} against {row['b']:.3f}  {row['verdict']}  "
+        f"({row['difference']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}], n {row['n']:,}, "
+        f"p {p_value(row['p_holm'])}{needed})"
+    )
 
 
 def _task_line(row: Json) -> str:

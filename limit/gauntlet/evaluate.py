@@ -34,7 +34,7 @@ from limit.gauntlet.rows import (
     open_tables,
     scored_item,
 )
-from limit.gauntlet.tasks import Task, Version, load_version
+from limit.gauntlet.tasks import Task, Version, load_version, own_settings
 from limit.jobs.context import JobContext
 from limit.specs.gauntlet import GauntletSpec
 
@@ -58,12 +58,13 @@ class Subject:
 
 @dataclass(frozen=True)
 class Plan:
-    """The tasks that will be scored, those that cannot be, and the hash of each file."""
+    """The tasks that will be scored, those that cannot be, the hash of each file, and the folder's own settings."""
 
     version: Version
     tasks: tuple[Task, ...]
     absent: tuple[Task, ...]
     hashes: dict[str, str]
+    settings: Json
 
 
 def make_plan(spec: GauntletSpec, folder: Path) -> Plan:
@@ -78,7 +79,8 @@ def make_plan(spec: GauntletSpec, folder: Path) -> Plan:
             raise LimitError(f"{names}: code tasks are never run, since they execute what a model wrote; choose others")
         raise LimitError(f"{folder} holds no file of {names}; name a folder with --data or run `limit gauntlet fetch`")
     files = dict.fromkeys(task.file for task in runnable if task.file)
-    return Plan(gauntlet, runnable, absent, {file: file_sha256(folder / file) for file in files})
+    hashes = {file: file_sha256(folder / file) for file in files}
+    return Plan(gauntlet, runnable, absent, hashes, own_settings(gauntlet, runnable))
 
 
 def read_groups(plan: Plan, folder: Path) -> dict[Source, dict[str, list[Json]]]:
@@ -89,7 +91,8 @@ def read_groups(plan: Plan, folder: Path) -> dict[Source, dict[str, list[Json]]]
 def evaluation_id(spec: GauntletSpec, plan: Plan, run_id: str | None) -> str:
     """12 hex over the request, the model's run and the data's contents; where the data lies does not matter."""
     request = {key: value for key, value in spec.to_dict().items() if key not in ("data", "batch_tokens")}
-    return content_id({**request, "run_id": run_id, "data": plan.hashes})
+    own = {"settings": plan.settings} if plan.settings else {}
+    return content_id({**request, "run_id": run_id, "data": plan.hashes, **own})
 
 
 def evaluate(
@@ -144,6 +147,7 @@ class _Evaluation:
             "tokenizer": tokenizer_name(tokenizer),
             "dtype": self.engine.dtype,
             "data": plan.hashes,
+            "settings": {name: content_id(value) for name, value in plan.settings.items()} or None,
             "limit": spec.limit,
             "complete": not spec.tasks
             and not any(task.type != "code_evaluation" for task in plan.absent)
@@ -338,6 +342,7 @@ def _task_row(gauntlet: Version, task: Task, fact: Json, result: TaskResult, int
         "subcategory_scores": named,
         "num_fewshot": task.num_fewshot,
         "type": task.type,
+        "file": task.file,
         "metric": METRICS[task.type],
         "counted": task.counted,
         "n": result.n,

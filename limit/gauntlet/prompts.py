@@ -256,7 +256,7 @@ class _Builder:
             text = f"{delimiter}{task.prelimiter}{self._context(record)}{task.continuation_delimiter}"
             return [text.rstrip()]
         if not preamble:
-            return list(record["context_options"])
+            return [f"{task.prelimiter}{option}" for option in record["context_options"]]
         ending = task.continuation_delimiter.rstrip()
         return [f"{task.prelimiter}{delimiter}{option}{ending}" for option in record["context_options"]]
 

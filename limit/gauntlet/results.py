@@ -12,7 +12,7 @@ from limit.gauntlet.rows import read_items
 from limit.settings import Workspace
 
 # Not the tokenizer: two models have their own, and that is part of what is compared.
-PROTOCOL_KEYS = ("shots", "draws", "max_seq_len", "dtype", "data", "limit")
+PROTOCOL_KEYS = ("shots", "draws", "max_seq_len", "dtype", "data", "settings", "limit")
 
 
 def read_eval(path: Path) -> Json:
@@ -69,7 +69,8 @@ def protocol_differences(a: Json, b: Json) -> dict[str, tuple[Any, Any]]:
 def paired_items(a: Path, b: Path, task: str | None = None) -> dict[tuple[str, int, str, int], tuple[int, int]]:
     """{(task, shots, sub-category, record): (right in a, right in b)} of the records that both scored.
 
-    Raises LimitError when the evaluations are of different versions or shot protocols, whose records do not pair.
+    A task whose file or settings were changed in between is left out. Raises LimitError when the evaluations are of
+    different versions or shot protocols, whose records do not pair, or have nothing in common.
     """
     first, second = read_eval(a), read_eval(b)
     clash = _clash(first, second)
@@ -79,7 +80,31 @@ def paired_items(a: Path, b: Path, task: str | None = None) -> dict[tuple[str, i
             f"not pair; evaluate both with the same settings"
         )
     ours, theirs = _correct(a, task), _correct(b, task)
-    return {key: (value, theirs[key]) for key, value in ours.items() if key in theirs}
+    pairs = {key: (ours[key], theirs[key]) for key in ours.keys() & theirs.keys()}
+    changed = {key[:2] for key in pairs if _is_changed(first, second, *key[:2])}
+    found = {key: pairs[key] for key in ours if key in pairs and key[:2] not in changed}
+    if not found:
+        words = ", ".join(sorted(name for name, _ in changed))
+        raise LimitError(
+            f"evaluations {first['eval_id']} and {second['eval_id']} have no items in common"
+            + (f": the files or settings of {words} were changed in between" if words else "")
+            + "; evaluate both on the same tasks"
+        )
+    return found
+
+
+def _is_changed(a: Json, b: Json, task: str, num_fewshot: int) -> bool:
+    """Whether two evaluations had other records or other settings for a task of one name."""
+    one, other = (_origin(value, task, num_fewshot) for value in (a, b))
+    return one != other and None not in (one[0], other[0])
+
+
+def _origin(value: Json, task: str, num_fewshot: int) -> tuple[str | None, str | None]:
+    """The hashes of a task's file and own settings; None for what an older or imported evaluation does not say."""
+    row = next((r for r in value["tasks"] if (r["task"], r["num_fewshot"]) == (task, num_fewshot)), {})
+    settings = value["protocol"].get("settings") or {}
+    hashes = value["protocol"].get("data") or {}
+    return hashes.get(row.get("file")), settings.get(f"{task}/{num_fewshot}-shot")
 
 
 def _clash(a: Json, b: Json) -> list[str]:
@@ -119,7 +144,8 @@ def compare_pairs(folders: Sequence[Path], task: str, num_fewshot: int) -> list[
     rows = []
     for first, second in itertools.combinations(range(len(folders)), 2):
         values = [(value, right[second][key]) for key, value in right[first].items() if key in right[second]]
-        if values and not _clash(heads[first], heads[second]):
+        one, other = heads[first], heads[second]
+        if values and not _clash(one, other) and not _is_changed(one, other, task, num_fewshot):
             rows.append({"first": first, "second": second, **_difference(values)})
     return _adjusted(rows)
 

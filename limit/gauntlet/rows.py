@@ -2,7 +2,7 @@
 
 In items.parquet `context` is the prompt before any cut, with the first option where a schema task has several;
 `n_cut` are the tokens that the length limit took from its beginning, `continuation` what a schema task scores after
-each option.
+each option, `request_sha1` names the prompt's ids where nothing is scored but an answer is written.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ ITEM_SCHEMA = pa.schema(
         ("continuation", pa.string()),
         ("choices", pa.list_(pa.string())),
         ("generated", pa.string()),
+        ("request_sha1", pa.string()),
     ]
 )
 CHOICE_SCHEMA = pa.schema(
@@ -155,6 +156,7 @@ def generated_item(labels: Labels, item: Item, text: str, nan: bool) -> Json:
         "continuation": None,
         "choices": [_clean(answer) for answer in item.accepted],
         "generated": _clean(text),
+        "request_sha1": item.requests[0].sha1,
     }
 
 

@@ -7,7 +7,8 @@ user's own is a JSONL file and a few lines of YAML.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -127,6 +128,38 @@ def load_version(name: str, folder: Path) -> Version:
     if name not in gauntlet["versions"]:
         raise LimitError(f"there is no gauntlet version {name!r}; choose one of {', '.join(gauntlet['versions'])}")
     return _version(name, folder, tasks, gauntlet)
+
+
+def own_settings(version: Version, tasks: Sequence[Task]) -> Json:
+    """What the data folder's own definitions say otherwise than the shipped ones: by task key, and by name of a rule.
+
+    Two evaluations of one request on the same records are only the same where this is the same too.
+    """
+    shipped = load_version(version.name, MINI if version.name == "mini" else DEFINITIONS)
+    keys = {task.key for task in tasks}
+    known = {_sizeless(task) for task in shipped.tasks}
+    rules = ("weighting", "subtract_random_baseline", "rescale_accuracy", "averages")
+    changed = {
+        label: [asdict(entry) for entry in version.categories.get(label, ())]
+        for label in sorted({*version.categories, *shipped.categories})
+        if version.categories.get(label) != shipped.categories.get(label)
+    }
+    # A category of one's own counts where a task of it is scored.
+    categories = {
+        label: entries
+        for label, entries in changed.items()
+        if label in shipped.categories or any(entry.key in keys for entry in version.categories[label])
+    }
+    return {
+        **{task.key: asdict(_sizeless(task)) for task in tasks if _sizeless(task) not in known},
+        **({"categories": categories} if categories else {}),
+        **{name: getattr(version, name) for name in rules if getattr(version, name) != getattr(shipped, name)},
+    }
+
+
+def _sizeless(task: Task) -> Task:
+    """How large the source's file is changes no score."""
+    return replace(task, records_in_source=None, bytes_in_source=None)
 
 
 def _version(name: str, folder: Path, tasks: Json, gauntlet: Json) -> Version:

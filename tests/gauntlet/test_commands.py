@@ -228,6 +228,49 @@ def test_the_same_request_is_one_evaluation(
     assert len(jobs.list_jobs(ws)) == 2
 
 
+def test_own_settings_are_part_of_what_an_evaluation_is(
+    ws: Workspace, data: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("limit.jobs.queue.schedule", lambda ws: None)
+
+    def asked(tasks: str = "pick") -> str:
+        found = launch_gauntlet(ws, GauntletSpec(data=str(data), tasks=(tasks,)), model=str(tiny_llama))
+        return str(found["eval_id"])
+
+    def changed(name: str, old: str, new: str) -> str:
+        (data / name).write_text((data / name).read_text().replace(old, new))
+        return asked()
+
+    found = [
+        asked(),
+        changed("gauntlet.yaml", "{task: pick, num_fewshot: 3, random_baseline: 0.25}",
+                "{task: pick, num_fewshot: 3, random_baseline: 0.125}"),
+        changed("tasks.yaml", "file: pick.jsonl,", 'file: pick.jsonl, prelimiter: "Q: ",'),
+        changed("gauntlet.yaml", "versions:", "aggregation: {weighting: LOG_SAMPLE_SZ}\nversions:"),
+    ]  # fmt: skip
+    assert len(set(found)) == len(found)
+    assert changed("tasks.yaml", "random_baseline: 0.5", "random_baseline: 0.75") == found[-1]  # of another task
+
+
+def test_own_settings_that_change_nothing_are_the_same_evaluation(tmp_path: Path) -> None:
+    from limit.gauntlet.tasks import DEFINITIONS, load_version, own_settings
+
+    for name in ("tasks.yaml", "gauntlet.yaml"):
+        (tmp_path / name).write_text((DEFINITIONS / name).read_text().replace("records_in_source: 1", "#"))
+    copied = load_version("v0.3", tmp_path)
+    assert own_settings(copied, copied.tasks) == {}
+
+
+def test_only_what_has_a_score_is_told_line_by_line() -> None:
+    from limit.gauntlet.commands import run_text
+
+    scores = {"averages": {"core_average": None}, "categories": {"a": None, "mine": 0.5}, "tasks": {"capitals": 0.5}}
+    assert run_text({"scores": scores, "eval_id": "e", "path": "p"}).splitlines() == [
+        f"{'capitals':44s} 0.500", f"{'mine':44s} 0.500", "no score, since tasks are missing: core_average, a",
+        "evaluation e in p",
+    ]  # fmt: skip
+
+
 def test_a_worker_gets_the_whole_request(tmp_path: Path) -> None:
     from limit.gauntlet.commands import add_parser, spec_of
 

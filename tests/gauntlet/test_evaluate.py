@@ -43,6 +43,13 @@ def test_three_files_hold_what_every_rule_needs(data: Path, tokenizers: Any, mod
     assert sorted(path.name for path in out.iterdir()) == ["choices.parquet", "eval.json", "items.parquet"]
     choices = read_choices(out)
     assert choices.column_names == COLUMNS
+    prompts = {row["task"]: row["request_sha1"] for row in read_items(out).to_pylist() if row["idx"] == 0}
+    _, _, ids, _ = reference.requests(
+        tokenizers["bos"], {"type": "generation_task_with_answers", "cot_delimiter": " #### ", "prelimiter": "Q: ",
+                            "continuation_delimiter": "\nA: "},
+        reference.read_file(data / "sums.jsonl")[""], 2, 256, 1,
+    )[0]  # fmt: skip
+    assert prompts == {**dict.fromkeys(FIVE), "sums": reference.sha1(ids, [])}
     tasks = {(row["task"], row["num_fewshot"]): row for row in result["tasks"]}
     assert set(tasks) == {("pick", 3), ("letter", 2), ("letter", 0), ("who", 2), ("next", 2), ("sums", 2)}
     rows = choices.to_pylist()
@@ -252,6 +259,21 @@ def test_items_of_different_protocols_do_not_pair(data: Path, tokenizers: Any, m
     evaluate(model, tokenizers["bos"], spec(tasks=("pick",), shots="fixed"), data, tmp_path / "b", SILENT)
     with pytest.raises(LimitError, match="differ in shots"):
         compare(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_task_that_was_changed_in_between_does_not_pair(
+    data: Path, tokenizers: Any, model: Any, tmp_path: Path
+) -> None:
+    both = spec(tasks=("pick", "who"))
+    evaluate(model, tokenizers["bos"], both, data, tmp_path / "a", SILENT)
+    (data / "pick.jsonl").write_text((data / "pick.jsonl").read_text().replace("river", "rivers"))
+    evaluate(model, tokenizers["bos"], both, data, tmp_path / "b", SILENT)
+    assert [row["task"] for row in compare(tmp_path / "a", tmp_path / "b")] == ["who"]
+    assert compare_pairs([tmp_path / "a", tmp_path / "b"], "pick", 3) == []
+    with pytest.raises(LimitError, match="files or settings of pick were changed in between"):
+        disagreements(tmp_path / "a", tmp_path / "b", "pick")
+    with pytest.raises(LimitError, match="have no items in common; evaluate"):
+        disagreements(tmp_path / "a", tmp_path / "b", "next")
 
 
 def test_a_missing_file_makes_the_category_partial(data: Path, tokenizers: Any, model: Any, tmp_path: Path) -> None:

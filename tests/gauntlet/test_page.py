@@ -26,7 +26,8 @@ from limit.ui.gauntlet import first_shown
 from limit.ui.gauntlet_bars import bar_rows, dot_rows, told_apart
 from limit.ui.gauntlet_tables import csv_text
 from tests.gauntlet.conftest import build_model
-from tests.test_pages import check, open_page
+from tests.pages import open_page
+from tests.test_pages import check
 
 FIVE = ("pick", "letter", "who", "next", "sums")
 
@@ -56,7 +57,7 @@ def words(app: Any) -> str:
 
 
 def test_own_bars_stand_beside_the_paper(two: tuple[str, str]) -> None:
-    app = open_page("gauntlet.py")
+    app = open_page("gauntlet")
     check(app)
     assert app.toggle(key="paper").value is True
     assert set(app.multiselect[0].value) == set(two)
@@ -134,7 +135,7 @@ def test_a_series_without_an_average_stands_in_the_legend_once() -> None:
 
 
 def test_another_rule_leaves_the_paper_out(two: tuple[str, str]) -> None:
-    app = open_page("gauntlet.py", rule="acc_norm")
+    app = open_page("gauntlet", rule="acc_norm")
     check(app)
     assert [toggle.key for toggle in app.toggle if toggle.key == "paper"] == []
     assert "per character" in words(app)
@@ -156,7 +157,7 @@ def test_many_evaluations_open_with_one_seed_of_each_mix() -> None:
 
 
 def test_a_link_opens_a_task_and_its_items(two: tuple[str, str]) -> None:
-    app = open_page("gauntlet.py", eval=two[0], category="Reading", task="pick (3-shot)", item="2")
+    app = open_page("gauntlet", eval=two[0], category="Reading", task="pick (3-shot)", item="2")
     check(app)
     assert app.multiselect[0].value == [two[0]]
     assert app.selectbox(key="category").value == "reading"
@@ -165,7 +166,7 @@ def test_a_link_opens_a_task_and_its_items(two: tuple[str, str]) -> None:
 
 
 def test_a_second_model_gives_a_verdict_and_the_items_that_differ(two: tuple[str, str]) -> None:
-    app = open_page("gauntlet.py", category="Reading", task="pick (3-shot)")
+    app = open_page("gauntlet", category="Reading", task="pick (3-shot)")
     beside = next(box for box in app.selectbox if box.label == "Beside")
     beside.select_index(0).run()
     check(app)
@@ -198,7 +199,7 @@ def test_a_click_opens_what_lies_behind_it(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_items_stand_in_a_table_too(two: tuple[str, str]) -> None:
-    app = open_page("gauntlet.py", category="Reading", task="pick (3-shot)", table="true")
+    app = open_page("gauntlet", category="Reading", task="pick (3-shot)", table="true")
     check(app)
     tables = [frame.value for frame in app.dataframe if "question" in frame.value]
     assert [len(table) for table in tables] == [17]
@@ -211,7 +212,7 @@ def test_items_stand_in_a_table_too(two: tuple[str, str]) -> None:
 def test_results_without_categories_lead_to_their_tasks(ws: Workspace, tmp_path: Path) -> None:
     (tmp_path / "results_1.json").write_text(json.dumps({"model_name": "org/m", "results": {"arc": {"acc": 0.5}}}))
     import_results(ws, tmp_path / "results_1.json")
-    app = open_page("gauntlet.py", version="lm-eval")
+    app = open_page("gauntlet", version="lm-eval")
     check(app)
     assert "no Gauntlet categories" in words(app)
     assert "nothing is taken off for guessing" in words(app)
@@ -222,7 +223,7 @@ def test_three_models_are_compared_pair_by_pair(
     ws: Workspace, data: Path, tokenizers: Any, two: tuple[str, str]
 ) -> None:
     score(ws, tokenizers, data, "org/gamma", "gpt2")
-    app = open_page("gauntlet.py", category="Reading", task="pick (3-shot)", **{"every-pair": "true"})
+    app = open_page("gauntlet", category="Reading", task="pick (3-shot)", **{"every-pair": "true"})
     check(app)
     table = next(frame.value for frame in app.dataframe if "verdict on the first" in frame.value)
     assert (len(table), set(table["items"])) == (3, {17})
@@ -230,7 +231,7 @@ def test_three_models_are_compared_pair_by_pair(
 
 
 def test_a_schema_item_shows_what_is_scored_after_each_option(two: tuple[str, str], data: Path) -> None:
-    app = open_page("gauntlet.py", category="Language", task="who (2-shot)")
+    app = open_page("gauntlet", category="Language", task="who (2-shot)")
     check(app)
     record = json.loads((data / "who.jsonl").read_text().splitlines()[0])
     assert record["continuation"] in [block.value for block in app.code]
@@ -246,7 +247,7 @@ def test_bars_beside_the_paper_say_in_what_they_differ_from_it(
     ws: Workspace, data: Path, tokenizers: Any, two: tuple[str, str]
 ) -> None:
     cut = score(ws, tokenizers, data, "org/alpha", "llama", limit=4, shots="fixed")
-    app = open_page("gauntlet.py", eval=[cut])
+    app = open_page("gauntlet", eval=[cut])
     check(app)
     said = next(warning.value for warning in app.warning if "the paper's protocol" in warning.value)
     assert "fixed shots, the first 4 records of a task" in said.replace("\\", "")
@@ -255,15 +256,15 @@ def test_bars_beside_the_paper_say_in_what_they_differ_from_it(
 def test_a_score_beyond_the_models_length_is_doubted(ws: Workspace, two: tuple[str, str]) -> None:
     path = next(ws.runs.glob(f"*/gauntlet/{two[0]}/eval.json"))
     path.write_text(path.read_text().replace('"beyond_positions": 0', '"beyond_positions": 3', 1))
-    app = open_page("gauntlet.py", eval=[two[0]])
+    app = open_page("gauntlet", eval=[two[0]])
     check(app)
     assert any("3 items are longer than the model was made for" in warning.value for warning in app.warning)
 
 
 def test_a_link_names_both_models(two: tuple[str, str]) -> None:
-    app = open_page("gauntlet.py", category="Reading", task="pick (3-shot)")
+    app = open_page("gauntlet", category="Reading", task="pick (3-shot)")
     link = {key: label(app, id_) for key, id_ in (("first", two[1]), ("beside", two[0]))}
-    again = open_page("gauntlet.py", category="Reading", task="pick (3-shot)", **link)
+    again = open_page("gauntlet", category="Reading", task="pick (3-shot)", **link)
     check(again)
     assert (again.selectbox(key="first").value, again.selectbox(key="beside").value) == (two[1], two[0])
     assert "in accuracy on 17 items" in words(again)
@@ -275,11 +276,11 @@ def label(app: Any, eval_id: str) -> str:
 
 
 def test_different_tokenizers_are_said(ws: Workspace, data: Path, tokenizers: Any, two: tuple[str, str]) -> None:
-    app = open_page("gauntlet.py", eval=list(two))
+    app = open_page("gauntlet", eval=list(two))
     assert not any("tokenizers" in warning.value for warning in app.warning)
     path = next(ws.runs.glob(f"*/gauntlet/{two[0]}/eval.json"))
     path.write_text(path.read_text().replace(tokenizer_name(tokenizers["bos"]), tokenizer_name(tokenizers["plain"])))
-    app = open_page("gauntlet.py", eval=list(two))
+    app = open_page("gauntlet", eval=list(two))
     check(app)
     assert any("different tokenizers" in warning.value for warning in app.warning)
     assert not any("differ in" in warning.value for warning in app.warning)
@@ -289,7 +290,7 @@ def test_different_protocols_in_one_chart_are_said(
     ws: Workspace, data: Path, tokenizers: Any, two: tuple[str, str]
 ) -> None:
     third = score(ws, tokenizers, data, "org/alpha", "llama", limit=4)
-    app = open_page("gauntlet.py", eval=[two[0], third])
+    app = open_page("gauntlet", eval=[two[0], third])
     check(app)
     assert any("differ in" in warning.value and "limit" in warning.value for warning in app.warning)
 
@@ -299,7 +300,7 @@ def test_partial_categories_are_named(ws: Workspace, data: Path, tokenizers: Any
     (data / "gauntlet.yaml").write_text(text)
     (data / "letter.jsonl").unlink()
     score(ws, tokenizers, data, "org/alpha", "llama")
-    app = open_page("gauntlet.py")
+    app = open_page("gauntlet")
     check(app)
     assert "without letter" in words(app).replace("\\", "")
 
@@ -309,7 +310,7 @@ def test_hostile_texts_stay_text(ws: Workspace, data: Path, tokenizers: Any) -> 
     rows = [{"query": evil, "choices": [evil, "b"], "gold": 0} for _ in range(4)]
     (data / "pick.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     score(ws, tokenizers, data, "org/alpha", "llama", tasks=("pick",))
-    app = open_page("gauntlet.py", task="pick (3-shot)")
+    app = open_page("gauntlet", task="pick (3-shot)")
     check(app)
     assert "<script>" not in words(app)
     assert any("<script>" in block.value and "\u202e" not in block.value for block in app.code)
@@ -318,6 +319,6 @@ def test_hostile_texts_stay_text(ws: Workspace, data: Path, tokenizers: Any) -> 
 def test_files_that_are_gone_are_an_error_box(ws: Workspace, two: tuple[str, str]) -> None:
     for path in ws.runs.rglob("*.parquet"):
         path.unlink()
-    app = open_page("gauntlet.py")
+    app = open_page("gauntlet")
     check(app)
     assert any("does not exist" in error.value.replace("\\", "") for error in app.error)

@@ -113,3 +113,10 @@ def test_request_hash_is_sha1_over_the_json_of_all_ids(data: Path, tokenizers: A
     task = load_version("v0", data).select(("pick",))[0]
     request = items_of(task, data, tokenizers["plain"])[0].requests[0]
     assert request.sha1 == reference.sha1(list(request.context), list(request.continuation))
+
+
+def test_a_prelimiter_stands_before_the_options_without_examples_too(data: Path, tokenizers: Any) -> None:
+    task = replace(load_version("v0", data).select(("who",))[0], num_fewshot=0, prelimiter="Read: ")
+    item = items_of(task, data, tokenizers["plain"], limit=1)[0]
+    ids = tokenizers["plain"](f"Read: {item.options[1]}", add_special_tokens=False)["input_ids"]
+    assert list(item.requests[1].context) == ids
