@@ -13,26 +13,10 @@ from limit.settings import PROJECT, Workspace
 from limit.sources import add_source
 from limit.specs import MixPart, MixSpec
 from tests.hostile import add_hostile_results, write_hostile_file
+from tests.pages import open_page
 
-PAGES = sorted(path.name for path in (PROJECT / "pages").glob("*.py"))
-TEN = {
-    "overview.py", "samples.py", "mix.py", "launch.py", "runs.py", "gauntlet.py", "preferences.py", "compare.py",
-    "vote.py", "present.py",
-}  # fmt: skip
-
-
-def open_page(name: str, **query: str) -> Any:
-    """Run the app and switch to one page; the app's caches start empty as in a new server."""
-    import streamlit as st
-    from streamlit.testing.v1 import AppTest
-
-    st.cache_resource.clear()
-    st.cache_data.clear()
-    app = AppTest.from_file(str(PROJECT / "app.py"), default_timeout=120)
-    for key, value in query.items():
-        app.query_params[key] = value
-    app.run()
-    return app if name == "overview.py" else app.switch_page(f"pages/{name}").run()
+PAGES = sorted(path.stem for path in (PROJECT / "pages").glob("*.py"))
+TEN = {"overview", "samples", "mix", "launch", "runs", "gauntlet", "preferences", "compare", "vote", "present"}
 
 
 def check(app: Any) -> None:

@@ -10,21 +10,10 @@ import pytest
 
 from limit import jobs
 from limit.runs import ensure_run, list_runs
-from limit.settings import PROJECT, Workspace
+from limit.settings import Workspace
 from limit.specs.run import RunSpec
 from tests.finetune.conftest import write_mix
-
-
-def open_page(**query: str) -> Any:
-    """The app on its Launch page."""
-    import streamlit as st
-    from streamlit.testing.v1 import AppTest
-
-    st.cache_resource.clear()
-    app = AppTest.from_file(str(PROJECT / "app.py"), default_timeout=120)
-    for key, value in query.items():
-        app.query_params[key] = value
-    return app.run().switch_page("pages/launch.py").run()
+from tests.pages import open_page
 
 
 def texts(app: Any) -> str:
@@ -45,7 +34,7 @@ def no_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_mix_the_page_says_what_to_do_first(ws: Workspace) -> None:
-    app = open_page()
+    app = open_page("launch")
     assert not app.exception
     assert "no mix" in texts(app)
 
@@ -54,7 +43,7 @@ def test_a_click_makes_the_run_that_the_command_line_makes(
     ws: Workspace, mix_id: str, tiny_llama: Path, no_supervisor: None, make_spec: Callable[..., RunSpec]
 ) -> None:
     ensure_run(ws, RunSpec(model=str(tiny_llama)))
-    app = open_page(mix=mix_id)
+    app = open_page("launch", mix=mix_id)
     app.text_input(key="launch-full-epochs").set_value("2").run()
     assert "differs from the recipe" in texts(app)
     assert [box.label for box in app.expander][:1] == ["All settings"], "with a new label it would close"
@@ -70,7 +59,7 @@ def test_a_click_makes_the_run_that_the_command_line_makes(
 def test_seeds_and_mixes_multiply(ws: Workspace, mix_id: str, tiny_llama: Path, no_supervisor: None) -> None:
     other = write_mix(ws, "fedcba987654")
     ensure_run(ws, RunSpec(model=str(tiny_llama)))
-    app = open_page()
+    app = open_page("launch")
     app.multiselect(key="launch-mixes").set_value([mix_id, other]).run()
     app.text_input(key="launch-seeds").set_value("17, 18,17").run()
     assert app.button(key="launch-go").label == "Launch 4 runs"
@@ -81,7 +70,7 @@ def test_seeds_and_mixes_multiply(ws: Workspace, mix_id: str, tiny_llama: Path, 
 
 def test_many_runs_ask_first(ws: Workspace, mix_id: str, tiny_llama: Path, no_supervisor: None) -> None:
     ensure_run(ws, RunSpec(model=str(tiny_llama)))
-    app = open_page()
+    app = open_page("launch")
     app.text_input(key="launch-seeds").set_value("1,2,3,4,5,6,7").run()
     app.button(key="launch-go").click().run()
     assert not [run for run in list_runs(ws) if run["kind"] == "finetune"]
@@ -89,14 +78,14 @@ def test_many_runs_ask_first(ws: Workspace, mix_id: str, tiny_llama: Path, no_su
 
 def test_a_clone_starts_from_its_run(ws: Workspace, make_spec: Callable[..., RunSpec], no_supervisor: None) -> None:
     run_id = ensure_run(ws, make_spec("epochs=7", seed=5))
-    app = open_page(clone=run_id)
+    app = open_page("launch", clone=run_id)
     assert app.text_input(key="launch-tiny-epochs").value == "7"
     assert app.text_input(key="launch-seeds").value == "5"
 
 
 def test_a_clone_changes_no_digit(ws: Workspace, make_spec: Callable[..., RunSpec], no_supervisor: None) -> None:
     run_id = ensure_run(ws, make_spec("learning_rate=0.000123456789"))
-    app = open_page(clone=run_id)
+    app = open_page("launch", clone=run_id)
     assert app.text_input(key="launch-tiny-learning_rate").value == "0.000123456789"
     app.button(key="launch-go").click().run()
     assert [run["run_id"] for run in list_runs(ws)] == [run_id]
@@ -105,7 +94,7 @@ def test_a_clone_changes_no_digit(ws: Workspace, make_spec: Callable[..., RunSpe
 @pytest.mark.parametrize("seeds", ["x", "-1", "1.5", "99999999999"])
 def test_a_wrong_seed_is_said_in_words(seeds: str, ws: Workspace, mix_id: str, tiny_llama: Path) -> None:
     ensure_run(ws, RunSpec(model=str(tiny_llama)))
-    app = open_page()
+    app = open_page("launch")
     app.text_input(key="launch-seeds").set_value(seeds).run()
     assert not app.exception
     assert "whole number" in texts(app)
@@ -114,7 +103,7 @@ def test_a_wrong_seed_is_said_in_words(seeds: str, ws: Workspace, mix_id: str, t
 
 def test_a_wrong_setting_keeps_the_recipe_and_says_why(ws: Workspace, mix_id: str, tiny_llama: Path) -> None:
     ensure_run(ws, RunSpec(model=str(tiny_llama)))
-    app = open_page()
+    app = open_page("launch")
     app.text_input(key="launch-full-learning_rate").set_value("-3").run()
     assert not app.exception
     assert "more than 0" in texts(app).replace("\\", "")
@@ -122,6 +111,6 @@ def test_a_wrong_setting_keeps_the_recipe_and_says_why(ws: Workspace, mix_id: st
 
 def test_an_unknown_model_is_said_in_words(ws: Workspace, mix_id: str) -> None:
     ensure_run(ws, RunSpec(model="nobody/nothing-7b"))
-    app = open_page()
+    app = open_page("launch")
     assert not app.exception
     assert "not in the hub cache" in texts(app)

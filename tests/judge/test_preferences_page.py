@@ -11,24 +11,12 @@ import pytest
 
 from limit.judge.annotations import import_files
 from limit.judge.judgments import Comparison, Journal, judgment_row, save_comparison
-from limit.settings import PROJECT, Workspace
+from limit.settings import Workspace
 from limit.ui.preferences import ordered
 from limit.ui.preferences_detail import fingerprint
 from limit.ui.preferences_pairs import FILTERS, group_pairs, is_kind, verdict_words
 from limit.ui.preferences_trust import seat_words
-
-
-def open_page(name: str, **query: str) -> Any:
-    import streamlit as st
-    from streamlit.testing.v1 import AppTest
-
-    st.cache_resource.clear()
-    st.cache_data.clear()
-    app = AppTest.from_file(str(PROJECT / "app.py"), default_timeout=60)
-    for key, value in query.items():
-        app.query_params[key] = value
-    app.run()
-    return app.switch_page(f"pages/{name}.py").run()
+from tests.pages import open_page
 
 
 def words_of(app: Any) -> str:

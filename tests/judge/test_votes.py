@@ -29,7 +29,8 @@ from limit.judge.votes import (
 )
 from limit.settings import Workspace
 from tests.judge.conftest import make_comparison, make_pairs
-from tests.judge.test_preferences_page import open_page, words_of
+from tests.judge.test_preferences_page import words_of
+from tests.pages import open_page
 
 
 @pytest.fixture
@@ -172,8 +173,8 @@ def test_the_page_from_start_to_outcome(ws: Workspace, tmp_path: Path) -> None:
     for step in range(10):
         words = words_of(app)
         assert "alpha" not in words and "beta" not in words, "names must stay hidden"
-        key = "vote-left" if step % 2 else "vote-tie"
-        app.button(key=key).click().run()
+        choice = "left" if step % 2 else "tie"
+        app.button(key=f"vote-{choice}-{step + 1}").click().run()
     words = words_of(app)
     assert "What it came to" in words and "alpha" in words and "You agree with the judge on" in words
 
@@ -209,8 +210,8 @@ def test_the_page_offers_two_runs_that_nobody_has_compared(ws: Workspace) -> Non
     app = open_page("vote", voter="Ada", on=f"own/{runs[0]}/{runs[1]}", n="10")
     words = words_of(app)
     assert "model 1" not in words and "Left" in words
-    app.button(key="vote-tie").click().run()
-    app.button(key="vote-left").click().run()
+    app.button(key="vote-tie-1").click().run()
+    app.button(key="vote-left-2").click().run()
     assert "What it came to" in words_of(app) and "the judge" not in words_of(app)
     wrong = open_page("vote", voter="Ada", on="own/nothing/else")
     assert "nothing" in " ".join(str(box.value) for box in wrong.error)

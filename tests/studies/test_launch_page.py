@@ -12,13 +12,13 @@ from limit.studies import load_record, load_study
 from limit.studies.clone import planned_studies
 from limit.studies.launch import job_ids
 from limit.studies.show import _state
-from tests.test_pages import open_page
+from tests.pages import open_page
 
 SMALL = "LIMA only = tiny-lima:20\nx <b>$y$</b> = tiny-instruct:20"
 
 
 def study_page(**query: str) -> Any:
-    app = open_page("launch.py", what="a study", **query)
+    app = open_page("launch", what="a study", **query)
     assert [error.value for error in app.exception] == []
     return app
 

@@ -17,8 +17,8 @@ from limit.store.queries_models import own_rows, paper_rows
 from limit.ui.overview import PAPER_CHOICE, study_names
 from limit.ui.preferences import order_words
 from tests.hostile import TEXTS
+from tests.pages import open_page
 from tests.store.study import MIXES, run_id, write_eval, write_job, write_mix, write_run, write_study
-from tests.test_pages import open_page
 
 VIEWS = ("both paradigms", "limit curve", "is it real?", "drill down")
 
@@ -60,7 +60,7 @@ def hostile(claims: Workspace) -> Workspace:
 
 
 def test_first_start_shows_the_paper_and_first_steps(ws: Workspace) -> None:
-    shown = check(open_page("overview.py"))
+    shown = check(open_page("overview"))
     assert "65.1" in shown and "not published" in shown
     assert "First steps" in shown
     assert "computed with the tiny model; run it yourself" in shown.replace("\\", "")
@@ -69,13 +69,13 @@ def test_first_start_shows_the_paper_and_first_steps(ws: Workspace) -> None:
 def test_one_click_starts_the_embedded_study(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr("limit.studies.run_study", lambda ws, name: asked.append((ws.root, name)))
-    check(open_page("overview.py").button(key="run_embedded").click().run())
+    check(open_page("overview").button(key="run_embedded").click().run())
     assert asked == [(ws.root, "mini")]
 
 
 def test_a_started_embedded_study_is_not_offered_again(ws: Workspace) -> None:
     write_json(ws.studies / "mini" / "study.json", {"study": "mini", "runs": []})
-    app = open_page("overview.py")
+    app = open_page("overview")
     check(app)
     assert "run_embedded" not in [button.key for button in app.button]
 
@@ -83,16 +83,16 @@ def test_a_started_embedded_study_is_not_offered_again(ws: Workspace) -> None:
 def test_only_operators_are_offered_the_embedded_study(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("limit.ui.access.current_role", lambda: "analyst")
     try:
-        app = open_page("overview.py")
+        app = open_page("overview")
     finally:
         access.set_role_provider(None)
     assert "run_embedded" not in [button.key for button in app.button]
 
 
 def test_chips_of_published_scores_do_not_say_that_they_hold(ws: Workspace) -> None:
-    badges = [block.value for block in open_page("overview.py").markdown if "-badge[" in block.value]
+    badges = [block.value for block in open_page("overview").markdown if "-badge[" in block.value]
     assert {badge.split("]")[0] for badge in badges if "Gauntlet" in badge} == {":gray-badge[as published"}
-    shown = check(open_page("compare.py", view="is it real?"))
+    shown = check(open_page("compare", view="is it real?"))
     assert "as published" in shown and "blue-badge" not in shown.split("Preference")[0]
 
 
@@ -110,7 +110,7 @@ def test_the_note_says_the_order_that_is_known(rows: list[dict[str, Any]], words
 
 
 def test_the_latest_own_study_comes_first(study: Workspace) -> None:
-    app = open_page("overview.py")
+    app = open_page("overview")
     shown = check(app)
     assert app.selectbox(key="study").value == "tiny · your runs"
     assert "lima 300 + instruct 1000" in shown
@@ -119,66 +119,66 @@ def test_the_latest_own_study_comes_first(study: Workspace) -> None:
 
 def test_a_failed_job_stands_above_with_its_reason(study: Workspace) -> None:
     write_job(study, "job-0000000001", "failed", run_id("aaaaaaaaaaa1", 1), "out of memory; take a smaller batch")
-    app = open_page("overview.py")
+    app = open_page("overview")
     assert any("out of memory" in error.value for error in app.error)
 
 
 def test_files_that_cannot_be_read_are_listed(study: Workspace) -> None:
     (study.run(run_id(None, 17)) / "run.json").write_text("{ not json")
-    assert "run.json" in " ".join(text.value for text in open_page("overview.py").text)
+    assert "run.json" in " ".join(text.value for text in open_page("overview").text)
 
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_every_view_of_compare_renders(study: Workspace, view: str) -> None:
-    shown = check(open_page("compare.py", view=view))
+    shown = check(open_page("compare", view=view))
     expected = {"is it real?": "Gauntlet average", "drill down": "items of World knowledge"}
     assert expected.get(view, "mini, paper shots").replace(" ", "") in shown.replace("\\", "").replace(" ", "")
 
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_compare_shows_the_paper_before_any_run(ws: Workspace, view: str) -> None:
-    check(open_page("compare.py", view=view))
+    check(open_page("compare", view=view))
 
 
 def test_claims_are_listed_with_state_and_numbers(claims: Workspace) -> None:
-    shown = check(open_page("present.py"))
+    shown = check(open_page("present"))
     assert shown.count("the data support it") == 3  # the judge's; scores of the paper are only as published
     assert "n = 300 prompts" in shown.replace("\\", "")
 
 
 def test_a_suggestion_becomes_a_claim(study: Workspace) -> None:
-    app = open_page("present.py")
+    app = open_page("present")
     add = next(button for button in app.button if str(button.key).startswith("add-"))
     check(add.click().run())
     assert len(ledger.read_claims(study)) == 1
 
 
 def test_slides_are_read_only_and_stay_within_the_claims(claims: Workspace) -> None:
-    app = open_page("present.py", present="1", slide="999")
+    app = open_page("present", present="1", slide="999")
     assert "3 / 3" in check(app)
     assert {button.label for button in app.button} == {"Back", "Next", "Leave"}
-    app = open_page("present.py", present="1", slide="x")
+    app = open_page("present", present="1", slide="x")
     assert "1 / 3" in check(app)
 
 
 def test_slides_without_claims_name_the_way_back(ws: Workspace) -> None:
-    assert "no claims to present" in check(open_page("present.py", present="1"))
+    assert "no claims to present" in check(open_page("present", present="1"))
 
 
 @pytest.mark.parametrize("query", [{}, {"present": "1"}])
 def test_hostile_claims_stay_text(hostile: Workspace, query: dict[str, str]) -> None:
-    shown = check(open_page("present.py", **query))
+    shown = check(open_page("present", **query))
     assert "<script>alert" not in shown and "<img src=x" not in shown
 
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_hostile_mix_names_stay_text(hostile: Workspace, view: str) -> None:
-    shown = check(open_page("compare.py", view=view))
+    shown = check(open_page("compare", view=view))
     assert "<script>alert" not in shown and "<img src=x" not in shown
 
 
 def test_hostile_reasons_and_names_on_the_overview(hostile: Workspace) -> None:
-    app = open_page("overview.py")
+    app = open_page("overview")
     assert "<script>alert" not in check(app)
     marked = " ".join(str(block.value) for block in [*app.markdown, *app.caption, *app.error])
     assert "[link](javascript" not in marked
@@ -187,7 +187,7 @@ def test_hostile_reasons_and_names_on_the_overview(hostile: Workspace) -> None:
 def test_a_damaged_ledger_is_an_error_box(ws: Workspace) -> None:
     ws.claims.mkdir()
     (ws.claims / "claims.json").write_text("{")
-    app = open_page("present.py")
+    app = open_page("present")
     check(app)
     assert any("claims" in error.value for error in app.error)
 
@@ -205,7 +205,7 @@ def test_a_study_without_results_can_be_looked_at_and_is_nobodys_first_sight(ws:
     with Store.open(ws) as store:
         names = list(study_names(store))
         assert (names[0], names[-1]) == (PAPER_CHOICE, name)
-    for page in ("overview.py", "compare.py"):
+    for page in ("overview", "compare"):
         for view in ({}, {"view": "limit curve"}, {"view": "is it real?"}, {"view": "drill down"}):
             app = open_page(page, study=name, **view)
             assert [error.value for error in app.exception] == []

@@ -1,4 +1,7 @@
-"""A page of results asks to be drawn again when a job has ended, and only then; other pages never do."""
+"""A page of results asks to be drawn again when a job has ended, and only then; other pages never do.
+
+While a page is being drawn for another reason, such as a click, it is not interrupted: it then shows what is new.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,19 @@ import pytest
 
 from limit.settings import Workspace
 from limit.ui import shell
-from tests.test_pages import open_page
+from tests.pages import open_page
 
 
-@pytest.mark.parametrize(("page", "redrawn"), [("overview.py", True), ("preferences.py", True), ("mix.py", False)])
+@pytest.mark.parametrize(
+    ("page", "by_timer", "redrawn"),
+    [
+        ("preferences", True, True),
+        ("preferences", False, False),
+        ("mix", True, False),
+    ],
+)
 def test_results_are_redrawn_when_a_job_ends(
-    ws: Workspace, monkeypatch: pytest.MonkeyPatch, page: str, redrawn: bool
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch, page: str, by_timer: bool, redrawn: bool
 ) -> None:
     running: list[int] = [2]
     asked: list[dict[str, Any]] = []
@@ -22,6 +32,9 @@ def test_results_are_redrawn_when_a_job_ends(
         return {"running": running[0], "queued": 0, "failed": 0, "unwatched": 0}
 
     monkeypatch.setattr(shell, "counts", counts)
+    if by_timer:
+        drawn_with_page = shell.jobs_pill
+        monkeypatch.setattr(shell, "jobs_pill", lambda results, _: drawn_with_page(results, []))
     monkeypatch.setattr(shell.st, "rerun", lambda **scope: asked.append(scope))
     app = open_page(page)
     app.run()
