@@ -10,6 +10,7 @@ from limit.gauntlet.launch import launch_gauntlet
 from limit.specs.gauntlet import GauntletSpec
 from limit.store import Store
 from limit.store.queries_runs import runs
+from limit.ui.clicks import keep_started, show_started, submitted
 from limit.ui.shell import errors_in_words, open_workspace
 
 
@@ -26,8 +27,8 @@ def show_launch(store: Store) -> None:
             limit = right.number_input("First N records", 1, value=None, placeholder="all", help=_help("limit"))
             tasks = st.text_input("Tasks", placeholder="all of the version; or names with commas", help=_help("tasks"))
             data = st.text_input("Folder of task files", placeholder="what ships or was fetched", help=_help("data"))
-            pressed = st.form_submit_button("Score", type="primary")
-        if pressed:
+            sent = submitted("Score", "score-go", type="primary")
+        if sent:
             with errors_in_words():
                 spec = GauntletSpec.from_dict(
                     {
@@ -38,14 +39,17 @@ def show_launch(store: Store) -> None:
                         "data": data.strip() or None,
                     }
                 )
-                _start(spec, run_id, model.strip() or None)
+                named = model.strip() or None
+                started = launch_gauntlet(open_workspace(), spec, run_id=None if named else run_id, model=named)
+                keep_started("score", started)
+        with errors_in_words():
+            _show_started()
 
 
-def _start(spec: GauntletSpec, run_id: str | None, model: str | None) -> None:
-    started = launch_gauntlet(open_workspace(), spec, run_id=None if model else run_id, model=model)
-    st.success(f"Job {started['job_id']} is {started['state']}.", icon=":material/check_circle:")
-    st.page_link("pages/runs.py", label="Follow it on Runs", query_params={"job": started["job_id"]})
-    st.code(f"python -m limit gauntlet show {shlex.quote(started['eval_id'])}", language="bash")
+def _show_started() -> None:
+    started = show_started(open_workspace(), "score")
+    if started:
+        st.code(f"python -m limit gauntlet show {shlex.quote(started['eval_id'])}", language="bash")
 
 
 def _choices(name: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from limit.runs import list_runs, load_run
 from limit.settings import Workspace
 from limit.specs.run import RunSpec
 from limit.studies.chain import FollowUps, launch_chain
+from limit.ui.clicks import clicked
 from limit.ui.launch_after import choose_follow_ups
 from limit.ui.launch_cost import show_commands, show_costs
 from limit.ui.launch_recipe import edit_recipe
@@ -192,7 +193,7 @@ def _launch_button(ws: Workspace, specs: list[RunSpec], follow: FollowUps, gpus:
     allowed = may("operator")
     if not allowed:
         st.caption("Launching is for operators.")
-    if st.button(label, type="primary", width="stretch", disabled=not (specs and allowed), key="launch-go"):
+    if clicked(label, "launch-go", type="primary", width="stretch", disabled=not (specs and allowed)):
         if many:
             _confirm(ws, specs, follow, gpus)
         else:

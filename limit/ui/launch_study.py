@@ -16,6 +16,7 @@ from limit.studies.cost import StudyCost, study_cost
 from limit.studies.launch import load_record, run_study, stop_study
 from limit.studies.show import list_studies, progress, waiting
 from limit.studies.spec import StudyMix, StudySpec, load_study, preset_names
+from limit.ui.clicks import clicked
 from limit.ui.launch_cost import show_memory, sized
 from limit.ui.overview import study_label
 from limit.ui.shell import errors_in_words, plain, show_error
@@ -180,10 +181,11 @@ def _buttons(ws: Workspace, name: str, new: str, spec: StudySpec, changes: list[
     if not may("operator"):
         st.caption("Starting a study is for operators.")
     elif verb is not None:
-        look: dict[str, Any] = {"type": "primary", "key": "study-start", "width": "stretch"}
+        look: dict[str, Any] = {"type": "primary", "width": "stretch"}
         if verb != "Start" or (cost.runs <= CONFIRM_RUNS and not budget):
-            st.button(f"{verb} {target}", on_click=_start, args=(ws, name, target, spec, budget), **look)
-        elif st.button(f"{verb} {target}", **look):
+            arguments = (ws, name, target, spec, budget)
+            st.button(f"{verb} {target}", key="study-start", on_click=_start, args=arguments, **look)
+        elif clicked(f"{verb} {target}", "study-start", **look):
             _confirm(ws, name, target, spec, cost, budget)
     if any(plan["study"] == name for plan in planned_studies(ws)) and may("analyst"):
         st.button("Forget this plan", key="study-forget", on_click=_forget, args=(ws, name), type="tertiary")

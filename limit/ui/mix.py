@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import streamlit as st
 
@@ -15,6 +16,7 @@ from limit.settings import Workspace
 from limit.sources.catalog import paper_mixes
 from limit.sources.listing import list_sources
 from limit.specs import MixSpec
+from limit.ui.clicks import clicked
 from limit.ui.mix_checks import checks_section
 from limit.ui.mix_live import live_panel, look_panel
 from limit.ui.mix_parts import parts_editor
@@ -141,7 +143,8 @@ def _save(ws: Workspace, spec: MixSpec) -> None:
     name = left.text_input("Name", held["name"], key=key, placeholder=spec.label()[:80], max_chars=200)
     held["name"] = name or ""
     allowed = may("analyst")
-    if right.button("Save this mix", type="primary", width="stretch", disabled=not allowed, icon=":material/save:"):
+    look: dict[str, Any] = {"type": "primary", "width": "stretch", "disabled": not allowed, "icon": ":material/save:"}
+    if clicked("Save this mix", "mix-save", right, **look):
         with st.spinner("Drawing the samples"):
             mix = build_mix(ws, spec, (name or "").strip() or None)
         st.session_state["mix-saved"] = (mix["mix_id"], spec.id())

@@ -12,6 +12,7 @@ from limit.mixes.checks import kept_check, without
 from limit.mixes.launch import launch_check
 from limit.settings import Workspace
 from limit.specs import MixSpec
+from limit.ui.clicks import clicked
 from limit.ui.mix_live import show_alignment
 from limit.ui.mix_state import load
 from limit.ui.samples_words import first_line
@@ -43,7 +44,7 @@ def checks_section(ws: Workspace, mix: Json) -> None:
         data = st.text_input(
             "Folder of Gauntlet items", key="check-data", placeholder="what was fetched, or what ships"
         )
-        if st.button("Start the check", disabled=not may("operator")):
+        if clicked("Start the check", "check-start", disabled=not may("operator")):
             with errors_in_words():
                 started = launch_check(ws, mix["mix_id"], (data or "").strip() or None)
                 st.session_state[f"check-{mix['mix_id']}"] = started["job_id"]
@@ -125,14 +126,18 @@ def _leaks(ws: Workspace, mix: Json, found: Json) -> None:
             for group in leaks["groups"]
         ]
         st.dataframe(table, hide_index=True, alt="leaks by category", lazy=False)
-        note_line(rule="a shared run of 13 words, or a whole item of 6 to 12 words", shorter_items="not checked")
+        note_line(
+            rule="a shared run of 13 words, or the whole of a question of 6 to 12 words",
+            shorter_questions="with their answer, if both have 6 words",
+        )
         if leaks["drop"]:
             _leave_out(ws, mix, leaks["drop"], "leaks")
         for leak in leaks["leaks"][:25]:
             st.caption(
                 plain(f"{leak['group']} / {leak['task']} item {leak['index']}: overlap {100 * leak['overlap']:.0f} %")
             )
-            show_text(f"test: {leak['question']}\n\nsample [{leak['source']}]: {leak['prompt']}", 900)
+            shared = f"\n\nboth hold: {leak['shared']}" if leak.get("shared") else ""
+            show_text(f"test: {leak['question']}\n\nsample [{leak['source']}]: {leak['prompt']}{shared}", 1_400)
 
 
 def _leave_out(ws: Workspace, mix: Json, sample_ids: list[str], what: str) -> None:

@@ -10,7 +10,6 @@ from typing import TypedDict
 import streamlit as st
 
 from limit.access import may
-from limit.core import Json
 from limit.formats import count
 from limit.judge.annotations import import_files
 from limit.judge.checks import launch_check, sample_pairs
@@ -24,6 +23,7 @@ from limit.settings import safe_name
 from limit.specs.judge import JudgeSpec
 from limit.store import Store
 from limit.store.queries_preferences import comparisons
+from limit.ui.clicks import clicked, keep_started, keep_words, show_started, show_words
 from limit.ui.shell import errors_in_words, open_workspace, plain
 
 
@@ -46,12 +46,17 @@ def show_forms(store: Store) -> None:
     """Import and judge, each behind an expander; only for those who may change something."""
     if not may("operator"):
         return
+    told = st.container()  # above the forms: an expander closes when the page around it changes
     with st.expander("Import verdicts (AlpacaEval annotations.json)", icon=":material/upload_file:"), errors_in_words():
         _import_form(store)
     with st.expander("Check a judge on verdicts that exist", icon=":material/rule:"), errors_in_words():
         _check_form(store)
     with st.expander("Run a judge", icon=":material/gavel:"), errors_in_words():
         _judge_form()
+    with told, errors_in_words():
+        show_words("import")
+        for form in ("check", "run"):
+            show_started(open_workspace(), form)
 
 
 def _import_form(store: Store) -> None:
@@ -62,7 +67,7 @@ def _import_form(store: Store) -> None:
     baseline = left.text_input("Baseline", placeholder="from the file name A_vs_B_seedN.json")
     candidate = middle.text_input("Candidate", placeholder="from the file name")
     prompts = right.text_input("Prompt set", placeholder="from the file name")
-    if st.button("Import", disabled=not files):
+    if clicked("Import", "import-go", disabled=not files):
         with tempfile.TemporaryDirectory() as folder:
             paths = []
             for number, file in enumerate(files or []):
@@ -78,7 +83,7 @@ def _import_form(store: Store) -> None:
                 prompt_set=prompts or None,
             )
         store.refresh()
-        st.toast(f"{count(result['rows'])} verdicts imported")
+        keep_words("import", f"{count(result['rows'])} verdicts imported")
         st.rerun()
 
 
@@ -105,8 +110,8 @@ def _judge_form() -> None:
     if judge["model"] or judge["backend"] == "rubric":
         request = build_request(ws, baseline, candidate, prompts, _judge_of(judge))
         st.caption(plain(_run_words(str(ws.root), request.id(), request)))
-    if st.button("Judge", type="primary"):
-        _started(launch_judge(ws, baseline, candidate, prompts, _judge_of(judge), **limits))
+    if clicked("Judge", "run-go", type="primary"):
+        keep_started("run", launch_judge(ws, baseline, candidate, prompts, _judge_of(judge), **limits))
 
 
 def _check_form(store: Store) -> None:
@@ -125,8 +130,8 @@ def _check_form(store: Store) -> None:
     if judge["model"] or judge["backend"] == "rubric":
         spec = _judge_of(judge)
         st.caption(plain(_check_words(str(ws.root), source, spec.id(), int(many), spec)))
-    if st.button("Check", type="primary"):
-        _started(launch_check(ws, source, _judge_of(judge), int(many), **limits))
+    if clicked("Check", "check-go", type="primary"):
+        keep_started("check", launch_check(ws, source, _judge_of(judge), int(many), **limits))
 
 
 @st.cache_data(max_entries=32, ttl=PRICES_KEPT_S, show_spinner=False)
@@ -175,11 +180,6 @@ def _choose_judge(form: str) -> tuple[dict[str, str], Limits]:
 def _judge_of(settings: dict[str, str]) -> JudgeSpec:
     adopt_key(settings["key_env"])
     return JudgeSpec.from_dict({**settings, "base_url": settings["base_url"] or None})
-
-
-def _started(value: Json) -> None:
-    st.success(plain(f"Job {value['job_id']} is {value['state']}; its bar appears here as it goes."))
-    st.page_link("pages/runs.py", label="Follow it", query_params={"job": value["job_id"]})
 
 
 def adopt_key(name: str) -> None:

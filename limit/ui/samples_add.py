@@ -17,6 +17,7 @@ from limit.sources.catalog import catalog
 from limit.sources.fetch import resolve
 from limit.sources.launch import launch_add, launch_fetch
 from limit.sources.recordforms import FORM_NAMES, Columns
+from limit.ui.clicks import clicked
 from limit.ui.samples_filters import LIFTED
 from limit.ui.samples_words import open_samples
 from limit.ui.shell import errors_in_words, next_step, plain, printable, show_text
@@ -68,7 +69,7 @@ def _preview_and_add(ws: Workspace, path: Path, uploaded: bool) -> None:
     keep = st.toggle("Keep all turns of dialogues", True, key="keep", help="Off: only the first exchange is kept.")
     licence = st.text_input("Licence", key="licence", placeholder="such as CC-BY-4.0; empty if unknown")
     skip = st.toggle("Leave out lines that cannot be parsed", False, key="skip")
-    if st.button("Add this source", type="primary", disabled=seen["form"] is None):
+    if clicked("Add this source", "add-source", type="primary", disabled=seen["form"] is None):
         chosen = "auto" if form == AUTO else form
         if not uploaded and (path.is_dir() or path.stat().st_size > IN_PLACE_BYTES):
             _add_in_background(ws, name, path, chosen, keep, licence, columns, skip)
@@ -154,7 +155,7 @@ def _from_hub(ws: Workspace) -> None:
         st.caption(plain(f"{entry['hub_id']} · {rows} · {entry['licence'] or 'no licence stated'}"))
         if entry["gated"]:
             st.caption("Gated: accept its terms on the hub and start the app with HF_TOKEN set.")
-    if st.button("Fetch", disabled=not (chosen or typed), icon=":material/download:"):
+    if clicked("Fetch", "fetch-source", disabled=not (chosen or typed), icon=":material/download:"):
         with errors_in_words():
             started = launch_fetch(ws, resolve(chosen or typed.strip()))
             next_step(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PILL_REFRESH_S = 3.0
 UNFINISHED = "_unfinished_jobs"  # how many jobs waited or ran when this page last looked
+PAGE, CLICKS = "_page", "_clicks"  # the page drawn last, and clicks on it that wait to be acted on
 # Wide tables and charts scroll inside their own box on a phone; figures line up in columns.
 STYLE = """
 <style>
@@ -76,17 +77,25 @@ def page_head(title: str, question: str, *, results: bool = False) -> None:
 
     A page that shows `results` is drawn again whenever a job has ended, so its charts fill in by themselves.
     """
+    if st.session_state.get(PAGE) != title:
+        st.session_state[PAGE] = title
+        st.session_state.pop(CLICKS, None)
     st.html(STYLE + DARK_STYLE if is_dark() else STYLE)
     left, right = st.columns([5, 2], vertical_alignment="bottom")
     left.title(title, anchor=False)
     with right:
-        jobs_pill(results)
+        jobs_pill(results, [True])
     st.caption(question)
 
 
 @st.fragment(run_every=PILL_REFRESH_S)
-def jobs_pill(results: bool = False) -> None:
-    """How many jobs run, wait and failed; a link to them. A job whose supervisor died is judged from any page."""
+def jobs_pill(results: bool, with_page: list[bool]) -> None:
+    """How many jobs run, wait and failed; a link to them. A job whose supervisor died is judged from any page.
+
+    `with_page` holds one item while the page itself is being drawn. That page then shows what is new below, and is not
+    interrupted: the click that it is drawn for would be lost.
+    """
+    new_page = bool(with_page and with_page.pop())
     try:
         ws = open_workspace()
         now = counts(ws)
@@ -105,7 +114,8 @@ def jobs_pill(results: bool = False) -> None:
     if results and unfinished < before:
         with contextlib.suppress(LimitError, OSError):
             _store_at(str(ws.root)).refresh()  # also where a look at the disk takes long: this one has news
-        st.rerun(scope="app")
+        if not new_page:
+            st.rerun(scope="app")
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from limit.access import may
 from limit.core import Json
 from limit.formats import count, percent_interval
 from limit.judge.judgments import Comparison
+from limit.judge.runner import Pair
 from limit.judge.votes import (
     Ballot,
     Choice,
@@ -28,6 +29,7 @@ from limit.settings import Workspace
 from limit.store import Store
 from limit.store.queries_preferences import comparisons
 from limit.store.schema import Row
+from limit.ui.clicks import clicked, submitted
 from limit.ui.preferences import load_rows
 from limit.ui.preferences_detail import comparison_of
 from limit.ui.preferences_pairs import show_prose
@@ -55,8 +57,10 @@ def show() -> None:
     page_head("Vote", "Which of two answers is better, when you cannot see who wrote them?")
     with errors_in_words():
         store = open_store()
-        sources, runs = _sources(store), _answered_runs(open_workspace())
         chosen = st.query_params.get("on") or ""
+        if not chosen:
+            store.refresh()  # whoever chooses waits for a look at the files, however long it takes
+        sources, runs = _sources(store), _answered_runs(open_workspace())
         if chosen and chosen not in sources and "/" not in chosen:
             store.refresh()  # the link may be younger than the last look at the files
             sources = _sources(store)
@@ -112,7 +116,7 @@ def _choose_comparison(sources: dict[str, Row]) -> None:
         voter = st.text_input("Your name", max_chars=60, help="Only to tell voters apart and to resume.")
         chosen = st.selectbox("Vote on", list(names), format_func=lambda id_: names[id_])
         many = st.segmented_control("Pairs", HOW_MANY, default=20, required=True)
-        if st.form_submit_button("Start", type="primary"):
+        if submitted("Start", "vote-start", type="primary"):
             _begin(voter, chosen or "", many)
 
 
@@ -126,7 +130,7 @@ def _choose_runs(runs: dict[str, list[str]]) -> None:
     candidate = right.selectbox("Other run", others, format_func=lambda id_: names.get(id_, id_), key="ballot-other")
     voter = st.text_input("Your name", max_chars=60, key="ballot-voter")
     many = st.segmented_control("Pairs", HOW_MANY, default=20, required=True, key="ballot-many")
-    if st.button("Start with these runs"):
+    if clicked("Start with these runs", "vote-start-runs"):
         _begin(voter, f"{prompts}/{baseline}/{candidate}", many)
 
 
@@ -176,12 +180,19 @@ def _show_turn(ballot: Ballot, voter: str, turn: Turn) -> None:
             st.caption(side)
             show_prose(text or "(empty)")
     for column, (label, choice, key) in zip(st.columns(4), BUTTONS, strict=True):
-        if column.button(label, shortcut=key, width="stretch", key=f"vote-{choice}"):
-            cast(open_workspace(), ballot, voter, turn.pair, choice, round(time.monotonic() - since, 2))
-            st.rerun()
+        # The key names the turn and the pair is an argument: a key pressed twice votes on no pair that was not seen.
+        arguments = (ballot, voter, turn.pair, choice, since)
+        column.button(
+            label, shortcut=key, width="stretch", key=f"vote-{choice}-{turn.number}", on_click=_cast, args=arguments
+        )
     if turn.number > 1 and st.button("Finish here and see what it came to", type="tertiary"):
         reveal(open_workspace(), ballot, voter)
         st.rerun()
+
+
+def _cast(ballot: Ballot, voter: str, pair: Pair, choice: Choice, since: float) -> None:
+    with errors_in_words():
+        cast(open_workspace(), ballot, voter, pair, choice, round(time.monotonic() - since, 2))
 
 
 def _show_outcome(ballot: Ballot, voter: str, judged: list[Row]) -> None:
