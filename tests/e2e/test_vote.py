@@ -104,9 +104,9 @@ def test_a_judge_is_run_without_key_or_network(app: App, browser: Any, answered:
         form = page.locator("[data-testid=stExpander]").filter(has=page.get_by_role("button", name="Judge", exact=True))
         form.get_by_text("24 questions").wait_for(timeout=PATIENCE_MS)
         assert "free (runs on this machine)" in form.inner_text()
-        form.get_by_role("button", name="Judge", exact=True).click()
-        page.get_by_text(re.compile("Job .* is ")).wait_for(timeout=PATIENCE_MS)
+        press(page, form.get_by_role("button", name="Judge", exact=True), app.ws.jobs)
         (judged,) = [c for c in wait_for_judged(app.ws, page) if c.kind == "judged"]
+        page.get_by_text(re.compile("Job judge-.* is finished")).wait_for(timeout=PATIENCE_MS)
         page.goto(f"{app.url}/preferences?view=Your+comparisons&comparison={judged.comparison_id}")
         page.get_by_text("This judge scores the candidate's answers higher.").wait_for(timeout=PATIENCE_MS)
         text = main_text(page)
@@ -114,6 +114,17 @@ def test_a_judge_is_run_without_key_or_network(app: App, browser: Any, answered:
     finally:
         page.context.close()
     assert len(read_judgments(app.ws, judged.comparison_id)) == 2 * PEOPLE
+
+
+def press(page: Any, button: Any, made: Path, seconds: int = 60) -> None:
+    """Press a button as a person does: once more when after a while nothing has come of it."""
+    for _ in range(3):
+        button.click()
+        for _ in range(seconds * 2):
+            if made.is_dir() and any(path.is_dir() for path in made.iterdir()):
+                return
+            page.wait_for_timeout(500)
+    raise AssertionError(f"pressed three times, and there is still nothing in {made}")
 
 
 def wait_for_judged(ws: Workspace, page: Any, seconds: int = 120) -> list[Any]:
