@@ -43,15 +43,14 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
 
 def _sync_files(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            path.chmod(0o644)  # safetensors writes 0600, which no other account of a shared machine could read
-            sync_folder(path)
+    for path in files_of(folder):
+        path.chmod(0o644)  # safetensors writes 0600, which no other account of a shared machine could read
+        sync_folder(path)
     sync_folder(folder)
 
 
 def resume_points(train: Path) -> list[Path]:
-    """Complete checkpoints, newest first; one whose state cannot be read is passed over."""
+    """Complete checkpoints, newest first; one that lacks a file, or part of one, is passed over."""
     found = []
     for path in train.glob("checkpoint-*"):
         numbered = _NUMBERED.fullmatch(path.name)
@@ -68,15 +67,34 @@ def step_of(checkpoint: Path) -> int:
 def _readable(checkpoint: Path) -> bool:
     try:
         state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        read_json(checkpoint / STATE)
-    except (OSError, ValueError, LimitError):
+        sizes = read_json(checkpoint / STATE).get("files", {})
+        whole = all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, AttributeError, LimitError):
         return False
-    return isinstance(state, dict) and "global_step" in state
+    return whole and isinstance(state, dict) and "global_step" in state
 
 
 def write_state(checkpoint: Path, state: Json) -> None:
-    """What our trainer needs to go on exactly, beside what transformers keeps."""
-    write_json(checkpoint / STATE, state)
+    """What our trainer needs to go on exactly, beside what transformers keeps, and the sizes of all that is there."""
+    sizes = {str(path.relative_to(checkpoint)): path.stat().st_size for path in files_of(checkpoint)}
+    write_json(checkpoint / STATE, {**state, "files": sizes})
+
+
+@contextlib.contextmanager
+def reading(checkpoint: str | None) -> Iterator[None]:
+    """Say what to do about a checkpoint whose files are all there and yet cannot be read."""
+    try:
+        yield
+    except (MemoryError, LimitError):
+        raise
+    except Exception as error:  # torch, pickle and safetensors each raise what they like
+        if checkpoint is None or "out of memory" in str(error):
+            raise
+        words = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise LimitError(
+            f"{checkpoint} cannot be read ({words}); delete that folder and resume the run: "
+            "it goes on from an older checkpoint, or from the start"
+        ) from error
 
 
 def prune(train: Path, keep: int) -> None:
@@ -135,7 +153,12 @@ def no_room(folder: Path, wanted: int, free: int) -> LimitError:
 
 def folder_size(folder: Path) -> int:
     """Bytes of the files in a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return sum(path.stat().st_size for path in files_of(folder))
+
+
+def files_of(folder: Path) -> list[Path]:
+    """All files in a folder and those below."""
+    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -39,6 +39,7 @@ from limit.finetune.checkpoints import (
     folder_size,
     is_disk_full,
     prune,
+    reading,
     resume_points,
     staged_folder,
     step_of,
@@ -269,6 +270,18 @@ class Finetuner(Trainer):
     def uncompiled(self) -> Any:
         """Context for what is not training, for which layers would be compiled anew."""
         return layers.uncompiled() if self.compiled else contextlib.nullcontext()
+
+    def _load_from_checkpoint(self, checkpoint: str, model: Any = None) -> None:
+        with reading(checkpoint):
+            super()._load_from_checkpoint(checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with reading(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with reading(checkpoint):
+            super()._load_rng_state(checkpoint)
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._staging or super()._get_output_dir(trial))

@@ -204,6 +204,12 @@ def test_a_broken_checkpoint_is_passed_over(
     train = ws.run(run_id) / "train"
     (train / "checkpoint-7" / "trainer_state.json").write_text("{")
     assert [path.name for path in checkpoints.resume_points(train)] == ["checkpoint-6", "checkpoint-5"]
+    optimizer = train / "checkpoint-6" / "optimizer.pt"
+    optimizer.write_bytes(b"?" * optimizer.stat().st_size)
+    with pytest.raises(LimitError, match="checkpoint-6 cannot be read .* delete that folder"):
+        finetune(ws, run_id, QUIET)
+    optimizer.unlink()
+    assert [path.name for path in checkpoints.resume_points(train)] == ["checkpoint-5"]
     finetune(ws, run_id, QUIET)
     assert same(weights(ws, straight), weights(ws, run_id))
 
