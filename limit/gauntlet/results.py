@@ -101,7 +101,7 @@ def _is_changed(a: Json, b: Json, task: str, num_fewshot: int) -> bool:
 
 def _origin(value: Json, task: str, num_fewshot: int) -> tuple[str | None, str | None]:
     """The hashes of a task's file and own settings; None for what an older or imported evaluation does not say."""
-    row = next((r for r in value["tasks"] if (r["task"], r["num_fewshot"]) == (task, num_fewshot)), {})
+    row: Json = next((r for r in value["tasks"] if (r["task"], r["num_fewshot"]) == (task, num_fewshot)), {})
     settings = value["protocol"].get("settings") or {}
     hashes = value["protocol"].get("data") or {}
     return hashes.get(row.get("file")), settings.get(f"{task}/{num_fewshot}-shot")
