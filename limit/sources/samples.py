@@ -87,6 +87,11 @@ def spoken(sample: Json) -> str:
     return "\n".join(turn["content"] for turn in turns)
 
 
+def later_turns(meta: str | None) -> str:
+    """What a dialogue says after its first response; empty for a single turn."""
+    return "\n".join(turn["content"] for turn in json.loads(meta or "{}").get("messages", [])[2:])
+
+
 def ids_as_words(ids: pa.Array | pa.ChunkedArray) -> Words:
     """Hex ids (n strings of 16 digits) as n uint64, without a Python loop."""
     if isinstance(ids, pa.ChunkedArray):

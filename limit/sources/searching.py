@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import functools
 import re
 import sqlite3
 import sys
@@ -31,6 +32,7 @@ from limit.settings import Workspace
 from limit.sources.filters import COLUMNS, Filter, Resolved, resolve_filter
 from limit.sources.listing import INDEX_NAME, sample_files, source_info
 from limit.sources.rows import read_rows
+from limit.sources.samples import later_turns
 
 Mode = Literal["words", "exact", "regex"]
 MODES: tuple[Mode, ...] = ("words", "exact", "regex")
@@ -155,9 +157,8 @@ def _by_shard(first: int, table: pa.Table, starts: list[int]) -> Iterator[tuple[
         shard, next_start = _shard_of(first + start, starts)
         end = min(len(table), next_start - first)
         piece = table.slice(start, end - start)
-        texts = zip(piece["prompt"].to_pylist(), piece["response"].to_pylist(), strict=True)
-        numbered = zip(range(first + start, first + end), texts, strict=True)
-        yield shard, ((row, f"{prompt}\n{response}") for row, (prompt, response) in numbered)
+        texts = zip(*(column.to_pylist() for column in _texts(piece)), strict=True)
+        yield shard, zip(range(first + start, first + end), map("\n".join, texts), strict=True)
         start = end
 
 
@@ -216,6 +217,17 @@ def _open_index(path: Path) -> Iterator[sqlite3.Connection]:
         ) from error
 
 
+def _texts(table: pa.Table) -> list[pa.ChunkedArray]:
+    """What is looked into: prompts, responses and, where there are dialogues, all that they say after these."""
+    columns = [table["prompt"], table["response"]]
+    if (pc.max(table["turns"]).as_py() or 1) > 1:
+        said = zip(table["turns"].to_pylist(), table["meta"].to_pylist(), strict=True)
+        columns.append(
+            pa.chunked_array([[later_turns(meta) if turns > 1 else "" for turns, meta in said]], pa.string())
+        )
+    return columns
+
+
 def _matcher(query: str, words: list[str], mode: Mode) -> Callable[[pa.Table], Any]:
     """A function from a table of texts to a mask of its matching rows."""
     if mode == "words" and words:
@@ -223,7 +235,7 @@ def _matcher(query: str, words: list[str], mode: Mode) -> Callable[[pa.Table], A
     elif mode == "regex":
         patterns = [query]
     else:
-        return lambda table: pc.or_(*(pc.match_substring(table[c], query) for c in ("prompt", "response")))
+        return lambda table: functools.reduce(pc.or_, (pc.match_substring(text, query) for text in _texts(table)))
     try:
         for pattern in patterns:
             pc.match_substring_regex(pa.array([""]), pattern)
@@ -233,11 +245,9 @@ def _matcher(query: str, words: list[str], mode: Mode) -> Callable[[pa.Table], A
         ) from error
 
     def mask(table: pa.Table) -> Any:
-        found = None
-        for pattern in patterns:
-            hit = pc.or_(*(pc.match_substring_regex(table[c], pattern) for c in ("prompt", "response")))
-            found = hit if found is None else pc.and_(found, hit)
-        return found
+        texts = _texts(table)
+        hits = [functools.reduce(pc.or_, (pc.match_substring_regex(t, p) for t in texts)) for p in patterns]
+        return functools.reduce(pc.and_, hits)
 
     return mask
 

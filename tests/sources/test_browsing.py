@@ -27,12 +27,9 @@ WORDS = ["apple", "bread", "cloud", "dance", "eagle", "flame", "grape", "house",
 N = 300
 
 
-@pytest.fixture
-def big(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """300 samples in several files and many row groups."""
-    monkeypatch.setattr(writing, "FILE_ROWS", 100)
-    monkeypatch.setattr(writing, "BATCH_ROWS", 50)
-    monkeypatch.setattr(writing, "ROW_GROUP", 7)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a source of 300 samples in several files and many row groups."""
     rows = [
         {
             "prompt": f"number {n} {WORDS[n % 10]} and {WORDS[n // 10 % 10]}",
@@ -41,10 +38,23 @@ def big(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Works
         }
         for n in range(N)
     ]
-    path = tmp_path / "big.jsonl"
+    folder = tmp_path_factory.mktemp("made")
+    path = folder / "big.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    add_source(ws, "big", path)
+    ws = Workspace(folder / "workspace")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writing, "FILE_ROWS", 100)
+        patch.setattr(writing, "BATCH_ROWS", 50)
+        patch.setattr(writing, "ROW_GROUP", 7)
+        add_source(ws, "big", path)
     assert len(list(ws.source("big").glob("samples-*"))) == 3
+    return ws.source("big")
+
+
+@pytest.fixture
+def big(ws: Workspace, made: Path) -> Workspace:
+    """A workspace with the source `big`."""
+    shutil.copytree(made, ws.source("big"))
     return ws
 
 
@@ -115,6 +125,21 @@ def test_marks_keep_their_history_and_the_last_holds(big: Workspace) -> None:
     with (big.source("big") / "marks.jsonl").open("a") as file:
         file.write('{"sample_id": "torn')
     assert len(read_marks(big, "big")) == 2
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_later_turns_of_dialogues_are_found(ws: Workspace, tmp_path: Path, indexed: bool) -> None:
+    talks = [["Hi", "Hello", f"Tell me of Zanzibar {n}", "Spices."] for n in range(3)]
+    rows = [{"conversations": talk} for talk in (["Zanzibar?", "No."], ["Hi", "Hello"], *talks)]
+    (tmp_path / "talks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    add_source(ws, "talks", tmp_path / "talks.jsonl")
+    if indexed:
+        build_index(ws, "talks", JobContext(None))
+    modes = {"words": "zanz", "exact": "Zanzibar", "regex": "Zan[z]ibar"}
+    for mode, query in modes.items():
+        found = search(ws, "talks", query, mode)  # type: ignore[arg-type]
+        assert [row["row"] for row in found["rows"]] == [0, 2, 3, 4], mode
+    assert search(ws, "talks", "content")["rows"] == []
 
 
 @pytest.mark.parametrize(
