@@ -88,11 +88,19 @@ def _is_folder(path: Path) -> bool:
 
 
 def require_at_hand(ref: ModelRef) -> None:
-    """Raise LimitError, before a job is made, for a hub model that is neither in the cache nor given by the hub.
+    """Raise LimitError, before a job is made, for a folder without safetensors, and for a hub model that is neither
+    in the cache nor given by the hub.
 
-    Jobs that go to a cluster are not checked here: its machines have caches and networks of their own.
+    Hub models of jobs that go to a cluster are not checked here: its machines have caches and networks of their own.
     """
-    if ref.local or cluster_of(workspace()) is not None:
+    if ref.local:
+        if not any(Path(ref.path).glob("*.safetensors")):
+            raise LimitError(
+                f"model folder {ref.path!r} has no safetensors file, and only safetensors are loaded; "
+                "convert it with `save_pretrained`"
+            )
+        return
+    if cluster_of(workspace()) is not None:
         return
     from huggingface_hub import HfApi, try_to_load_from_cache
 
@@ -219,7 +227,7 @@ def _not_causal(ref: ModelRef) -> str:
 def _sentence(ref: ModelRef, error: BaseException) -> str:
     text = " ".join(str(error).split())
     if "trust_remote_code" in text:
-        return f"model {ref.path!r} brings code of its own; allow it for this model with trust_remote_code=true"
+        return f"model {ref.path!r} brings code of its own; allow it for this model with --trust-remote-code"
     if "Unrecognized configuration class" in text:
         return _not_causal(ref)
     if "gated" in text.lower():

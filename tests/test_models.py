@@ -97,7 +97,7 @@ def test_code_of_a_model_is_not_run_unasked(ws: Workspace, tiny_llama: Path, tmp
     (folder / "evil.py").write_text("import pathlib; pathlib.Path('ran').touch(); raise SystemExit(3)")
     config = {**read_json(folder / "config.json"), "model_type": "evil", "auto_map": {"AutoConfig": "evil.EvilConfig"}}
     write_json(folder / "config.json", config)
-    with pytest.raises(LimitError, match="trust_remote_code"):
+    with pytest.raises(LimitError, match="trust-remote-code"):
         load_model(resolve_model(ws, str(folder)), "fp32", "cpu")
 
 
@@ -109,6 +109,13 @@ def test_a_hub_model_that_nobody_gives_is_refused_before_a_job_is_made(
         require_at_hand(ref)
     monkeypatch.setenv("LIMIT_RAY_ADDRESS", "http://127.0.0.1:9")
     require_at_hand(ref)
+
+
+def test_a_folder_of_pickled_weights_is_refused_before_a_job_is_made(ws: Workspace, tmp_path: Path) -> None:
+    write_json(tmp_path / "config.json", {"model_type": "llama"})
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(LimitError, match="no safetensors file"):
+        require_at_hand(resolve_model(ws, str(tmp_path)))
 
 
 def test_a_model_that_does_not_continue_text_is_one_short_sentence(ws: Workspace, tmp_path: Path) -> None:

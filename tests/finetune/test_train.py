@@ -206,7 +206,7 @@ def test_a_broken_checkpoint_is_passed_over(
     assert [path.name for path in checkpoints.resume_points(train)] == ["checkpoint-6", "checkpoint-5"]
     optimizer = train / "checkpoint-6" / "optimizer.pt"
     optimizer.write_bytes(b"?" * optimizer.stat().st_size)
-    with pytest.raises(LimitError, match="checkpoint-6 cannot be read .* delete that folder"):
+    with pytest.raises(LimitError, match=r"checkpoint-6 cannot be read .* delete that folder"):
         finetune(ws, run_id, QUIET)
     optimizer.unlink()
     assert [path.name for path in checkpoints.resume_points(train)] == ["checkpoint-5"]
