@@ -35,8 +35,8 @@ def test_results_are_redrawn_when_a_job_ends(
     if by_timer:
         drawn_with_page = shell.jobs_pill
         monkeypatch.setattr(shell, "jobs_pill", lambda results, _: drawn_with_page(results, []))
-    monkeypatch.setattr(shell.st, "rerun", lambda **scope: asked.append(scope))
     app = open_page(page)
+    monkeypatch.setattr(shell.st, "rerun", lambda **scope: asked.append(scope))
     app.run()
     running[0] = 3
     app.run()
