@@ -166,7 +166,10 @@ def load_tokenizer(ref: ModelRef) -> Any:
 
     folder = ref.adapter if ref.adapter and (ref.adapter / "tokenizer_config.json").exists() else ref.path
     with _explained(ref):
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=ref.trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=ref.trust_remote_code)
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers makes an empty one where its files are gone
+        raise LimitError(f"model {ref.name!r} has no tokenizer in {folder}; put its tokenizer files beside the weights")
+    return tokenizer
 
 
 def load_model(ref: ModelRef, dtype: Dtype = "auto", device: str | None = None, **options: Any) -> Any:

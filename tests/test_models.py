@@ -20,6 +20,13 @@ def test_a_folder_is_itself(ws: Workspace, tiny_llama: Path) -> None:
     assert load_tokenizer(ref).eos_token == "</s>"
 
 
+def test_an_empty_tokenizer_is_said_to_be_none(ws: Workspace, tmp_path: Path) -> None:
+    """transformers makes one for some architectures where the folder holds no tokenizer."""
+    write_json(tmp_path / "config.json", {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]})
+    with pytest.raises(LimitError, match="has no tokenizer in"):
+        load_tokenizer(resolve_model(ws, str(tmp_path)))
+
+
 def test_a_base_run_is_its_model(ws: Workspace, tiny_llama: Path) -> None:
     run_id = ensure_run(ws, RunSpec(model=str(tiny_llama)))
     ref = resolve_model(ws, run_id)

@@ -157,6 +157,7 @@ def _task_line(row: Json) -> str:
     doubts = (
         (row.get("nan"), "NaN"),
         (row.get("near_ties"), "near ties"),
+        (row.get("always_right"), "accept any text"),
         (row.get("beyond_positions"), "longer than the model was made for"),
     )
     notes = "".join(f"; {number:,} {words}" for number, words in doubts if number)

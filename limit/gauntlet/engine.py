@@ -47,8 +47,9 @@ class Engine:
         sharing = vars(scorer.sharing)
         return {"budget": vars(scorer.budget), "sharing": sharing, "cache": cache_positions(scorer.model)}
 
-    def check_length(self, items: Sequence[Item]) -> None:
-        """Raise LimitError when a model with a table of positions would be asked for more of them than it has."""
+    def check(self, items: Sequence[Item]) -> None:
+        """Raise LimitError when the model would be asked for more positions, or for other tokens, than it has."""
+        self._check_ids(items)
         room = _position_limit(self.scorers[0].model.config.get_text_config())
         sizes = ((item, len(r.context) + len(r.continuation)) for item in items for r in item.requests)
         longest = max(size + item.max_new_tokens for item, size in sizes)
@@ -60,6 +61,18 @@ class Engine:
             + (f"answers alone take {answer}: leave the task out with --tasks" if answer >= room else "")
             + (f"evaluate with --max-seq-len {room}" if answer < room else "")
         )
+
+    def _check_ids(self, items: Sequence[Item]) -> None:
+        """A tokenizer may know more than the model, such as a padding token; what is fed must be known to both."""
+        known = self.scorers[0].model.get_input_embeddings().weight.shape[0]
+        if len(self.tokenizer) <= known:
+            return
+        largest = max(max(r.context + r.continuation) for item in items for r in item.requests)
+        if largest >= known:
+            raise LimitError(
+                f"the tokenizer gives token {largest:,}, but the model knows {known:,} tokens; give the tokenizer that "
+                f"the model was trained with"
+            )
 
     @property
     def made_for(self) -> int | None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from limit.core import Json, LimitError, content_id, file_sha256, read_json, utc_now, write_json
 from limit.gauntlet.aggregate import TaskResult, summarise, task_score
+from limit.gauntlet.answers import is_right
 from limit.gauntlet.engine import Engine
 from limit.gauntlet.journal import Journal
 from limit.gauntlet.prompts import Encoder, Item, build_items
@@ -200,7 +201,7 @@ class _Evaluation:
         before = self.tokens
         beyond = 0
         for number, items in enumerate(chunks):
-            self.engine.check_length(items)
+            self.engine.check(items)
             beyond += self.engine.beyond(items)
             if task.type == "generation_task_with_answers":
                 self._note_whole_prompts(task, number, items[0].max_new_tokens)
@@ -296,7 +297,7 @@ class _Gathered:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.correct: dict[str, list[int]] = {}
-        self.near_ties = self.nan = 0
+        self.near_ties = self.nan = self.always_right = 0
         self.rules: dict[str, list[int]] = {"acc_sum": [], "acc_norm": [], "acc_bytes": []}
 
     def add(self, items: list[Json], choices: list[Json]) -> None:
@@ -304,6 +305,8 @@ class _Gathered:
             self.correct.setdefault(row["subcategory"], []).append(row["correct"])
             self.near_ties += row["near_tie"]
             self.nan += row["nan"]
+            if self.task.type == "generation_task_with_answers":
+                self.always_right += is_right(self.task, "", row["choices"])
         if self.task.type in ("multiple_choice", "schema"):
             start = 0
             for row in items:
@@ -319,7 +322,13 @@ class _Gathered:
         rules = {rule: float(np.mean(hits)) if hits else None for rule, hits in self.rules.items()}
         if self.task.type == "language_modeling":
             rules["acc_sum"] = float(np.mean([hit for hits in self.correct.values() for hit in hits]))
-        return {"result": result, "near_ties": self.near_ties, "nan": self.nan, **rules}
+        return {
+            "result": result,
+            "near_ties": self.near_ties,
+            "nan": self.nan,
+            "always_right": self.always_right,
+            **rules,
+        }
 
 
 def _source(task: Task) -> Source:

@@ -43,9 +43,14 @@ def load_records(task: Task, folder: Path) -> dict[str, list[Json]]:
 
 def task_path(task: Task, folder: Path) -> Path | None:
     """The task's file, or None when the folder does not hold it. Raises LimitError when it leads out of the folder."""
-    if task.file is None or not (folder / task.file).is_file():
+    if task.file is None:
         return None
     path = folder / task.file
+    try:
+        if not path.is_file():
+            return None
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise LimitError(f"task {task.name!r}: its file {path} cannot be opened: {error.strerror}") from error
     if not path.resolve().is_relative_to(folder.resolve()):
         raise LimitError(f"{path} is a link that leads out of the data folder; copy the file there instead")
     return path

@@ -225,6 +225,14 @@ def test_nan_is_counted(data: Path, tokenizers: Any, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "eval.json").read_text())["tasks"][0]["near_ties"] == 0
 
 
+def test_answers_that_fit_every_text_are_counted(data: Path, tokenizers: Any, model: Any, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (data / "sums.jsonl").read_text().splitlines()]
+    rows[2]["aliases"] = ["(a"]  # as in triviaqa: nothing is left of it once it is normalised
+    (data / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = evaluate(model, tokenizers["bos"], spec(tasks=("sums", "who")), data, tmp_path / "out", SILENT)
+    assert {row["task"]: row["always_right"] for row in result["tasks"]} == {"sums": 1, "who": 0}
+
+
 def test_two_evaluations_are_compared_item_by_item(data: Path, tokenizers: Any, model: Any, tmp_path: Path) -> None:
     evaluate(model, tokenizers["bos"], spec(), data, tmp_path / "a", SILENT)
     evaluate(build_model("neox"), tokenizers["bos"], spec(), data, tmp_path / "b", SILENT)
@@ -297,6 +305,15 @@ def test_a_table_of_positions_that_is_too_short_is_named(data: Path, tokenizers:
     with pytest.raises(LimitError, match="--max-seq-len 32"):
         evaluate(short.eval(), tokenizers["bos"], spec(tasks=("pick",)), data, tmp_path / "out", SILENT)
     assert not list((tmp_path / "out").glob("*.parquet"))
+
+
+def test_a_tokenizer_of_another_model_is_named(data: Path, tokenizers: Any, tmp_path: Path) -> None:
+    import transformers
+
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 32}
+    small = transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape, vocab_size=300)).eval()
+    with pytest.raises(LimitError, match="but the model knows 300 tokens"):
+        evaluate(small, tokenizers["bos"], spec(tasks=("pick",)), data, tmp_path / "out", SILENT)
 
 
 @pytest.mark.parametrize(("room", "fits"), [(48, False), (300, True)])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,12 @@ def test_a_record_that_says_nothing_is_refused(data: Path, name: str, line: str,
     (data / f"{name}.jsonl").write_text(line + "\n")
     with pytest.raises(LimitError, match=word):
         load_records(load_version("v0", data).select((name,))[0], data)
+
+
+def test_a_file_name_that_no_disk_takes_is_named(data: Path) -> None:
+    task = replace(load_version("v0", data).select(("pick",))[0], file="x" * 300)
+    with pytest.raises(LimitError, match=r"'pick'.*too long"):
+        load_records(task, data)
 
 
 def test_pairs_of_code_units_and_other_line_separators_are_text(data: Path) -> None:
