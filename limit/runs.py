@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -26,6 +27,21 @@ def ensure_run(ws: Workspace, spec: RunSpec, name: str | None = None) -> str:
     if not path.exists():
         mix_name = None if spec.mix_id is None else _mix_name(ws, spec.mix_id)
         write_json(path, {"run_id": run_id, **_frozen(spec, name or default_name(spec, mix_name))})
+    return run_id
+
+
+def ensure_outside_run(ws: Workspace, name: str) -> str:
+    """The run of this id, or one named `name` for a model that ran elsewhere and of which only answers are at hand.
+
+    Raises LimitError when `name` looks like the id of a run that is not there.
+    """
+    if re.fullmatch(r"[0-9a-f]{12}", name) or (ws.run(name) / "run.json").exists():
+        return str(load_run(ws, name)["run_id"])
+    spec = RunSpec(model=name)
+    run_id = spec.id()
+    path = ws.run(run_id) / "run.json"
+    if not path.exists():
+        write_json(path, {"run_id": run_id, **_frozen(spec, name)})
     return run_id
 
 

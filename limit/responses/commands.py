@@ -15,7 +15,13 @@ from limit.specs.judge import RespondSpec
 def add_parser(verbs: Verbs) -> None:
     """Add the verb."""
     parser = command(verbs, "respond", run_respond, "answer a prompt set with a run", text=respond_text)
-    parser.add_argument("--run", required=True, dest="run_id", metavar="RUN", help="run that answers")
+    parser.add_argument(
+        "--run",
+        required=True,
+        dest="run_id",
+        metavar="RUN",
+        help="run that answers; with --import also a name for a model that ran elsewhere",
+    )
     parser.add_argument("--prompts", required=True, metavar="SET", help="prompt set, or a .txt, .json or .jsonl file")
     parser.add_argument(
         "--set",
@@ -70,5 +76,6 @@ def respond_text(value: Json) -> str:
     if "path" in value:
         left = f"; {value['unanswered']:,} prompts have none" if value.get("unanswered") else ""
         other = f"; {value['unknown']:,} answers to other prompts are left out" if value.get("unknown") else ""
-        return f"{value['n']:,} answers in {value['path']}{left}{other}"
+        whose = f" of run {value['run_id']}" if "run_id" in value else ""
+        return f"{value['n']:,} answers{whose} in {value['path']}{left}{other}"
     return f"job {value['job_id']} ({value['state']}) answers {value['prompt_set']} with run {value['run_id']}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from limit.access import require
 from limit.core import Json, LimitError, content_id, utc_now, write_atomic
 from limit.responses.identity import prompt_id
 from limit.responses.prompt_sets import ensure_prompt_set, load_prompts
-from limit.responses.response_sets import find_responses, read_responses, response_path, save_responses
-from limit.runs import load_run
+from limit.responses.response_sets import find_responses, read_responses, read_source, response_path, save_responses
+from limit.runs import ensure_outside_run, load_run
 from limit.settings import Workspace
 
 MAX_BYTES = 2_000_000_000
@@ -74,20 +74,20 @@ def json_type(value: Any) -> str:
     return "null" if value is None else names.get(type(value), type(value).__name__)
 
 
-def read_outputs(path: Path) -> tuple[str, dict[str, str]]:
-    """Generator and {instruction: output} of a model_outputs.json, the first answer where one is repeated.
+def read_outputs(path: Path) -> tuple[str, dict[str, Json]]:
+    """Generator and {instruction: row} of a model_outputs.json, the first answer where one is repeated.
 
     Raises LimitError naming the file and row.
     """
     rows = parse_array(path, read_bytes(path), "objects with instruction and output")
-    outputs: dict[str, str] = {}
+    outputs: dict[str, Json] = {}
     for index, row in enumerate(rows):
         wrong = not isinstance(row, dict) or not all(
             isinstance(row.get(name), str) for name in ("instruction", "output")
         )
         if wrong:
             raise LimitError(f"{path} row {index + 1} needs 'instruction' and 'output' as text")
-        outputs.setdefault(row["instruction"], row["output"])
+        outputs.setdefault(row["instruction"], row)
     generators = {str(row.get("generator") or path.stem) for row in rows}
     if len(generators) > 1:
         raise LimitError(f"{path} mixes the outputs of {len(generators)} generators; give one file for each")
@@ -98,13 +98,14 @@ def import_outputs(ws: Workspace, run_id: str, prompts: str, path: Path) -> Json
     """Take the answers of a file as a run's answers to a prompt set; the same file again changes nothing.
 
     Returns {run_id, prompt_set, set_id, path, n, unanswered, unknown}: prompts without an answer, and answers to other
-    prompts. Raises LimitError when the run or prompts are not there, or no answer fits.
+    prompts. A name that is no run's id stands for a model that ran elsewhere: it gets a run of that name. Raises
+    LimitError when the run or prompts are not there, or no answer fits.
     """
     require("operator", "import answers")
-    load_run(ws, run_id)
     prompt_set = ensure_prompt_set(ws, prompts)
     generator, outputs = read_outputs(path)
-    texts = {prompt_id(instruction): output for instruction, output in reversed(outputs.items())}
+    given = {prompt_id(instruction): row for instruction, row in reversed(outputs.items())}
+    texts = {id_: str(row["output"]) for id_, row in given.items()}
     known = load_prompts(ws, prompt_set)
     rows = [
         {"prompt_id": p.prompt_id, "position": p.position, "prompt": p.text, "text": texts[p.prompt_id]}
@@ -116,20 +117,32 @@ def import_outputs(ws: Workspace, run_id: str, prompts: str, path: Path) -> Json
         raise LimitError(
             f"{path} answers none of the {len(known):,} prompts of {prompt_set!r}; give its own prompt set"
         )
+    run_id = ensure_outside_run(ws, run_id)
     digest = hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
     set_id = content_id({"run_id": run_id, "prompts": prompt_set, "answers": digest})
     target = response_path(ws, run_id, prompt_set, set_id)
     facts = {"set_id": set_id, "run_id": run_id, "prompt_set": prompt_set, "n": len(rows), "generator": generator}
     if not target.with_suffix(".json").is_file():
-        save_responses(target, rows, {**facts, "origin": path.name, "created": utc_now()})
+        source = {row["prompt_id"]: _without_texts(given[row["prompt_id"]]) for row in rows}
+        save_responses(target, rows, {**facts, "origin": path.name, "created": utc_now()}, source)
     counts = {"unanswered": len(known) - len(rows), "unknown": len(texts) - len(rows)}
     return {**facts, "path": str(target), **counts}
 
 
-def export_outputs(rows: Sequence[Json], generator: str, dataset: str) -> list[Json]:
-    """AlpacaEval model_outputs.json rows of one response set (rows as `read_responses` gives them)."""
+def _without_texts(row: Json) -> Json:
+    return {name: value for name, value in row.items() if name not in ("instruction", "output")}
+
+
+def export_outputs(
+    rows: Sequence[Json], generator: str, dataset: str, source: Mapping[str, Json] | None = None
+) -> list[Json]:
+    """AlpacaEval model_outputs.json rows of one response set (rows as `read_responses` gives them).
+
+    What an imported file had in its rows, its generator's name too, goes out as it came in.
+    """
+    named = {"generator": generator, "dataset": dataset}
     return [
-        {"instruction": row["prompt"], "output": row["text"], "generator": generator, "dataset": dataset}
+        {"instruction": row["prompt"], "output": row["text"], **named, **(source or {}).get(row["prompt_id"], {})}
         for row in rows
     ]
 
@@ -138,7 +151,7 @@ def write_outputs(ws: Workspace, run_id: str, prompts: str, path: Path, set_id: 
     """Write a run's answers as model_outputs.json; returns {path, n}. Raises LimitError when it has none."""
     name = str(load_run(ws, run_id)["name"])
     found = find_responses(ws, run_id, prompts, set_id)
-    rows = export_outputs(read_responses(found["path"]), name, prompts)
+    rows = export_outputs(read_responses(found["path"]), name, prompts, read_source(found["path"]))
     path = path.expanduser().absolute()
     write_atomic(path, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
     return {"path": str(path), "n": len(rows)}

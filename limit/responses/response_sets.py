@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,26 @@ def response_path(ws: Workspace, run_id: str, prompt_set: str, set_id: str) -> P
     return ws.run(run_id) / "responses" / safe_name(prompt_set, "prompt set") / f"{safe_name(set_id)}.parquet"
 
 
-def save_responses(path: Path, rows: list[Json], facts: Json) -> None:
-    """Write answers, then their facts: a set with facts is complete. Rows have the columns of SCHEMA."""
+SOURCE = b"limit.source_rows"
+
+
+def save_responses(path: Path, rows: list[Json], facts: Json, source: dict[str, Json] | None = None) -> None:
+    """Write answers, then their facts: a set with facts is complete. Rows have the columns of SCHEMA.
+
+    `source` holds, by prompt id, the fields that the rows of an imported file had beside prompt and answer.
+    """
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    if source:
+        table = table.replace_schema_metadata({SOURCE: json.dumps(source, ensure_ascii=False)})
     with atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd")
     write_json(path.with_suffix(".json"), facts)
+
+
+def read_source(path: str | Path) -> dict[str, Json]:
+    """What `save_responses` was given as `source`; nothing for answers that were made here."""
+    kept: dict[str, Json] = json.loads((pq.read_schema(path).metadata or {}).get(SOURCE, b"{}"))
+    return kept
 
 
 def list_response_sets(ws: Workspace, run_id: str | None = None, prompt_set: str | None = None) -> list[Json]:

@@ -13,10 +13,10 @@ from limit.core import LimitError
 from limit.judge.judgments import list_comparisons
 from limit.judge.pairing import pair_runs
 from limit.judge.votes import ballot_of_runs, cast, next_turn
-from limit.responses.outputs import import_outputs, read_outputs
+from limit.responses.outputs import import_outputs, read_outputs, write_outputs
 from limit.responses.prompt_sets import save_prompt_set
 from limit.responses.response_sets import list_response_sets
-from limit.runs import ensure_run
+from limit.runs import ensure_run, load_run
 from limit.settings import Workspace
 from limit.specs import RunSpec
 
@@ -50,7 +50,27 @@ def test_answers_come_in_by_file_and_go_out_unchanged(
     assert "1 prompts have none" in said and len(list_response_sets(ws, runs[0], "open")) == 1
     assert main([*words, "--export", str(tmp_path / "out.json")]) == 0
     generator, outputs = read_outputs(tmp_path / "out.json")
-    assert generator == "model 1" and outputs == {PROMPTS[0]: " hi\n", PROMPTS[2]: "尼罗河"}
+    assert generator == "elsewhere"
+    assert {prompt: row["output"] for prompt, row in outputs.items()} == {PROMPTS[0]: " hi\n", PROMPTS[2]: "尼罗河"}
+
+
+def test_every_field_of_an_imported_row_goes_out_again(ws: Workspace, runs: list[str], tmp_path: Path) -> None:
+    more = {"generator": "m", "dataset": "koala", "datasplit": "eval", "latency": 1.5, "meta": {"a": [1, None, "ü"]}}
+    path = file_of(tmp_path, {PROMPTS[1]: "one, two", PROMPTS[0]: "hi"}, **more)
+    import_outputs(ws, runs[0], "open", path)
+    write_outputs(ws, runs[0], "open", tmp_path / "out.json")
+    came_in, went_out = (json.loads(file.read_text()) for file in (path, tmp_path / "out.json"))
+    assert sorted(came_in, key=str) == sorted(went_out, key=str)
+
+
+def test_answers_of_a_model_that_ran_elsewhere_make_a_run_of_that_name(ws: Workspace, tmp_path: Path) -> None:
+    save_prompt_set(ws, "open", PROMPTS)
+    path = file_of(tmp_path, {PROMPTS[0]: "hi"})
+    made = import_outputs(ws, "gpt-x", "open", path)["run_id"]
+    assert load_run(ws, made)["name"] == "gpt-x"
+    assert (
+        import_outputs(ws, "gpt-x", "open", path)["run_id"] == made == import_outputs(ws, made, "open", path)["run_id"]
+    )
 
 
 def test_files_that_do_not_fit_are_named(
