@@ -16,7 +16,8 @@ Row = dict[str, Any]
 def loss_curves(rows: Sequence[Row], palette: Palette, *, height: int = 300, title: str = "loss (nats)") -> go.Figure:
     """Loss by step; held-out losses are dashed with their source's name.
 
-    Each row: `step`, `loss`, `label` (run), `series`, and optionally `source` (None: training loss). Order is kept.
+    Each row: `step`, `loss`, `label` (run; may be empty where there is but one), `series` (None: grey), and optionally
+    `source` (None: training loss). Order is kept.
     """
     figure = go.Figure()
     drawn = [row for row in rows if row.get("loss") is not None and row.get("step") is not None]
@@ -34,7 +35,7 @@ def loss_curves(rows: Sequence[Row], palette: Palette, *, height: int = 300, tit
                 x=[row["step"] for row in points],
                 y=[row["loss"] for row in points],
                 mode="lines+markers" if len(points) < 3 or source else "lines",
-                name=literal(f"{label} · held out {source}" if source else label),
+                name=literal(" · ".join(words for words in (label, source and f"held out {source}") if words)),
                 line={
                     "color": palette.edge if palette.mode == "dark" and series == "lima" else colour,
                     "width": 2,

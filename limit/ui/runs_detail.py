@@ -10,14 +10,14 @@ import streamlit as st
 from limit import jobs
 from limit.access import may
 from limit.charts.curves import loss_curves
-from limit.charts.palette import Palette
 from limit.core import Json, LimitError, read_json, read_jsonl
 from limit.formats import count, duration, percent, size, tokens
 from limit.settings import Workspace
+from limit.store.series import source_series
 from limit.ui.runs_live import device_words, figures, job_link, keep_going, progress, state_words, train_folder
-from limit.ui.runs_mix import show_mix_bar
+from limit.ui.runs_mix import mix_of, mix_palette, mix_parts, show_mix_bar
 from limit.ui.runs_spark import is_number
-from limit.ui.shell import chart, errors_in_words, is_dark, note_line, plain, show_text
+from limit.ui.shell import chart, errors_in_words, note_line, plain, show_text
 
 TICK_S = 2.0
 LOG_LINES = 200
@@ -150,7 +150,7 @@ def _show_tabs(ws: Workspace, job: Json, live: bool) -> None:
     every = TICK_S if live else None
     if train is not None:
         with tabs["Curves"]:
-            st.fragment(run_every=every)(draw_curves)(train, job["title"])
+            st.fragment(run_every=every)(draw_curves)(train, job["title"], mix_parts(ws, mix_of(ws, job)))
     with tabs["Log"]:
         st.fragment(run_every=every)(draw_log)(ws, job["job_id"])
     with tabs["Configuration"]:
@@ -181,17 +181,22 @@ def loss_rows(rows: list[Json], label: str, series: str) -> list[Json]:
     ]  # fmt: skip
 
 
-def draw_curves(train: Path, title: str) -> None:
-    """Loss by step, held-out loss by source, and what the model writes meanwhile."""
+def draw_curves(train: Path, title: str, parts: list[Json]) -> None:
+    """Loss by step, held-out loss by source in the colours of the mix's bar, and what the model writes meanwhile."""
     rows = metric_rows(train)
-    palette = Palette.dark() if is_dark() else Palette.light()
-    drawn = loss_rows(rows, "training", "lima")
-    chart(loss_curves(drawn, palette), f"Loss of {title} by step, {len(drawn)} points", "loss-curve")
+    drawn = [_by_source(row) for row in loss_rows(rows, "training", "")]
+    chart(loss_curves(drawn, mix_palette(parts)), f"Loss of {title} by step, {len(drawn)} points", "loss-curve")
     steps = [row for row in rows if row.get("kind") == "train"]
     note_line(n=f"{count(len(steps))} steps", source="train/metrics.jsonl")
     for row in [row for row in rows if row.get("kind") == "note"][-NOTES_SHOWN:]:
         st.caption(plain(f"Step {row.get('step')}: {str(row.get('text'))[:500]}"))
     _show_generations([row for row in rows if row.get("kind") == "generation"])
+
+
+def _by_source(row: Json) -> Json:
+    """A held-out loss as its source's series; the training loss, which is all sources', as none's."""
+    source = row["source"]
+    return {**row, "series": None} if source is None else {**row, "label": "", "series": source_series(source)}
 
 
 def _show_generations(rows: list[Json]) -> None:

@@ -61,7 +61,7 @@ def _parts(path: str, mtime_ns: int) -> list[Json]:
     return [{"source": name, "rows": count, "series": source_series(name)} for name, count in rows.items()]
 
 
-def _palette(parts: list[Json]) -> Palette:
+def mix_palette(parts: list[Json]) -> Palette:
     """Sources that are not the paper's draw their colours in the order of their names, as on the Mix page."""
     palette = Palette.dark() if is_dark() else Palette.light()
     return palette.with_mixes(sorted({part["series"] for part in parts}))
@@ -71,7 +71,7 @@ def show_mix_bar(ws: Workspace, job: Json) -> None:
     """The bar with its sources in words; nothing for a job without a mix."""
     parts = mix_parts(ws, mix_of(ws, job))
     if parts:
-        st.html(composition_html(parts, _palette(parts)))
+        st.html(composition_html(parts, mix_palette(parts)))
         st.caption(plain(composition_text(parts)))
 
 
@@ -81,7 +81,7 @@ def mix_bars(ws: Workspace, jobs: list[Json]) -> list[str | None]:
     drawn: dict[str | None, str | None] = {}
     for mix_id in dict.fromkeys(named):
         parts = mix_parts(ws, mix_id)
-        drawn[mix_id] = svg_url(parts, _palette(parts)) if parts else None
+        drawn[mix_id] = svg_url(parts, mix_palette(parts)) if parts else None
     return [drawn[mix_id] for mix_id in named]
 
 

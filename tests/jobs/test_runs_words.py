@@ -13,7 +13,7 @@ from limit.jobs.rundir import new_status
 from limit.settings import Workspace
 from limit.ui.runs import seconds_between
 from limit.ui.runs_compare import differences, flatten
-from limit.ui.runs_detail import loss_rows
+from limit.ui.runs_detail import _by_source, loss_rows
 from limit.ui.runs_live import device_words, facts, signature, state_words, stop_words
 from limit.ui.runs_spark import HEIGHT, POINTS, WIDTH, spark, spark_html
 
@@ -58,6 +58,12 @@ def test_facts_survive_odd_progress() -> None:
 def test_loss_rows_keep_sources_apart() -> None:
     rows = loss_rows([{"kind": "eval", "step": 1, "loss": 2, "source": "lima"}, {"kind": "note", "step": 1}], "r", "s")
     assert rows == [{"step": 1, "loss": 2, "label": "r", "series": "s", "source": "lima"}]
+
+
+def test_a_held_out_loss_has_its_sources_colour_and_training_none() -> None:
+    lima, training = {"step": 1, "loss": 2, "label": "r", "source": "my-lima"}, {"label": "r", "source": None}
+    assert _by_source(lima) == {**lima, "label": "", "series": "lima"}
+    assert _by_source(training)["series"] is None
 
 
 def test_a_clock_set_back_gives_no_negative_duration() -> None:
