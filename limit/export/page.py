@@ -85,7 +85,7 @@ def _section(section: Section, number: int) -> str:
 
 def _table(report: Report) -> str:
     """One line for each model: what it is, both scores with what they rest on, and its ids."""
-    heads = ("model and mix", "samples", "Gauntlet average", "preferred", "seeds", "runs", "mix id")
+    heads = ("model and mix", "samples", "Gauntlet average", "preferred", "seeds", "runs", "mix ids")
     head = "".join(f"<th>{name}</th>" for name in heads)
     return f"<table><tr>{head}</tr>{''.join(_row(row) for row in report.models)}</table>"
 
@@ -110,7 +110,7 @@ def _row(row: Row) -> str:
         ),
         ("num", row["n_seeds"] or "", ""),
         ("ids", " ".join(row["run_ids"]), ""),
-        ("ids", row["mix_id"] or "", ""),
+        ("ids", " ".join(row["mix_ids"]), ""),
     )
     return f"<tr>{''.join(_cell(*cell) for cell in cells)}</tr>"
 

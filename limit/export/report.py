@@ -51,6 +51,7 @@ class Report:
     sections: tuple[Section, ...]
     models: tuple[Row, ...]
     numbers: tuple[Row, ...] = field(default=())
+    palette: charts.Palette | None = None
 
     def provenance(self, most: int | None = None) -> str:
         """Date, version and ids in one line; of more than `most` ids of a kind the first, and where the others are."""
@@ -58,7 +59,7 @@ class Report:
         if any(row["origin"] == "published" for row in self.models):
             words.append("published numbers of arXiv 2311.13133")
         runs = [run for row in self.models for run in row["run_ids"]]
-        mixes_used = [row["mix_id"] for row in self.models if row["mix_id"]]
+        mixes_used = list(dict.fromkeys(mix for row in self.models for mix in row["mix_ids"]))
         words += [f"{kind} {_listed(ids, most)}" for kind, ids in (("runs", runs), ("mixes", mixes_used)) if ids]
         return " · ".join(words)
 
@@ -124,6 +125,7 @@ def build_report(
         sections=tuple(sections),
         models=tuple(models),
         numbers=tuple(number_rows(models, name, created)),
+        palette=palette,
     )
 
 
@@ -292,6 +294,7 @@ def number_rows(models: Sequence[Row], study: str, created: str) -> list[Row]:
                     "model": row["label"],
                     "base_model": row["group"],
                     "mix_id": row["mix_id"],
+                    "mix_ids": " ".join(row["mix_ids"]),
                     "composition": mix_words(row),
                     "samples": row["samples"],
                     "measure": measure,

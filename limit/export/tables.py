@@ -19,7 +19,10 @@ SCHEMA = pa.schema(
     + [(name, pa.float64()) for name in ("value", "low", "high")]
     + [(name, pa.int64()) for name in ("n", "wins", "losses", "ties", "invalid")]
     + [("partial", pa.bool_()), ("seeds", pa.int64())]
-    + [(name, pa.string()) for name in ("protocol", "judge", "prompt_set", "run_ids", "eval_ids", "comparison_ids")]
+    + [
+        (name, pa.string())
+        for name in ("protocol", "judge", "prompt_set", "mix_ids", "run_ids", "eval_ids", "comparison_ids")
+    ]
     + [(name, pa.string()) for name in ("origin", "exported", "limit_version")]
 )
 

@@ -66,6 +66,7 @@ def _paper_rows(store: Store, sizes: Sequence[str], prompt_set: str) -> list[Row
                 "eval_ids": [],
                 "comparison_ids": [],
                 "mix_id": None,
+                "mix_ids": [],
             }
         )
     return out
@@ -274,6 +275,7 @@ def _model_row(
         "eval_ids": [e["eval_id"] for e in evals.values()],
         "comparison_ids": [c["comparison_id"] for c in pairs],
         "mix_id": first["mix_id"],
+        "mix_ids": list(dict.fromkeys(run["mix_id"] for run in members if run["mix_id"])),
     }
 
 

@@ -23,6 +23,7 @@ from limit.ui.compare_real import show_real
 from limit.ui.overview import TABLE_STYLE, choose_study, composition, few_models, palette_for, plane_rows
 from limit.ui.shell import chart, errors_in_words, next_step, note_line, open_store, page_head
 
+PHONE_PANEL_PX = 235  # six panels need room: a phone gets them one below the other
 MIX_CHARS = 64  # of a mix's parts in a table cell; the rest on hover
 CELL_STYLE = """
 <style>
@@ -36,6 +37,8 @@ CELL_STYLE = """
 .limit-cell i { position: absolute; left: 0; top: 0; bottom: 0; border-radius: 2px; }
 .limit-cell b { position: absolute; top: -2px; bottom: -2px; opacity: 0.75;
   border-left: 1.5px solid; border-right: 1.5px solid; }
+@media (max-width: 640px) { .st-key-compare_panels { display: none; } }
+@media (min-width: 641px) { .st-key-compare_panels_phone { display: none; } }
 .limit-cell u { position: absolute; top: -3px; bottom: -3px; width: 1px; background: currentColor; opacity: 0.5; }
 </style>
 """
@@ -79,15 +82,19 @@ def _both(store: Store, every: list[Row]) -> None:
             st.caption("The paper's Gauntlet has other tasks than yours: compare shapes across layers, not values.")
     st.subheader("Gauntlet categories", anchor=False)
     bars = category_rows(rows)
-    figure = _panels(store.version, [row["key"] for row in rows], palette.mode, bars, palette)
-    chart(figure, charts.panels_alt(bars), key="compare_panels", **opening("compare_panels", every))
+    for key, columns in (("compare_panels", 3), ("compare_panels_phone", 1)):  # the reader's screen shows one of them
+        figure = _panels(store.version, [row["key"] for row in rows], palette.mode, columns, bars, palette)
+        chart(figure, charts.panels_alt(bars), key=key, **opening(key, every))
     st.caption("A click on a point or a bar opens the items behind it.")
 
 
-@st.cache_resource(show_spinner=False, max_entries=32)
-def _panels(version: int, keys: list[str], mode: str, _bars: list[Row], _palette: charts.Palette) -> Any:
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _panels(version: int, keys: list[str], mode: str, columns: int, _bars: list[Row], _palette: charts.Palette) -> Any:
     """The panels, drawn once for the data at hand: plotly takes longer to build them than the page to answer."""
-    return charts.gauntlet_panels(_bars, _palette)
+    if columns > 1:
+        return charts.gauntlet_panels(_bars, _palette, columns=columns)
+    panels = len({row["category"] for row in _bars} & set(charts.PANELS)) or 1
+    return charts.gauntlet_panels(_bars, _palette, columns=1, height=PHONE_PANEL_PX * panels + 60)
 
 
 def _table_note(rows: Sequence[Row]) -> None:

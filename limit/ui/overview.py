@@ -288,7 +288,9 @@ def _source(rows: Sequence[Row]) -> str:
 
 def _claims(store: Store, rows: Sequence[Row]) -> None:
     offered = [claim for layer in dict.fromkeys(r["layer"] for r in rows) for claim in _supported(store, rows, layer)]
-    if not offered:
+    if not offered and sum(_has_results(row) for row in rows) < 2:
+        st.caption("Sentences follow as soon as two models have scores.")
+    elif not offered:
         st.caption("No difference here is large enough to be told from chance yet.")
     for claim in offered[:CLAIMS]:
         _claim(claim)

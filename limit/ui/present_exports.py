@@ -37,7 +37,7 @@ def show_exports(store: Store) -> None:
     if browser() is None:
         st.caption(missing_browser())
     st.caption(
-        "Each file carries run ids, mix ids, protocol, judge, n, intervals, date and version; numbers are frozen."
+        "Each file carries run ids, mix hashes, protocol, judge, n, intervals, date and version; numbers are frozen."
     )
 
 

@@ -21,7 +21,7 @@ from limit.claims import ledger
 from limit.claims.suggest import suggestions
 from limit.cli import main
 from limit.core import LimitError, write_json
-from limit.export import printing
+from limit.export import printing, slide_charts
 from limit.export.page import render_html
 from limit.export.report import Report, build_report, study_models
 from limit.export.slides import write_pptx
@@ -31,7 +31,7 @@ from limit.settings import Workspace
 from limit.store import Store
 from limit.store.queries_models import own_rows
 from tests.hostile import TEXTS
-from tests.store.study import nothing, write_job, write_study
+from tests.store.study import nothing, write_eval, write_job, write_mix, write_run, write_study
 
 NOW = datetime(2026, 1, 9, 12, 0, tzinfo=UTC)
 
@@ -330,3 +330,52 @@ def test_a_picture_ends_with_the_page(report: Report, tmp_path: Path) -> None:
         foot = picture.convert("L").crop((0, picture.height - 120, picture.width, picture.height))
         assert foot.getextrema()[0] < 200, "empty ground at the end"
         assert picture.height > 1500
+
+
+def test_slides_have_the_pages_colours_readable_numbers_and_a_log_axis(
+    store: Store, ws: Workspace, tmp_path: Path
+) -> None:
+    report = build_report(store, ws, now=NOW)
+    write_pptx(report, tmp_path / "deck.pptx")
+    plane, panels, bars, curve, *_ = (
+        shape.chart for slide in Presentation(str(tmp_path / "deck.pptx")).slides for shape in slide.shapes
+        if shape.has_chart
+    )  # fmt: skip
+    assert report.palette is not None
+    colours = {row["label"]: report.palette.colour(row["series"]).lstrip("#") for row in report.models}
+    assert {s.name: str(s.format.fill.fore_color.rgb) for s in panels.plots[0].series} == colours
+    assert [s.points[0].data_label.text_frame.text for s in plane.plots[0].series] == [
+        s.name for s in plane.plots[0].series
+    ]
+    candidate, baseline = bars.plots[0].series
+    assert all(a + b == pytest.approx(100) for a, b in zip(candidate.values, baseline.values, strict=True))
+    assert str(baseline.points[0].data_label.font.color.rgb) == "FFFFFF"  # on LIMA's midnight blue
+    assert not bars.has_legend
+    scaling = curve.category_axis._element.find("{*}scaling")
+    assert next(child.tag.rpartition("}")[2] for child in scaling) == "logBase"
+    base = next(s for s in curve.plots[0].series if s.name == "base model")
+    assert len(set(base.values)) == 1 and min(base.iter_values()) > 0
+
+
+def test_names_on_a_slide_stand_beside_marks_that_are_close() -> None:
+    rows = [{"label": "Instruct 300", "x": 0.454, "y": 3.6}, {"label": "Instruct only", "x": 0.457, "y": 4.1},
+            {"label": "far away", "x": 0.56, "y": 90.0}]  # fmt: skip
+    sides = slide_charts._sides(rows)
+    assert sides[0] != sides[1] and sides[2] == "ABOVE"
+
+
+def test_every_seed_of_a_mix_has_its_hash_in_an_export(ws: Workspace, store: Store) -> None:
+    for seed in (3, 4):
+        mix = f"bbbbbbbbbbb{seed}"
+        write_mix(ws, mix, [("tiny-lima", None, 77)], "2026-01-02T00:00:00.000Z")
+        path = ws.mix(mix) / "mix.json"
+        record = json.loads(path.read_text())
+        record["spec"]["seed"] = seed
+        path.write_text(json.dumps(record))
+        write_eval(ws, write_run(ws, mix, seed), "aaaaaaaaaaa1", seed=seed)
+    store.refresh()
+    report = build_report(store, ws, now=NOW)
+    row = next(row for row in report.models if row["samples"] == 77)
+    assert row["mix_ids"] == ["bbbbbbbbbbb3", "bbbbbbbbbbb4"]
+    assert "bbbbbbbbbbb4" in report.provenance() and "bbbbbbbbbbb4" in render_html(report)
+    assert any(number["mix_ids"] == "bbbbbbbbbbb3 bbbbbbbbbbb4" for number in report.numbers)
