@@ -27,7 +27,7 @@ from limit.sources.exchanges import Stripped, convert
 from limit.sources.jsontext import Record
 from limit.sources.listing import source_info_at
 from limit.sources.messages import Unusable
-from limit.sources.readers import read_records, training_files
+from limit.sources.readers import read_records, training_files, unread_files
 from limit.sources.recordforms import Columns, Form, as_object, recognise
 from limit.sources.samples import Exchange
 from limit.sources.writing import SampleWriter
@@ -49,6 +49,7 @@ class About:
     origin: str = ""
     catalog_id: str | None = None
     set_aside: tuple[str, ...] = ()  # files of a folder that are named for testing and were not read
+    unread: tuple[str, ...] = ()  # files of a folder that are no data by their names
 
 
 def add_source(
@@ -76,7 +77,8 @@ def add_source(
     path = Path(path).expanduser()
     files, aside = training_files(path)
     licence = licence or licence_on_card(card_text(path / "README.md"))
-    about = About(title, licence, None, str(path.name), name, tuple(str(file.relative_to(path)) for file in aside))
+    left = [tuple(str(file.relative_to(path)) for file in group) for group in (aside, unread_files(path))]
+    about = About(title, licence, None, str(path.name), name, *left)
 
     name_of = {file: str(file.relative_to(path)) if path.is_dir() else file.name for file in files}
 
@@ -95,14 +97,15 @@ def add_source(
 def preview_source(path: Path | str, format: str = "auto", columns: Columns | None = None, rows: int = 5) -> Json:
     """The form recognised in a file, the columns seen, and its first rows as they would be read.
 
-    Returns {form, describes, columns, rows: [{line, prompt, response, subset, turns} or {line, reason}], set_aside}.
-    Raises LimitError as `add_source` does, except that a file without a known form is reported with `form` None.
+    Returns {form, describes, columns, rows: [{line, prompt, response, subset, turns} or {line, reason}], set_aside,
+    unread}. Raises LimitError as `add_source` does, except that a file without a known form is reported with `form` None.
     """
     files, aside = training_files(Path(path).expanduser())
     peek = list(itertools.islice(read_records(files[0], skip_broken=True), PEEK))
     dicts = _objects(peek)
     seen = list(dict.fromkeys(str(key) for record in dicts for key in record if key))
-    rest: Json = {"set_aside": [file.name for file in aside]}
+    unread = [file.name for file in unread_files(Path(path).expanduser())]
+    rest: Json = {"set_aside": [file.name for file in aside], "unread": unread}
     if not dicts and peek and peek[0].problem:
         return {"form": None, "describes": f"line {peek[0].line}: {peek[0].problem}", "columns": [], "rows": [], **rest}
     try:
@@ -210,6 +213,7 @@ def _fill(
         "rejected": rejected,
         "forms": dict(stripped.forms.most_common()),
         "set_aside": list(about.set_aside),
+        "unread": list(about.unread),
         "stripped": stripped.as_dict(),
         "duplicates": writer.duplicates,
     }

@@ -10,8 +10,14 @@ from limit.core import Json, LimitError, read_json
 from limit.settings import SHIPPED
 
 CATALOG = SHIPPED / "catalog" / "sources.json"
-_NON_COMMERCIAL = re.compile(r"non-?\s?commercial|\bnc\b", re.IGNORECASE)
-_KNOWN_OPEN = re.compile(r"\b(mit|apache|cc0|cc[- ]by|bsd|odc-by|public domain|unlicense|odbl|afl)\b", re.IGNORECASE)
+_NON_COMMERCIAL = re.compile(
+    r"non-?\s?commercial|\bnc\b|\bno(t for)? commercial|\b(research|academic)[ -]((use|purposes?)[ -])?only\b",
+    re.IGNORECASE,
+)
+_KNOWN_OPEN = re.compile(
+    r"\b(mit|apache|cc0|cc[- ]by|bsd|odc-by|public domain|unlicense|odbl|afl|[al]?gpl|gfdl|mpl|isc|pddl|cdla)\b",
+    re.IGNORECASE,
+)
 
 
 @functools.cache
@@ -44,12 +50,11 @@ def paper_mixes() -> list[Json]:
 
 
 def is_non_commercial(licence: str | None) -> bool | None:
-    """True or False where a licence's text tells, None where nothing is known."""
-    if not licence:
-        return None
-    if _NON_COMMERCIAL.search(licence.replace("_", "-")):
+    """True or False where a licence's text tells, None where nothing is known of it or of one of several (`a; b`)."""
+    parts = [part.replace("_", "-") for part in (licence or "").split(";") if part.strip()]
+    if any(_NON_COMMERCIAL.search(part) for part in parts):
         return True
-    return False if _KNOWN_OPEN.search(licence) else None
+    return False if parts and all(_KNOWN_OPEN.search(part) for part in parts) else None
 
 
 def licence_on_card(text: str) -> str | None:

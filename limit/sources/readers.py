@@ -60,6 +60,17 @@ def data_files(path: Path) -> list[Path]:
     return files
 
 
+def unread_files(path: Path) -> list[Path]:
+    """The files of a folder that are no data by their names; texts about the data are not among them."""
+    files = _below(path) if path.is_dir() else ()
+    about = re.compile(r"(readme|licen[cs]e|citation)[^/]*|.*\.md", re.IGNORECASE)
+    return sorted(
+        file
+        for file in files
+        if not (file.name.lower().endswith(DATA_SUFFIXES) or file.name in ABOUT_DATA or about.fullmatch(file.name))
+    )
+
+
 def _below(folder: Path) -> Iterator[Path]:
     """Everything below a folder that is not hidden; links to folders are followed, each folder once."""
     seen = set()

@@ -118,6 +118,8 @@ def _show_preview(seen: Json) -> None:
     st.caption(plain(f"Read as {seen['form']}: {seen['describes']}"))
     if seen["set_aside"]:
         st.caption(plain(f"Set aside because they are named for testing: {', '.join(seen['set_aside'][:5])}"))
+    if seen["unread"]:
+        st.caption(plain(f"Not read because their names are none of data files: {', '.join(seen['unread'][:5])}"))
     for row in seen["rows"]:
         if "reason" in row:
             st.caption(plain(f"line {row['line']}: left out, {row['reason']}"))

@@ -319,7 +319,10 @@ def test_a_folder_of_several_forms_is_read_and_its_test_split_set_aside(ws: Work
     talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     write(folder, [{"messages": talk}], "train-b.jsonl")
     write(folder, [{"prompt": "secret", "response": "r"}], "test.jsonl")
+    for name in ("rows.jsonl.bz2", "README.md", "LICENSE", "dataset_info.json"):
+        (folder / name).write_text("{}")
     report = add_source(ws, "hub", folder)
     assert (report["rows"], report["rejected"], report["set_aside"]) == (4, 0, ["test.jsonl"])
     assert report["forms"] == {"prompt-response": 3, "messages": 1}
     assert preview_source(folder)["set_aside"] == ["test.jsonl"]
+    assert report["unread"] == preview_source(folder)["unread"] == ["rows.jsonl.bz2"]
