@@ -98,7 +98,8 @@ def preview_source(path: Path | str, format: str = "auto", columns: Columns | No
     """The form recognised in a file, the columns seen, and its first rows as they would be read.
 
     Returns {form, describes, columns, rows: [{line, prompt, response, subset, turns} or {line, reason}], set_aside,
-    unread}. Raises LimitError as `add_source` does, except that a file without a known form is reported with `form` None.
+    unread}. Raises LimitError as `add_source` does, except that a file without a known form is reported with `form`
+    None.
     """
     files, aside = training_files(Path(path).expanduser())
     peek = list(itertools.islice(read_records(files[0], skip_broken=True), PEEK))

@@ -247,9 +247,7 @@ def report_text(value: Json) -> str:
     aside = value.get("set_aside") or []
     parts += [f"{len(aside):,} files named for testing were set aside, such as {aside[0]}"] if aside else []
     unread = value.get("unread") or []
-    parts += (
-        [f"{len(unread):,} files that are no data by their names were not read, such as {unread[0]}"] if unread else []
-    )
+    parts += [f"{len(unread):,} files are no data by their names, such as {unread[0]}"] if unread else []
     return "; ".join(parts)
 
 
