@@ -67,7 +67,7 @@ def load_examples(mix_folder: Path, tokenizer: Any, recipe: Recipe) -> Examples:
         raise LimitError(
             f"no sample of mix {mix_folder.name} keeps a response within {recipe.max_seq_len} tokens; raise max_seq_len"
         )
-    return Examples(train, held_out, _three_prompts(kept or rows), truncated, without_loss)
+    return Examples(train, held_out, _three_prompts([*kept, *rows]), truncated, without_loss)
 
 
 def _read_rows(mix_folder: Path) -> Iterator[Json]:
@@ -97,7 +97,7 @@ def held_out_rows(parts: list[int], per_part: int) -> frozenset[int]:
 
 
 def _three_prompts(rows: list[Json]) -> list[Json]:
-    """Three rows to generate for, from different sources where there are several."""
+    """Three rows to generate for, the first of each source where there are several."""
     firsts = {str(row["source"]): row for row in reversed(rows)}
     chosen = list(firsts.values())[::-1][:3]
     chosen += [row for row in rows if row not in chosen][: 3 - len(chosen)]

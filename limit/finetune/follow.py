@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,6 +52,7 @@ class Follow(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         step, last = state.global_step, self._last_step()
         if args.process_index == 0:
+            _require_run(Path(str(args.output_dir)).parent)
             self.context.progress(step, last, eta_s=self.trainer.speed.eta_s(last - step))
         self.stopped = self._agree(self.context.stop_requested())
         control.should_training_stop = self.stopped or step >= last
@@ -124,6 +126,14 @@ class Follow(TrainerCallback):
         finally:
             model.train(was_training)
         return str(tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True)).strip()
+
+
+def _require_run(folder: Path) -> None:
+    """Raise LimitError where somebody has removed the run, whose model would have no place in the end."""
+    if not (folder / "run.json").exists():
+        raise LimitError(
+            f"{folder} was removed while the run trained, so it ends; launch it again if it is wanted"
+        )
 
 
 def last_step(stop_after_epoch: int | None, steps_per_epoch: int, scheduled: int) -> int:

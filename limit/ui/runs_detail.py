@@ -206,7 +206,7 @@ def _show_generations(rows: list[Json]) -> None:
     st.caption(f"What it writes at step {rows[-1].get('step')}")
     for row in [row for row in rows if row.get("step") == rows[-1].get("step")]:
         st.caption(plain(str(row.get("prompt"))[:200]))
-        show_text(str(row.get("text")), 2000)
+        show_text(str(row.get("text") or "(no text)"), 2000)
 
 
 def draw_log(ws: Workspace, job_id: str) -> None:

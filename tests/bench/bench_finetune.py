@@ -341,6 +341,8 @@ def gpu_line(
         seconds = (gpu_limit if ours_too else gpu_peer)(name, model, examples, row_tokens, method)
     except torch.OutOfMemoryError as error:
         return f"out of memory ({str(error).splitlines()[0][:80]})"
+    except Exception as error:  # device time is short: one variant that fails must not cost the lines of the others
+        return f"failed ({type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]})"
     done = seconds[3:]
     rate = float(np.mean(tokens_each)) * len(done) / sum(done)
     tokens = sum(example.length for example in examples)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -253,17 +254,32 @@ def test_a_loss_that_is_not_finite_stops_with_a_reason(ws: Workspace, make_run: 
     assert not (ws.run(run_id) / "model").exists()
 
 
+def test_a_run_that_is_removed_meanwhile_ends_at_once(
+    ws: Workspace, make_run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id, original = make_run(), trainer.Finetuner.training_step
+
+    def training_step(self: Any, *args: Any, **kwargs: Any) -> Any:
+        shutil.rmtree(ws.run(run_id))
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(trainer.Finetuner, "training_step", training_step)
+    with pytest.raises(LimitError, match="was removed while the run trained"):
+        finetune(ws, run_id, QUIET)
+    assert not ws.run(run_id).exists()
+
+
 def test_held_out_loss_and_generations_are_recorded_per_source(ws: Workspace, tiny_llama: Path) -> None:
     mix = write_mix(ws, "aaaaaaaaaaaa", terse=60, long=40)
     from limit.recipes import load_recipe
 
-    recipe = load_recipe("tiny").with_settings(["template=plain", "epochs=1", "held_out_per_part=2"])
+    recipe = load_recipe("tiny").with_settings(["template=plain", "epochs=1", "held_out_per_part=1"])
     run_id = ensure_run(ws, RunSpec(model=str(tiny_llama), mix_id=mix, recipe_name="tiny", recipe=recipe))
     summary = finetune(ws, run_id, QUIET)
-    assert summary["held_out"] == {"long": 2, "terse": 2}
-    assert summary["samples"] == 96
+    assert summary["held_out"] == {"long": 1, "terse": 1}
+    assert summary["samples"] == 98
     rows = metrics(ws, run_id, "eval")
-    assert {(row["source"], row["n"]) for row in rows} == {("terse", 2), ("long", 2)}
+    assert {(row["source"], row["n"]) for row in rows} == {("terse", 1), ("long", 1)}
     assert rows[0]["step"] == 0
     assert rows[-1]["step"] == summary["steps"]
     assert len({row["prompt"] for row in metrics(ws, run_id, "generation")}) == 3
