@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,19 +34,28 @@ def verdicts_by_pair(rows: Sequence[Json]) -> dict[tuple[Any, Any, Any], str]:
     return {key: _only(verdicts) for key, verdicts in found.items()}
 
 
+def turned_pairs(rows: Sequence[Json]) -> frozenset[tuple[Any, Any, Any]]:
+    """The pairs whose baseline's answer comes second in the frame of the sorted texts."""
+    return frozenset(key for row in rows if "prompt_id" in row and row.get("text_1") != (key := pair_key(row))[1])
+
+
 def _only(verdicts: list[str]) -> str:
     """The verdict that all rows of a pair share, else a tie: both orders must agree."""
     return verdicts[0] if len(set(verdicts)) == 1 else "tie"
 
 
-def agreement(first: Mapping[Any, str], second: Mapping[Any, str]) -> Json:
+def agreement(first: Mapping[Any, str], second: Mapping[Any, str], turned: Collection[Any] = ()) -> Json:
     """Agreement of two raters on the items that both rated, with kappa and intervals over prompts.
 
+    Chance agreement depends on what the classes are: with the first comparison's `turned_pairs` they are baseline,
+    candidate and tie, as in everybody else's kappa, and not which text sorts first.
     {n, agree_pct, ci_low, ci_high, kappa, kappa_low, kappa_high, kappa_no_ties, n_no_ties, why}: kappa is None below
     30 items or where one verdict takes more than 95 %, and `why` says so.
     """
     shared = [key for key in first if key in second]
-    pairs = [(first[key], second[key]) for key in shared]
+    other = {"a": "b", "b": "a"}
+    raw = [(first[key], second[key], key in turned) for key in shared]
+    pairs = [(other.get(a, a), other.get(b, b)) if turn else (a, b) for a, b, turn in raw]
     decided = [pair for pair in pairs if "tie" not in pair]
     prompts = [key[0] if isinstance(key, tuple) else key for key in shared]
     equal = [float(a == b) for a, b in pairs]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from limit.core import Json, read_jsonl
-from limit.judge.agreement import agreement, leanings, verdicts_by_pair
+from limit.judge.agreement import agreement, leanings, turned_pairs, verdicts_by_pair
 from limit.judge.judgments import JOURNAL, Comparison, list_comparisons, load_comparison, read_judgments, unique_rows
 from limit.judge.length import LengthControl, by_length_ratio, length_controlled
 from limit.judge.ranking import sign_tests
@@ -113,12 +113,12 @@ def check_judge(ws: Workspace, comparison: Comparison, rows: Sequence[Json]) -> 
 
     Each entry: {comparison, judge, kind, **agreement}.
     """
-    mine = verdicts_by_pair(rows)
+    mine, turned = verdicts_by_pair(rows), turned_pairs(rows)
     found = []
     for other in list_comparisons(ws):
         if other.comparison_id == comparison.comparison_id or other.judge == comparison.judge:
             continue
-        entry = agreement(mine, _verdicts(ws, other.comparison_id))
+        entry = agreement(mine, _verdicts(ws, other.comparison_id), turned)
         if entry["n"]:
             names = {"comparison": other.comparison_id, "judge": other.judge, "kind": other.kind}
             found.append({**names, **entry})
@@ -160,5 +160,5 @@ def agree(ws: Workspace, first: str, second: str) -> Json:
     """Agreement of two comparisons' judges on the pairs that both judged. Raises LimitError for an unknown id."""
     a, b = load_comparison(ws, first), load_comparison(ws, second)
     rows = [read_judgments(ws, c.comparison_id) for c in (a, b)]
-    entry = agreement(verdicts_by_pair(rows[0]), verdicts_by_pair(rows[1]))
+    entry = agreement(verdicts_by_pair(rows[0]), verdicts_by_pair(rows[1]), turned_pairs(rows[0]))
     return {"first": first, "second": second, "judges": [a.judge, b.judge], **entry}

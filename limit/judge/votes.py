@@ -17,7 +17,7 @@ from typing import Literal
 
 from limit.access import require
 from limit.core import Json, LimitError, append_jsonl, content_id, read_jsonl, utc_now
-from limit.judge.agreement import agreement, fleiss_kappa, pair_key
+from limit.judge.agreement import agreement, fleiss_kappa, pair_key, turned_pairs
 from limit.judge.judgments import (
     Comparison,
     Journal,
@@ -218,13 +218,17 @@ def outcome(ws: Workspace, ballot: Ballot, voter: str, judged: Sequence[Json]) -
     votes = [row for row in read_votes(ws, ballot) if row.get("verdict") is not None]
     mine = [row for row in votes if row["voter"] == voter]
     others = [row for row in votes if row["voter"] != voter]
+    turned = turned_pairs(votes)
+    ratings: dict[tuple[object, ...], list[str]] = {}
+    for row in votes:
+        ratings.setdefault(pair_key(row), []).append(row["verdict"])
     return {
         "mine": summarise(ballot.comparison, mine),
         "all": summarise(ballot.comparison, votes),
         "voters": len({row["voter"] for row in votes}),
-        "with_judge": agreement(majority(mine), majority(judged)),
-        "with_voters": agreement(majority(mine), majority(others)),
-        "fleiss_kappa": fleiss_kappa([list(verdicts) for verdicts in _by_pair(votes).values()]),
+        "with_judge": agreement(majority(mine), majority(judged), turned),
+        "with_voters": agreement(majority(mine), majority(others), turned),
+        "fleiss_kappa": fleiss_kappa(list(ratings.values())),
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from limit.judge.agreement import agreement, cohen_kappa, fleiss_kappa, leanings, verdicts_by_pair
+from limit.judge.agreement import agreement, cohen_kappa, fleiss_kappa, leanings, turned_pairs, verdicts_by_pair
 from limit.judge.annotations import import_files
 from limit.judge.answers import answer_style, common_openings
 from limit.judge.categories import by_category, of_category, prompt_categories
@@ -147,6 +147,18 @@ def test_kappa_of_a_worked_example_and_its_guards() -> None:
     onesided = agreement(dict.fromkeys(range(50), "a"), right)
     assert onesided["kappa"] is None and "95 %" in onesided["why"]
     assert agreement({}, right)["agree_pct"] is None
+
+
+def test_kappa_is_over_baseline_and_candidate_whichever_text_sorts_first() -> None:
+    one = ["2"] * 30 + ["1"] * 10
+    two = ["2"] * 25 + ["1"] * 10 + ["2"] * 5
+    texts = [("a", "b") if n % 2 else ("b", "a") for n in range(40)]
+    first, second = (
+        [row(f"p{n}", verdict, text_1=texts[n][0], text_2=texts[n][1]) for n, verdict in enumerate(verdicts)]
+        for verdicts in (one, two)
+    )
+    found = agreement(verdicts_by_pair(first), verdicts_by_pair(second), turned_pairs(first))
+    assert found["kappa"] == pytest.approx(cohen_kappa(list(zip(one, two, strict=True))))
 
 
 def test_fleiss_kappa_of_a_worked_example() -> None:
