@@ -224,6 +224,8 @@ def _tasks(store: Store, chosen: Sequence[str], heads: dict[str, Row], rule: str
         return
     if st.session_state.get("category") not in (None, *categories):
         del st.session_state["category"]
+    elif "category" not in st.session_state and st.query_params.get("category") in categories:
+        st.session_state["category"] = st.query_params["category"]  # a link may also say world_knowledge
     category = st.selectbox(
         "Category", categories, format_func=charts.category_label, key="category", bind="query-params"
     )

@@ -156,8 +156,9 @@ def test_many_evaluations_open_with_one_seed_of_each_mix() -> None:
     assert first_shown([], {}) == []
 
 
-def test_a_link_opens_a_task_and_its_items(two: tuple[str, str]) -> None:
-    app = open_page("gauntlet", eval=two[0], category="Reading", task="pick (3-shot)", item="2")
+@pytest.mark.parametrize("category", ["Reading", "reading"])
+def test_a_link_opens_a_task_and_its_items(two: tuple[str, str], category: str) -> None:
+    app = open_page("gauntlet", eval=two[0], category=category, task="pick (3-shot)", item="2")
     check(app)
     assert app.multiselect[0].value == [two[0]]
     assert app.selectbox(key="category").value == "reading"
