@@ -49,9 +49,10 @@ def keep_started(form: str, started: Json) -> None:
     st.session_state.setdefault(STARTED, {})[form] = started
 
 
-def show_started(ws: Workspace, form: str) -> Json | None:
+def show_started(ws: Workspace, form: str, page: str = "", result: str = "") -> Json | None:
     """Say what became of the job that a form started last, with the way to it; returns what was kept of it.
 
+    A finished one is also linked to its `result` on `page`, whose id goes into the URL under that name.
     It stays through other clicks and the job's end, until the form starts another or the reader puts it away.
     """
     kept: dict[str, Json] = st.session_state.get(STARTED) or {}
@@ -65,8 +66,10 @@ def show_started(ws: Workspace, form: str) -> Json | None:
     words, reason = f"Job {started['job_id']} is {status['state']}", status.get("reason")
     box = st.error if status["state"] in ("failed", "lost") else st.success
     box(plain(f"{words}: {reason}" if reason and status["state"] != "finished" else f"{words}."))
-    row = st.container(horizontal=True)
+    row = st.container(horizontal=True, vertical_alignment="center")
     row.page_link("pages/runs.py", label="Follow it", query_params={"job": started["job_id"]})
+    if result in started and status["state"] == "finished":
+        row.page_link(page, label="See what it came to", query_params={result: started[result]})
     _put_away(row, kept, form)
     return started
 
@@ -80,7 +83,7 @@ def show_words(form: str) -> None:
     """Say what a form did last, until the reader puts it away."""
     kept: dict[str, str] = st.session_state.get(STARTED) or {}
     if form in kept:
-        row = st.container(horizontal=True)
+        row = st.container(horizontal=True, vertical_alignment="center")
         row.success(plain(kept[form]))
         _put_away(row, kept, form)
 

@@ -56,7 +56,7 @@ def show_forms(store: Store) -> None:
     with told, errors_in_words():
         show_words("import")
         for form in ("check", "run"):
-            show_started(open_workspace(), form)
+            show_started(open_workspace(), form, "pages/preferences.py", "comparison")
 
 
 def _import_form(store: Store) -> None:
