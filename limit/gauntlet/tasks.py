@@ -146,13 +146,13 @@ def own_settings(version: Version, tasks: Sequence[Task]) -> Json:
     }
     # A category of one's own counts where a task of it is scored.
     categories = {
-        label: entries
+        f"category {label}": entries
         for label, entries in changed.items()
         if label in shipped.categories or any(entry.key in keys for entry in version.categories[label])
     }
     return {
         **{task.key: asdict(_sizeless(task)) for task in tasks if _sizeless(task) not in known},
-        **({"categories": categories} if categories else {}),
+        **categories,
         **{name: getattr(version, name) for name in rules if getattr(version, name) != getattr(shipped, name)},
     }
 

@@ -31,6 +31,7 @@ RULE_WORDS = {
     "acc_norm": "summed log-probability per character, as its acc_norm",
 }
 PHONE_PANEL_PX = 235
+SCORE_RULES = {"weighting", "subtract_random_baseline", "rescale_accuracy"}
 MOST_AT_FIRST = 8  # bars of one panel that can still be told apart
 # Six panels need room: a phone gets them one below the other, as a figure of its own.
 STYLE = """
@@ -207,9 +208,12 @@ def _warn_of_differences(store: Store, heads: Sequence[Row], with_paper: bool) -
 def unlike_the_paper(value: Row) -> list[str]:
     """In what an evaluation of the paper's version differs from the paper's protocol, in words."""
     protocol = value["protocol"]
-    limit = protocol.get("limit")
+    limit, settings = protocol.get("limit"), set(protocol.get("settings") or {})
+    tasks = {f"{t['task']}/{t['num_fewshot']}-shot" for t in value["tasks"] if t["category"] in charts.PANELS}
+    own = settings & (tasks | {f"category {category}" for category in charts.PANELS} | SCORE_RULES)
     facts = (
         (protocol.get("shots") != "paper", f"{protocol.get('shots')} shots"),
+        (bool(own), "settings of your own"),
         (bool(limit), f"the first {limit} records of a task"),
         (not limit and not protocol.get("complete"), "not every task and record"),
     )

@@ -251,7 +251,7 @@ def test_bars_beside_the_paper_say_in_what_they_differ_from_it(
     app = open_page("gauntlet", eval=[cut])
     check(app)
     said = next(warning.value for warning in app.warning if "the paper's protocol" in warning.value)
-    assert "fixed shots, the first 4 records of a task" in said.replace("\\", "")
+    assert "fixed shots, settings of your own, the first 4 records of a task" in said.replace("\\", "")
 
 
 def test_a_score_beyond_the_models_length_is_doubted(ws: Workspace, two: tuple[str, str]) -> None:
