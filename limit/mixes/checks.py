@@ -11,12 +11,15 @@ from limit.core import Json, LimitError, read_json, write_json
 from limit.jobs.context import JobContext
 from limit.mixes.alignment import align
 from limit.mixes.build import build_mix
+from limit.mixes.draw import draw_parts
 from limit.mixes.duplicates import find_duplicates
 from limit.mixes.leaks import find_leaks
 from limit.mixes.listing import changed_sources, load_mix, mix_samples
 from limit.mixes.reference import load_references, reference_facts
 from limit.mixes.style import style_of
 from limit.settings import Workspace
+from limit.sources.listing import source_info
+from limit.sources.rows import read_rows
 from limit.specs import MixSpec
 
 LONG_CHARS = 8_000  # about 2,000 tokens: such a response alone fills the paper's 2,048
@@ -77,8 +80,28 @@ def odd_responses(table: pa.Table) -> Json:
     }
 
 
-def without(ws: Workspace, mix_id: str, sample_ids: list[str]) -> Json:
+def free_of_duplicates(ws: Workspace, spec: MixSpec) -> MixSpec:
+    """The request with every duplicate that it draws excluded, and those among what is drawn in their place.
+
+    Raises LimitError when so few samples are left that it cannot be filled.
+    """
+    infos = {part.source: source_info(ws, part.source) for part in spec.parts}
+    while True:
+        samples = [
+            {**sample, "part": number}
+            for number, (part, rows) in enumerate(zip(spec.parts, draw_parts(infos, spec), strict=True))
+            for sample in read_rows(infos[part.source], rows).to_pylist()
+        ]
+        found = find_duplicates(samples, JobContext(None))["drop"]
+        if not found:
+            return spec
+        spec = spec.replace(exclude=sorted({*spec.exclude, *found}))
+
+
+def without(ws: Workspace, mix_id: str, sample_ids: list[str], duplicates_too: bool = False) -> Json:
     """Build the same mix with these samples excluded; freed places go to the next in rank. Returns the new mix.
+
+    With `duplicates_too` those that are drawn in their place are no duplicates either.
 
     Raises LimitError when a source is gone or has changed, because other samples would then be drawn.
     """
@@ -90,4 +113,5 @@ def without(ws: Workspace, mix_id: str, sample_ids: list[str]) -> Json:
         )
     spec = MixSpec.from_dict(mix["spec"])
     changed = spec.replace(exclude=sorted({*spec.exclude, *sample_ids}))
+    changed = free_of_duplicates(ws, changed) if duplicates_too else changed
     return build_mix(ws, changed, f"{mix['name']} without {len(changed.exclude):,}")

@@ -47,10 +47,12 @@ def _add_build(commands: Verbs) -> None:
     parser.add_argument("--preset", metavar="ID", help="a mix of the paper instead of --part")
     parser.add_argument("--seed", type=int, help="seed of the draw (default 17)")
     parser.add_argument("--total", type=int, help="rows of the whole mix, for parts given as shares")
-    parser.add_argument("--exclude", action="append", default=[], metavar="SAMPLE_ID", help="never draw this sample")
+    parser.add_argument(
+        "--exclude", action="append", default=[], metavar="SAMPLE_ID", help="never draw this sample (or SOURCE/ID)"
+    )
     parser.add_argument("--exclude-marked", action="store_true", help="never draw samples marked 'exclude' by people")
     parser.add_argument("--exclude-flagged", action="store_true", help="never draw samples that bear a flag either")
-    parser.add_argument("--drop-duplicates", action="store_true", help="exclude exact and near duplicates, then redraw")
+    parser.add_argument("--drop-duplicates", action="store_true", help="draw others for exact and near duplicates")
     parser.add_argument("--name", help="name for people")
     parser.add_argument(
         "--tokenizer", metavar="MODEL", help="count tokens with this model's tokenizer, not by estimate"
@@ -69,21 +71,12 @@ def _add_token_options(parser: argparse.ArgumentParser) -> None:
 def run_build(options: argparse.Namespace) -> Json:
     """Draw and write the mix."""
     from limit.mixes import build_mix
-    from limit.mixes.checks import without
-    from limit.mixes.duplicates import find_duplicates
-    from limit.mixes.listing import mix_samples
+    from limit.mixes.checks import free_of_duplicates
 
     ws = workspace_with([text.partition(":")[0].partition("/")[0] for text in options.part])
     spec = _spec(ws, options)
-    mix = build_mix(ws, spec, options.name, tokenizer=options.tokenizer)
-    if options.drop_duplicates:
-        from limit.jobs.context import JobContext
-
-        found = find_duplicates(mix_samples(ws, mix["mix_id"]).to_pylist(), JobContext(None))
-        if found["drop"]:
-            smaller = without(ws, mix["mix_id"], found["drop"])
-            mix = build_mix(ws, spec.from_dict(smaller["spec"]), options.name, tokenizer=options.tokenizer)
-    return mix
+    spec = free_of_duplicates(ws, spec) if options.drop_duplicates else spec
+    return build_mix(ws, spec, options.name, tokenizer=options.tokenizer)
 
 
 def _spec(ws: Workspace, options: argparse.Namespace) -> Any:

@@ -95,7 +95,6 @@ def draw_parts(infos: dict[str, Json], spec: MixSpec) -> list[Rows]:
 
     Raises LimitError when a part asks for a subset that is not there, or for more than there is.
     """
-    excluded = np.array([int(sample_id, 16) for sample_id in spec.exclude], np.uint64)
     free: dict[str, Mask] = {}
     drawn = []
     for part in spec.parts:
@@ -104,11 +103,18 @@ def draw_parts(infos: dict[str, Json], spec: MixSpec) -> list[Rows]:
             raise LimitError(_unknown_subset(part.source, part.subset, list(info["subsets"])))
         keys = load_keys(info)
         if part.source not in free:
+            excluded = _excluded(spec, part.source)
             free[part.source] = ~np.isin(keys.ids, excluded) if len(excluded) else np.ones(len(keys.ids), bool)
         rows = _draw(info, keys, part, spec, free[part.source])
         free[part.source][rows] = False
         drawn.append(rows)
     return drawn
+
+
+def _excluded(spec: MixSpec, source: str) -> Words:
+    """The ids that are never drawn from a source: equal texts have one id in all sources."""
+    named = (entry.rpartition("/") for entry in spec.exclude)
+    return np.array([int(sample_id, 16) for of, _, sample_id in named if of in ("", source)], np.uint64)
 
 
 def _draw(info: Json, keys: Keys, part: MixPart, spec: MixSpec, free: Mask) -> Rows:

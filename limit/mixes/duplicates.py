@@ -27,19 +27,20 @@ SHOWN = 200
 def find_duplicates(samples: list[Json], context: JobContext) -> Json:
     """Groups of duplicates among samples (with sample_id, source, subset, part, prompt, response, meta).
 
-    Returns {exact, near, across, drop: [sample_id], groups: [{kind, similarity, samples: [...]}], threshold}: `exact`
-    and `near` count the samples beyond the first of each group, `across` those whose first lies in another part.
+    Returns {exact, near, across, drop, groups: [{kind, similarity, samples: [...]}], threshold}: `exact`
+    and `near` count the samples beyond the first of each group, `across` those whose first lies in another part. `drop`
+    has the ids of these samples, as SOURCE/ID where a sample of another source that is kept has the same id.
     """
     groups = _Groups(len(samples))
     exact = _exact(samples, groups)
     shingles = _shingles(samples)
     similarity = _near(shingles, groups, context)
     found = groups.members()
-    drop: list[str] = []
+    dropped: list[int] = []
     listed: list[Json] = []
     across = 0
     for members in found:
-        drop += [samples[i]["sample_id"] for i in members[1:]]
+        dropped += members[1:]
         across += sum(samples[i]["part"] != samples[members[0]]["part"] for i in members[1:])
         kind = "exact" if all(i in exact for i in members[1:]) else "near"
         closest = min((similarity.get((members[0], i), 1.0) for i in members[1:]), default=1.0)
@@ -48,13 +49,19 @@ def find_duplicates(samples: list[Json], context: JobContext) -> Json:
     listed.sort(key=lambda group: -int(group["size"]))
     return {
         "exact": len(exact),
-        "near": len(drop) - len(exact),
+        "near": len(dropped) - len(exact),
         "across": across,
-        "drop": sorted(drop),
+        "drop": _named(samples, set(dropped)),
         "groups": listed[:SHOWN],
         "group_count": len(listed),
         "threshold": THRESHOLD,
     }
+
+
+def _named(samples: list[Json], dropped: set[int]) -> list[str]:
+    kept = {sample["sample_id"] for i, sample in enumerate(samples) if i not in dropped}
+    names = ((samples[i]["source"], samples[i]["sample_id"]) for i in dropped)
+    return sorted(f"{source}/{sample_id}" if sample_id in kept else sample_id for source, sample_id in names)
 
 
 class _Groups:

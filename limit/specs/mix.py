@@ -8,7 +8,7 @@ from typing import Literal
 from limit.core import LimitError
 from limit.specs.base import Spec, option
 
-_SAMPLE_ID = re.compile(r"[0-9a-f]{16}")
+_SAMPLE_ID = re.compile(r"(?:[^/]+/)?[0-9a-f]{16}")
 
 
 class MixPart(Spec):
@@ -82,7 +82,9 @@ class MixSpec(Spec):
         "seed of the draw; with one seed smaller draws are inside larger ones", default=17, ge=0, le=2**63 - 1
     )
     total: int | None = option("rows of the whole mix; needed when a part is given as a share", default=None, ge=1)
-    exclude: tuple[str, ...] = option("sample ids that are never drawn", default=(), advanced=True)
+    exclude: tuple[str, ...] = option(
+        "sample ids that are never drawn; SOURCE/ID leaves out that source's copy alone", default=(), advanced=True
+    )
 
     def check(self) -> None:
         if not self.parts:
@@ -95,7 +97,9 @@ class MixSpec(Spec):
             )
         for sample_id in self.exclude:
             if not _SAMPLE_ID.fullmatch(sample_id):
-                raise LimitError(f"excluded sample {sample_id[:40]!r} is no sample id; expected 16 hex digits")
+                raise LimitError(
+                    f"excluded sample {sample_id[:40]!r} is no sample id; expected 16 hex digits, or SOURCE/ID"
+                )
         object.__setattr__(self, "exclude", tuple(sorted(set(self.exclude))))
 
     def label(self) -> str:

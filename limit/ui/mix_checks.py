@@ -145,7 +145,8 @@ def _leave_out(ws: Workspace, mix: Json, sample_ids: list[str], what: str) -> No
         f"Leave out these {len(sample_ids):,} and draw others", key=f"out-{what}", disabled=not may("analyst")
     ):
         with errors_in_words():
-            changed = without(ws, mix["mix_id"], sample_ids)
+            with st.spinner("Drawing others", show_time=True):
+                changed = without(ws, mix["mix_id"], sample_ids, duplicates_too=what == "duplicates")
             load(MixSpec.from_dict(changed["spec"]), changed["name"])
             st.session_state["mix-opened"] = changed["mix_id"]
             st.query_params["mix"] = changed["mix_id"]

@@ -218,6 +218,24 @@ def test_a_check_finds_what_was_planted_and_leaves_it_out(stocked: Workspace, tm
     assert smaller["rows"] == mix["rows"] - 1
 
 
+def test_of_equal_samples_in_two_sources_one_stays_and_no_duplicate_takes_a_free_place(
+    stocked: Workspace, tmp_path: Path
+) -> None:
+    texts = [f"{n} {TEXT.replace('lighthouse', f'house{n} at bay{n} with a garden{n}')} {n * n}" for n in range(12)]
+    rows: list[dict[str, object]] = [{"prompt": text, "response": "Yes."} for text in texts]
+    again: list[dict[str, object]] = [{**row, "response": "Yes"} for row in rows]
+    add_source(stocked, "one", write_rows(tmp_path / "one.jsonl", rows))
+    add_source(stocked, "two", write_rows(tmp_path / "two.jsonl", [*rows, *again, *short_rows(4)]))
+    mix = build_mix(stocked, spec("one:4", "two:3"))
+    drop = find_duplicates(mix_samples(stocked, mix["mix_id"]).to_pylist(), CALM)["drop"]
+    smaller = without(stocked, mix["mix_id"], drop, duplicates_too=True)
+    left = mix_samples(stocked, smaller["mix_id"]).to_pylist()
+    assert find_duplicates(left, CALM)["drop"] == []
+    assert [row["source"] for row in left] == ["one"] * 4 + ["two"] * 3
+    whole = without(stocked, build_mix(stocked, spec("one:all", "two:all"))["mix_id"], [], duplicates_too=True)
+    assert [row["source"] for row in mix_samples(stocked, whole["mix_id"]).to_pylist()] == ["one"] * 12 + ["two"] * 4
+
+
 def test_a_mix_whose_source_changed_cannot_be_drawn_again_in_part(stocked: Workspace, tmp_path: Path) -> None:
     mix = build_mix(stocked, spec("short:20"))
     first = mix_samples(stocked, mix["mix_id"])["sample_id"][0].as_py()
