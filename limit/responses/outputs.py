@@ -123,7 +123,7 @@ def import_outputs(ws: Workspace, run_id: str, prompts: str, path: Path) -> Json
     target = response_path(ws, run_id, prompt_set, set_id)
     facts = {"set_id": set_id, "run_id": run_id, "prompt_set": prompt_set, "n": len(rows), "generator": generator}
     if not target.with_suffix(".json").is_file():
-        source = {row["prompt_id"]: _without_texts(given[row["prompt_id"]]) for row in rows}
+        source = {p.prompt_id: _without_texts(given[p.prompt_id]) for p in known if p.prompt_id in given}
         save_responses(target, rows, {**facts, "origin": path.name, "created": utc_now()}, source)
     counts = {"unanswered": len(known) - len(rows), "unknown": len(texts) - len(rows)}
     return {**facts, "path": str(target), **counts}

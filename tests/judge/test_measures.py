@@ -232,7 +232,7 @@ def test_the_nested_interval_holds_what_prompts_and_seeds_each_add() -> None:
     alike = nested_interval(*tally(seeded([0.6, 0.6, 0.6])))
     same = preference_interval(*tally(seeded([0.6, 0.6, 0.6])))
     assert (alike.low, alike.high) == pytest.approx((same.low, same.high), abs=0.015), "equal seeds add nothing"
-    few = nested_interval(*tally(seeded([0.4, 0.6, 0.8], prompts=100_000)), draws=300)
+    few = nested_interval(*tally(seeded([0.4, 0.6, 0.8], prompts=10_000)), draws=300)
     assert few.low == pytest.approx(0.4, abs=0.08) and few.high == pytest.approx(0.8, abs=0.08), "seeds alone remain"
 
 
