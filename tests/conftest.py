@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -15,6 +16,9 @@ from limit.settings import PROJECT, Workspace
 from tests.small_tokenizers import train_tokenizer
 
 SHARED = PROJECT.parent / "shared"
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")  # a test fails for what is computed, never for how long it takes
 
 
 @pytest.fixture
