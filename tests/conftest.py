@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -17,8 +18,13 @@ from tests.small_tokenizers import train_tokenizer
 
 SHARED = PROJECT.parent / "shared"
 
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")  # a test fails for what is computed, never for how long it takes
+
+@pytest.fixture(autouse=True, scope="module")
+def settled_objects() -> Iterator[None]:
+    """Libraries and collected tests are a million objects that nobody drops: let no collection walk them again."""
+    gc.collect()
+    gc.freeze()
+    yield
 
 
 @pytest.fixture
