@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 
 from limit.core import append_jsonl, write_json
 from limit.settings import Workspace
-from tests.prepared import put_index
 
 CATEGORIES = {
     "world_knowledge": "people_facts",
@@ -37,7 +36,6 @@ def run_id(mix: str | None, seed: int) -> str:
 
 def write_study(ws: Workspace, seeds: int = 2, items: int = 40, prompts: int = 30) -> None:
     """A base model and three mixes, each with `seeds` runs, evaluations and comparisons with the LIMA run."""
-    put_index(ws)
     for order, (mix_id, parts) in enumerate(MIXES.items()):
         write_mix(ws, mix_id, parts, created=f"2026-01-0{order + 1}T00:00:00.000Z")
     write_run(ws, None, 17)
