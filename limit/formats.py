@@ -14,22 +14,22 @@ def count(value: float | None) -> str:
 
 def accuracy(value: float | None) -> str:
     """A score between 0 and 1 with three decimals: 0.351."""
-    return "n/a" if value is None else f"{value:.3f}"
+    return "n/a" if value is None else f"{value:z.3f}"
 
 
 def percent(value: float | None) -> str:
     """A rate given in per cent, one decimal: 65.1 %."""
-    return "n/a" if value is None else f"{value:.1f}{THIN}%"
+    return "n/a" if value is None else f"{value:z.1f}{THIN}%"
 
 
 def percent_interval(value: float | None, low: float | None, high: float | None) -> str:
     """A rate with its interval: 65.1 % [62.0, 68.2]."""
-    return percent(value) if low is None or high is None else f"{percent(value)} [{low:.1f}, {high:.1f}]"
+    return percent(value) if low is None or high is None else f"{percent(value)} [{low:z.1f}, {high:z.1f}]"
 
 
 def accuracy_interval(value: float | None, low: float | None, high: float | None) -> str:
     """A score with its interval: 0.351 [0.340, 0.362]."""
-    return accuracy(value) if low is None or high is None else f"{accuracy(value)} [{low:.3f}, {high:.3f}]"
+    return accuracy(value) if low is None or high is None else f"{accuracy(value)} [{low:z.3f}, {high:z.3f}]"
 
 
 def p_value(value: float | None) -> str:

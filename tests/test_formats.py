@@ -52,3 +52,8 @@ def test_p_values_have_no_exponent(value: float | None, words: str) -> None:
 
 def test_counts_and_tokens() -> None:
     assert (formats.count(11277), formats.tokens(12_400), formats.tokens(1_920_000)) == ("11,277", "12.4 k", "1.92 M")
+
+
+def test_a_number_that_is_printed_as_zero_has_no_sign() -> None:
+    assert formats.accuracy_interval(-0.0001, -0.00049, 0.07) == "0.000 [0.000, 0.070]"
+    assert formats.percent(-0.04) == "0.0\u2009%"

@@ -30,12 +30,12 @@ def preference_bars(rows: Sequence[Row], palette: Palette, *, scale: float = 1.0
         return empty(palette, "No judged comparisons yet")
     traces = [_segment(segment, rows, palette) for segment in ("candidate", "tie", "baseline")]
     traces += [*_whiskers(rows, palette), *_seeds(rows, palette), _halves(rows, palette)]
-    turn = "<br>vs " if scale > 1 else " vs "  # large type has to fit a phone too
+    turn, end = ("<br>vs ", "<br>") if scale > 1 else (" vs ", " ")  # large type has to fit a phone too
     names = [literal(row["label"], 60).replace(" vs ", turn) for row in rows]
     traces.append(_texts(rows, names, 0, palette.ink, 13 * scale))
     traces.append(_texts(rows, [_facts(row) for row in rows], 100, palette.muted, 11 * scale))
     axis, size = axis_look(palette), round(13 * scale)
-    title = {"text": "verdicts of the judge (%), ties in grey", "font": {"size": size}}
+    title = {"text": f"verdicts of the judge (%),{end}ties in grey", "font": {"size": size}}
     x = {**axis, "range": [0, 100], "title": title, "automargin": True, "zeroline": False}
     y = {
         **axis,

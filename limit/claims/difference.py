@@ -367,8 +367,8 @@ def _more(line: Row) -> str:
 
 
 def _points(value: float) -> str:
-    return f"{value:.1f} pp"
+    return f"{value:z.1f} pp"
 
 
 def _score_text(value: float) -> str:
-    return f"{value:.3f}"
+    return f"{value:z.3f}"

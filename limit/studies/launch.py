@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from limit import __version__, jobs
 from limit.access import require
@@ -143,7 +145,23 @@ def load_record(ws: Workspace, study: str) -> Json:
     path = ws.studies / study / "study.json"
     if not path.is_file():
         raise LimitError(f"study {study!r} has not been started; `limit study run {study}` starts it")
-    return read_json(path)
+    return read_record(path)
+
+
+def read_record(path: Path) -> Json:
+    """The contents of a study.json. Raises LimitError when it is damaged or not of our making."""
+    record = read_json(path)
+    runs = record.get("runs")
+    texts = all(isinstance(record.get(name), str) for name in ("study", "title", "created", "command"))
+    whole = texts and isinstance(record.get("spec"), dict) and isinstance(runs, list) and all(map(_is_run, runs))
+    if not whole:
+        raise LimitError(f"{path} is not a whole study record; restore it, or remove its folder and start anew")
+    return record
+
+
+def _is_run(run: Any) -> bool:
+    fields = {"label": str, "model": str, "run_id": str, "jobs": dict, "comparisons": dict, "sets": dict}
+    return isinstance(run, dict) and all(isinstance(run.get(name), kind) for name, kind in fields.items())
 
 
 def stop_study(ws: Workspace, name: str) -> Json:
@@ -161,7 +179,7 @@ def stop_study(ws: Workspace, name: str) -> Json:
 
 def _record(ws: Workspace, study: str, spec: StudySpec) -> Json:
     path = ws.studies / study / "study.json"
-    before = read_json(path) if path.is_file() else {}
+    before = read_record(path) if path.is_file() else {}
     return {
         "study": study,
         "title": spec.title,

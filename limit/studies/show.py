@@ -19,7 +19,7 @@ from limit.judge.summary import summarise
 from limit.runs import load_run
 from limit.settings import SHIPPED, Workspace
 from limit.studies.cost import StudyCost, cost_lines, study_cost
-from limit.studies.launch import BASE, grid, job_ids, load_record
+from limit.studies.launch import BASE, grid, job_ids, load_record, read_record
 from limit.studies.spec import SHIPPED_RESULTS, StudySpec, load_study
 
 PUBLISHED = SHIPPED / "published"
@@ -31,10 +31,10 @@ def list_studies(ws: Workspace) -> list[Json]:
     found = []
     for path in ws.studies.glob("*/study.json"):
         try:
-            record = read_json(path)
+            record = read_record(path)
             head = {key: record[key] for key in ("study", "title", "created")}
             found.append({**head, "progress": progress(ws, record)})
-        except (LimitError, KeyError):
+        except LimitError:
             continue
     return sorted(found, key=lambda study: study["created"], reverse=True)
 

@@ -91,6 +91,11 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
+def preset_titles() -> dict[str, str]:
+    """The built-in studies by name, with their titles."""
+    return {name: _read_spec(PRESETS / f"{name}.yaml").title for name in preset_names()}
+
+
 def load_study(ws: Workspace, name: str) -> tuple[str, StudySpec]:
     """(study name, spec) of a study that was started or planned, a preset, or a YAML file. Raises LimitError."""
     path = Path(name).expanduser()
@@ -102,12 +107,19 @@ def load_study(ws: Workspace, name: str) -> tuple[str, StudySpec]:
     for stored in ("study.json", PLAN):
         path = ws.studies / safe_name(name, "study") / stored
         if path.is_file():
-            return name, StudySpec.from_dict(read_json(path)["spec"])
+            return name, _stored_spec(path)
     if name not in preset_names():
         close = difflib.get_close_matches(name, preset_names(), n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"built in are {', '.join(preset_names())}"
         raise LimitError(f"there is no study {name!r}; {hint}; or give a YAML file")
     return name, _read_spec(PRESETS / f"{name}.yaml")
+
+
+def _stored_spec(path: Path) -> StudySpec:
+    spec = read_json(path).get("spec")
+    if not isinstance(spec, dict):
+        raise LimitError(f"{path} does not say what its study is; restore it, or remove its folder")
+    return StudySpec.from_dict(spec)
 
 
 def _read_spec(path: Path) -> StudySpec:

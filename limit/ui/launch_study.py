@@ -15,7 +15,7 @@ from limit.studies.clone import change_words, clone_study, mix_words, parse_mix,
 from limit.studies.cost import StudyCost, study_cost
 from limit.studies.launch import load_record, run_study, stop_study
 from limit.studies.show import list_studies, progress, waiting
-from limit.studies.spec import StudyMix, StudySpec, load_study, preset_names
+from limit.studies.spec import StudyMix, StudySpec, load_study, preset_names, preset_titles
 from limit.ui.clicks import clicked
 from limit.ui.launch_cost import show_memory, sized
 from limit.ui.overview import study_label
@@ -29,15 +29,11 @@ COST_TTL_S = 30
 def show_studies(ws: Workspace) -> None:
     """Choose a study on the left, change it if wanted; what it takes and its start on the right."""
     left, right = st.columns([3, 2], gap="large")
-    with left, errors_in_words():
-        name = _choose(ws)
-        if name is None:
-            return
-        _, before = load_study(ws, name)
-        if (ws.studies / name / "study.json").is_file():
-            _progress(ws, name)
-        _grid(before)
-        spec, new = _edited(ws, name, before)
+    with left:
+        chosen = _chosen(ws)
+    if chosen is None:
+        return
+    name, before, spec, new = chosen
     with right, st.container(key="launch-cost"), errors_in_words(), st.container(border=True):
         changes = change_words(before, spec)
         cost = _cost(str(ws.root), spec.to_dict(), _fingerprint(ws))
@@ -45,11 +41,26 @@ def show_studies(ws: Workspace) -> None:
         _buttons(ws, name, new, spec, changes, cost)
 
 
+def _chosen(ws: Workspace) -> tuple[str, StudySpec, StudySpec, str] | None:
+    """Name, the study as it is, as the form changes it, and the clone's name; None where it cannot be read."""
+    try:
+        name = _choose(ws)
+        if name is None:
+            return None
+        _, before = load_study(ws, name)
+        if (ws.studies / name / "study.json").is_file():
+            _progress(ws, name)
+        _grid(before)
+        return name, before, *_edited(ws, name, before)
+    except LimitError as error:
+        show_error(str(error))
+        return None
+
+
 def _choose(ws: Workspace) -> str | None:
     started = {study["study"]: f"{study['title']} · started" for study in list_studies(ws)}
     planned = {plan["study"]: f"{plan['title']} · planned" for plan in planned_studies(ws)}
-    presets = {name: load_study(ws, name)[1].title for name in preset_names() if name not in started}
-    titles = {**started, **planned, **presets}
+    titles = {**started, **planned, **{k: title for k, title in preset_titles().items() if k not in started}}
     name = st.selectbox(
         "Study", list(titles), key="plan", bind="query-params",
         help="A grid of mixes, models and seeds that is started, followed and shown as one thing.",

@@ -16,7 +16,7 @@ def show_difference(study: str, version: int) -> None:
     rows, words = _rows(study, str(open_workspace().root), version)
     if not rows:
         return
-    with st.expander(f"Yours against what ships: {plain(words)}"):
+    with st.expander(f"Your embedded study against what ships: {plain(words)}"):
         st.dataframe([_line(row) for row in rows], hide_index=True, lazy=False, alt="Your study and the shipped one")
         st.caption(
             "The same mixes, seeds and models. On another processor the last digits of a finetune differ, and a few "

@@ -37,6 +37,9 @@ SLIDE_STYLE = """
 [data-testid="stSidebar"], [data-testid="stSidebarCollapsedControl"], [data-testid="stExpandSidebarButton"],
 [data-testid="stToolbar"] { display: none; }
 [data-testid="stMainBlockContainer"] { max-width: 1600px; padding-top: 2.2rem; }
+@media (min-width: 641px) { [data-testid="stMainBlockContainer"] { min-height: 100vh; display: flex;
+  flex-direction: column; justify-content: center; }
+  [data-testid="stMainBlockContainer"] > div { flex: 0 0 auto; height: auto; } }
 .limit-claim { font-size: clamp(1.5rem, 3.2vw, 3.4rem); line-height: 1.2; font-weight: 600; margin: 0 0 0.4rem;
   overflow-wrap: anywhere; }
 @media (max-width: 640px) { [data-testid="stMainBlockContainer"] { padding-top: 4rem !important; } }
@@ -136,12 +139,12 @@ def _suggest(store: Store, claims: Sequence[Json]) -> None:
     names = study_names(store)
     name = st.selectbox("Study", list(names), key="study", bind="query-params")
     rows = names[name]() if name in names else paper_rows(store)
-    taken = {claim["claim_id"] for claim in claims}
+    taken = {claim[name] for claim in claims for name in ("claim_id", "sentence")}
     offered = [
         claim
         for layer in dict.fromkeys(row["layer"] for row in rows)
         for claim in _suggested(store.version, name, layer, store, [row for row in rows if row["layer"] == layer])
-        if ledger.name_of(claim["test"]) not in taken
+        if not taken & {ledger.name_of(claim["test"]), claim["sentence"]}
     ]
     if not offered:
         st.caption("Nothing more can be told from chance in this study.")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from limit import access, jobs
+from limit.core import write_json
 from limit.settings import Workspace
 from limit.studies import load_record, load_study
 from limit.studies.clone import planned_studies
@@ -113,3 +114,11 @@ def test_a_started_study_is_stopped_gone_on_with_and_given_another_seed(ws: Work
 )
 def test_a_study_that_goes_on_is_not_called_failed(counts: dict[str, int], state: str) -> None:
     assert _state({"running": 0, "failed": 0, "stopped": 0, "total": 4, **counts}) == state
+
+
+def test_a_damaged_study_is_an_error_box_and_the_others_can_be_chosen(ws: Workspace) -> None:
+    write_json(ws.studies / "mini" / "study.json", {"study": "mini", "runs": [None]})
+    app = study_page(plan="mini")
+    assert [error.value for error in app.exception] == []
+    assert any("mini" in error.value for error in app.error)
+    assert {"mini", "size-curve"} <= set(app.selectbox(key="plan").options)

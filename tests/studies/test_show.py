@@ -7,8 +7,9 @@ import json
 import pytest
 
 from limit.cli import main
+from limit.core import LimitError, write_json
 from limit.settings import Workspace
-from limit.studies.show import published_study, show_study, study_text
+from limit.studies.show import list_studies, published_study, show_study, study_text
 
 
 def test_the_published_rates_are_pooled_as_in_the_paper() -> None:
@@ -47,3 +48,15 @@ def test_the_shipped_results_are_shown_until_the_study_is_run_here(ws: Workspace
     for run in finished:
         assert len(run["gauntlet"]["categories"]) == 5
         assert run["is_baseline"] or all(rate["n_prompts"] == 120 for rate in run["preference"])
+
+
+@pytest.mark.parametrize(
+    "broken", [{}, {"runs": [None]}, {"runs": [{"run_id": "x", "jobs": []}]}, {"spec": None}, {"title": 7}]
+)
+def test_a_damaged_study_hides_no_other_and_is_named(ws: Workspace, broken: dict[str, object]) -> None:
+    whole = {"study": "mine", "title": "Mine", "created": "2026-01-01", "command": "x", "spec": {}, "runs": []}
+    write_json(ws.studies / "good" / "study.json", {**whole, "study": "good"})
+    write_json(ws.studies / "mine" / "study.json", {**whole, **broken} if broken else {})
+    assert [study["study"] for study in list_studies(ws)] == ["good"]
+    with pytest.raises(LimitError, match=r"mine/study\.json is not a whole study record"):
+        show_study(ws, "mine")
