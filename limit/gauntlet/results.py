@@ -81,7 +81,7 @@ def paired_items(a: Path, b: Path, task: str | None = None) -> dict[tuple[str, i
         )
     ours, theirs = _correct(a, task), _correct(b, task)
     pairs = {key: (ours[key], theirs[key]) for key in ours.keys() & theirs.keys()}
-    changed = {key[:2] for key in pairs if _is_changed(first, second, *key[:2])}
+    changed = {name for name in {key[:2] for key in pairs} if _is_changed(first, second, *name)}
     found = {key: pairs[key] for key in ours if key in pairs and key[:2] not in changed}
     if not found:
         words = ", ".join(sorted(name for name, _ in changed))
