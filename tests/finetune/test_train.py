@@ -88,8 +88,8 @@ def test_a_run_that_crashed_at_any_step_ends_with_the_same_bits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Killed before the first checkpoint, inside an epoch, and at its edge; with dropout in the adapter."""
-    settings = ("save_every_epochs=0.5", "precision=fp32", "learning_rate=0.01", "epochs=3", *changes)
-    straight, broken = make_run(*settings, recipe=recipe), make_run(*settings, "keep_checkpoints=3", recipe=recipe)
+    settings = ("precision=fp32", "learning_rate=0.01", "epochs=3", *changes)
+    straight, broken = make_run(*settings, recipe=recipe), make_run(*settings, "save_every_epochs=0.5", recipe=recipe)
     finetune(ws, straight, QUIET)
     for step in (1, 4, 5, 12):
         with monkeypatch.context() as patch:
@@ -119,8 +119,8 @@ train.finetune(workspace(), run_id, JobContext(None))
 
 
 def test_a_worker_killed_by_the_kernel_resumes_to_the_same_bits(ws: Workspace, make_run: Callable[..., str]) -> None:
-    settings = ("save_every_epochs=0.5", "learning_rate=0.01")
-    straight, killed = make_run(*settings), make_run(*settings, "keep_checkpoints=1")
+    straight = make_run("learning_rate=0.01")
+    killed = make_run("learning_rate=0.01", "save_every_epochs=0.5", "keep_checkpoints=1")
     finetune(ws, straight, QUIET)
     environment = {**os.environ, "LIMIT_HOME": str(ws.root), "PYTHONPATH": str(PROJECT)}
     done = subprocess.run(
@@ -430,8 +430,8 @@ def test_a_run_stopped_or_killed_after_its_last_step_is_not_trained_further(
 ) -> None:
     """With the schedule running on to a later epoch, and with an end inside of an epoch."""
     for ends in (("stop_after_epoch=2",), ("max_steps=6",), ("epochs=1.5",)):
-        settings = ("learning_rate=0.01", "save_every_epochs=0.25", *ends)
-        straight, killed = make_run(*settings), make_run(*settings, "keep_checkpoints=3")
+        settings = ("learning_rate=0.01", "held_out_per_part=0", *ends)
+        straight, killed = make_run(*settings), make_run(*settings, "save_every_epochs=0.5")
         finetune(ws, straight, QUIET)
         with monkeypatch.context() as patch:
             patch.setattr("limit.finetune.train._put_model", lambda *args: (_ for _ in ()).throw(Crash()))
