@@ -131,9 +131,7 @@ class Follow(TrainerCallback):
 def _require_run(folder: Path) -> None:
     """Raise LimitError where somebody has removed the run, whose model would have no place in the end."""
     if not (folder / "run.json").exists():
-        raise LimitError(
-            f"{folder} was removed while the run trained, so it ends; launch it again if it is wanted"
-        )
+        raise LimitError(f"{folder} was removed while the run trained, so it ends; launch it again if it is wanted")
 
 
 def last_step(stop_after_epoch: int | None, steps_per_epoch: int, scheduled: int) -> int:
