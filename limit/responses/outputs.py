@@ -74,7 +74,13 @@ def json_type(value: Any) -> str:
     return "null" if value is None else names.get(type(value), type(value).__name__)
 
 
-def read_outputs(path: Path) -> tuple[str, dict[str, Json]]:
+def read_outputs(path: Path) -> tuple[str, dict[str, str]]:
+    """Generator and {instruction: output} of a model_outputs.json. Raises LimitError naming the file and row."""
+    generator, rows = _read_rows(path)
+    return generator, {instruction: str(row["output"]) for instruction, row in rows.items()}
+
+
+def _read_rows(path: Path) -> tuple[str, dict[str, Json]]:
     """Generator and {instruction: row} of a model_outputs.json, the first answer where one is repeated.
 
     Raises LimitError naming the file and row.
@@ -103,7 +109,7 @@ def import_outputs(ws: Workspace, run_id: str, prompts: str, path: Path) -> Json
     """
     require("operator", "import answers")
     prompt_set = ensure_prompt_set(ws, prompts)
-    generator, outputs = read_outputs(path)
+    generator, outputs = _read_rows(path)
     given = {prompt_id(instruction): row for instruction, row in reversed(outputs.items())}
     texts = {id_: str(row["output"]) for id_, row in given.items()}
     known = load_prompts(ws, prompt_set)
@@ -142,7 +148,12 @@ def export_outputs(
     """
     named = {"generator": generator, "dataset": dataset}
     return [
-        {"instruction": row["prompt"], "output": row["text"], **named, **(source or {}).get(row["prompt_id"], {})}
+        {
+            "instruction": row["prompt"],
+            "output": row["text"],
+            **named,
+            **(source or {}).get(row.get("prompt_id", ""), {}),
+        }
         for row in rows
     ]
 
