@@ -79,21 +79,22 @@ def _waits_for(job: Json, table: dict[str, tuple[Json, Json]], cluster: bool) ->
 
 
 def counts(ws: Workspace) -> dict[str, int]:
-    """How many jobs are running (in any active state), queued, and failed or lost.
+    """How many jobs are running (in any active state), queued, failed or lost, and ended (however they did).
 
     `unwatched` are active jobs of this machine that have lost their supervisor: then a call of `schedule` is due.
     """
-    found = {"running": 0, "queued": 0, "failed": 0, "unwatched": 0}
+    found = {"running": 0, "queued": 0, "failed": 0, "ended": 0, "unwatched": 0}
     for folder in job_folders(ws):
         status = stored_status(folder)
         state = status["state"]
         if state in ACTIVE:
             found["unwatched"] += _is_unwatched(status)
             state = seen_status(folder)["state"]
-        name = {"failed": "failed", "lost": "failed", QUEUED: "queued"}.get(state)
-        name = "running" if state in ACTIVE else name
-        if name:
-            found[name] += 1
+        if state in ACTIVE or state == QUEUED:
+            found["running" if state in ACTIVE else "queued"] += 1
+        else:
+            found["ended"] += 1
+            found["failed"] += state in ("failed", "lost")
     return found
 
 

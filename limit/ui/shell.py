@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from limit.store import Store
 
 PILL_REFRESH_S = 3.0
-UNFINISHED = "_unfinished_jobs"  # how many jobs waited or ran when this page last looked
+ENDED = "_ended_jobs"  # how many jobs had ended when this page last looked; one may start and end between two looks
 PAGE, CLICKS = "_page", "_clicks"  # the page drawn last, and clicks on it that wait to be acted on
 # Wide tables and charts scroll inside their own box on a phone; figures line up in columns.
 STYLE = """
@@ -108,10 +108,9 @@ def jobs_pill(results: bool, with_page: list[bool]) -> None:
     words = [f"{now[state]} {state}" for state in ("running", "queued", "failed") if now.get(state)]
     icon = ":material/error:" if now.get("failed") else ":material/pending:" if words else ":material/check_circle:"
     st.page_link("pages/runs.py", label=" · ".join(words) or "no jobs running", icon=icon, width="stretch")
-    unfinished = now["running"] + now["queued"]
-    before = st.session_state.get(UNFINISHED, 0)
-    st.session_state[UNFINISHED] = unfinished
-    if results and unfinished < before:
+    before = st.session_state.get(ENDED, now["ended"])
+    st.session_state[ENDED] = now["ended"]
+    if results and now["ended"] > before:
         with contextlib.suppress(LimitError, OSError):
             _store_at(str(ws.root)).refresh()  # also where a look at the disk takes long: this one has news
         if not new_page:

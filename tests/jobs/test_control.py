@@ -212,7 +212,7 @@ def test_starting_takes_no_longer_than_a_second(ws: Workspace, ask: Ask) -> None
 def test_counts_tell_a_job_that_has_lost_its_supervisor(ws: Workspace, ask: Ask) -> None:
     job_id = jobs.start(ws, ask("long", "--steps", "5000"))
     status = until(ws, job_id, "running")
-    assert jobs.counts(ws) == {"running": 1, "queued": 0, "failed": 0, "unwatched": 0}
+    assert jobs.counts(ws) == {"running": 1, "queued": 0, "failed": 0, "ended": 0, "unwatched": 0}
     psutil.Process(status["supervisor_pid"]).kill()
     assert processes.wait_until(lambda: jobs.counts(ws)["unwatched"] == 1, 10)
     jobs.schedule(ws)

@@ -120,7 +120,7 @@ def test_foreign_files_in_the_jobs_folder_do_no_harm(ws: Workspace, ask: Ask) ->
     (ws.jobs / "notes.txt").write_text("x")
     (ws.jobs / "empty").mkdir()
     assert jobs.wait(ws, job_id)["state"] == "finished"
-    assert jobs.counts(ws) == {"running": 0, "queued": 0, "failed": 1, "unwatched": 0}
+    assert jobs.counts(ws) == {"running": 0, "queued": 0, "failed": 1, "ended": 2, "unwatched": 0}
 
 
 def test_two_apps_on_one_workspace_start_each_job_once(ws: Workspace, ask: Ask) -> None:

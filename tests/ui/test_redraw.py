@@ -25,11 +25,11 @@ from tests.pages import open_page
 def test_results_are_redrawn_when_a_job_ends(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch, page: str, by_timer: bool, redrawn: bool
 ) -> None:
-    running: list[int] = [2]
+    ended: list[int] = [2]
     asked: list[dict[str, Any]] = []
 
     def counts(_: Any) -> dict[str, int]:
-        return {"running": running[0], "queued": 0, "failed": 0, "unwatched": 0}
+        return {"running": 0, "queued": 0, "failed": 0, "ended": ended[0], "unwatched": 0}
 
     monkeypatch.setattr(shell, "counts", counts)
     if by_timer:
@@ -38,10 +38,10 @@ def test_results_are_redrawn_when_a_job_ends(
     app = open_page(page)
     monkeypatch.setattr(shell.st, "rerun", lambda **scope: asked.append(scope))
     app.run()
-    running[0] = 3
+    ended[0] = 1
     app.run()
-    assert asked == []  # nothing has ended
-    running[0] = 1
+    assert asked == []  # nothing has ended: one was removed from the history
+    ended[0] = 2
     app.run()
     app.run()
     assert asked == [{"scope": "app"}] * redrawn
