@@ -18,8 +18,12 @@ import pytest
 from limit.cli import main
 from limit.gauntlet.launch import launch_gauntlet, spec_arguments
 from limit.gauntlet.rows import read_choices, read_items
+from limit.gauntlet.worker import score_run
+from limit.jobs.context import JobContext
+from limit.runs import ensure_run
 from limit.settings import PROJECT, Workspace
 from limit.specs.gauntlet import GauntletSpec
+from limit.specs.run import RunSpec
 from tests.gauntlet.conftest import make_records, write_data
 
 
@@ -143,37 +147,6 @@ def test_the_job_of_a_copied_workspace_writes_into_the_copy(
 
 
 @pytest.mark.slow
-def test_a_limit_cuts_records_and_nothing_else(ws: Workspace, data: Path, tiny_llama: Path, tmp_path: Path) -> None:
-    """The longest answer, by which prompts are cut and answers end, stands behind the limit."""
-    rows = [json.loads(line) for line in (data / "sums.jsonl").read_text().splitlines()]
-    rows[-1]["chain_of_thought"] = "one and one and one and one is a long way to say four. " * 2
-    (data / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    words = [
-        "run",
-        "--model",
-        str(tiny_llama),
-        "--version",
-        "v0",
-        "--tasks",
-        "next,sums",
-        "--data",
-        str(data),
-        "--wait",
-    ]
-    found = {}
-    for name, more in (("whole", []), ("cut", ["--limit", "2"])):
-        code, value, errors = run(*words, "--max-seq-len", "256", "--out", str(tmp_path / name), *more, "--wait")
-        assert (code, errors) == (0, ""), value
-        items = read_items(tmp_path / name).to_pylist()
-        found[name] = {(i["task"], i["subcategory"], i["idx"]): (i["context"], i["generated"]) for i in items}
-    assert len(found["whole"]) == 13 + 9
-    assert sorted(found["cut"]) == [("next", "one", 0), ("next", "one", 1), ("next", "two", 0), ("next", "two", 1),
-                                    ("sums", "", 0), ("sums", "", 1)]  # fmt: skip
-    assert found["cut"] == {key: found["whole"][key] for key in found["cut"]}
-    assert len(found["cut"]["sums", "", 0][1]) > 100
-
-
-@pytest.mark.slow
 def test_a_killed_evaluation_goes_on_from_the_same_words(
     ws: Workspace, data: Path, tiny_llama: Path, tmp_path: Path
 ) -> None:
@@ -194,7 +167,8 @@ def test_a_killed_evaluation_goes_on_from_the_same_words(
     resumed = re.search(r"going on after (\d+) packs", events)
     assert resumed and int(resumed[1]) >= done_before
     assert sorted(path.name for path in out.iterdir()) == ["choices.parquet", "eval.json", "items.parquet"]
-    code, whole, _ = run(*words, "--out", str(tmp_path / "whole"))
+    spec = GauntletSpec(version="v0", tasks=("pick",), data=str(data))
+    whole = score_run(ws, ensure_run(ws, RunSpec(model=str(tiny_llama))), spec, tmp_path / "whole", JobContext(None))
     assert read_items(out).equals(read_items(tmp_path / "whole"))
     assert read_choices(out).equals(read_choices(tmp_path / "whole"))
     assert value["scores"] == whole["scores"]
@@ -286,10 +260,7 @@ def test_a_worker_gets_the_whole_request(tmp_path: Path) -> None:
 def test_data_that_changed_after_the_request_stops_the_job(ws: Workspace, data: Path, tiny_llama: Path) -> None:
     """A job's folder is named by the data's contents; other contents must not land in it."""
     from limit.core import LimitError, read_json
-    from limit.gauntlet.worker import score_run
-    from limit.jobs.context import JobContext
     from limit.jobs.control import pause
-    from limit.specs.gauntlet import GauntletSpec
 
     spec = GauntletSpec(version="v0", tasks=("pick",), data=str(data))
     pause(ws)

@@ -72,6 +72,23 @@ def test_three_files_hold_what_every_rule_needs(data: Path, tokenizers: Any, mod
     assert scores_of(result)["averages"].keys() == {"core_average", "half"}
 
 
+def test_a_limit_cuts_records_and_nothing_else(data: Path, tokenizers: Any, model: Any, tmp_path: Path) -> None:
+    """The longest answer, by which prompts are cut and answers end, stands behind the limit."""
+    rows = [json.loads(line) for line in (data / "sums.jsonl").read_text().splitlines()]
+    rows[-1]["chain_of_thought"] = "one and one and one and one is a long way to say four. " * 2
+    (data / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = {}
+    for name, limit in (("whole", None), ("cut", 2)):
+        evaluate(model, tokenizers["bos"], spec(tasks=("next", "sums"), limit=limit), data, tmp_path / name, SILENT)
+        items = read_items(tmp_path / name).to_pylist()
+        found[name] = {(i["task"], i["subcategory"], i["idx"]): (i["context"], i["generated"]) for i in items}
+    assert len(found["whole"]) == 13 + 9
+    assert sorted(found["cut"]) == [("next", "one", 0), ("next", "one", 1), ("next", "two", 0), ("next", "two", 1),
+                                    ("sums", "", 0), ("sums", "", 1)]  # fmt: skip
+    assert found["cut"] == {key: found["whole"][key] for key in found["cut"]}
+    assert len(found["cut"]["sums", "", 0][1]) > 100
+
+
 def test_the_protocol_travels_with_the_scores(data: Path, tokenizers: Any, model: Any, tmp_path: Path) -> None:
     whole = evaluate(model, tokenizers["bos"], spec(), data, tmp_path / "a", SILENT)["protocol"]
     cut = evaluate(model, tokenizers["bos"], spec(limit=2, shots="fixed"), data, tmp_path / "b", SILENT)["protocol"]
