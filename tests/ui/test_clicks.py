@@ -39,14 +39,15 @@ def test_a_click_is_acted_on_once_also_when_its_run_is_interrupted(key: str, int
     assert app.session_state["done"] == [key]
 
 
-def test_a_click_that_was_never_acted_on_is_forgotten_on_another_page() -> None:
+def test_a_click_that_was_never_acted_on_is_forgotten_on_another_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("limit.ui.shell.jobs_pill", lambda *_: None)
+
     def page() -> None:
         import streamlit as st
 
         from limit.ui import shell
         from limit.ui.clicks import clicked
 
-        shell.jobs_pill = lambda *_: None  # type: ignore[assignment]
         shell.page_head(st.session_state.get("title", "One"), "?")
         if st.session_state.get("title", "One") == "One" and not st.session_state.pop("stop", False):
             st.session_state["done"] = clicked("Go", "go")
