@@ -14,6 +14,7 @@ from limit.store.queries_preferences import answers_to, prompt_outcomes
 from limit.store.queries_runs import mixes
 from limit.store.schema import Row
 from limit.store.series import as_json
+from limit.ui.clicks import clicked
 from limit.ui.shell import errors_in_words, next_step, note_line, open_workspace, plain, show_text
 
 OUTCOMES = ("A fares better", "B fares better", "alike")
@@ -85,7 +86,7 @@ def _build_again(store: Store, row: Row) -> None:
     request = next((as_json(mix["spec"]) for mix in mixes(store) if mix["mix_id"] == row["mix_id"]), None)
     if request is None or not may("analyst"):
         return
-    if st.button("Build this mix again", key=f"again-{row['mix_id']}", icon=":material/replay:"):
+    if clicked("Build this mix again", f"again-{row['mix_id']}", icon=":material/replay:"):
         with st.spinner("Drawing the mix"):
             made = build_mix(open_workspace(), MixSpec.from_dict(request))["mix_id"]
         if made != row["mix_id"]:

@@ -204,7 +204,7 @@ def _launch_button(ws: Workspace, specs: list[RunSpec], follow: FollowUps, gpus:
 def _confirm(ws: Workspace, specs: list[RunSpec], follow: FollowUps, gpus: int | None) -> None:
     spend = f", and a judge that may spend up to {money(follow.budget_usd)} for each" if follow.budget_usd else ""
     st.write(f"This makes {len(specs)} finetunes{spend}. They wait in the queue and can be stopped one by one.")
-    if st.button("Start them", type="primary", key="launch-confirmed"):
+    if clicked("Start them", "launch-confirmed", type="primary"):
         with errors_in_words():
             _start(ws, specs, follow, gpus)
 

@@ -277,7 +277,7 @@ def _another_seed(ws: Workspace, name: str) -> None:
     seeds = [int(seed) for seed in load_record(ws, name)["spec"]["seeds"]]
     seed = st.number_input("Seed", 0, 2**31 - 1, max(seeds) + 1 if seeds else 17, key=f"seed-of-{name}")
     st.caption("Every mix is drawn and trained once more with it, scored and judged as the others are.")
-    if st.button("Add it", key="study-seed", type="primary", disabled=int(seed) in seeds):
+    if clicked("Add it", "study-seed", type="primary", disabled=int(seed) in seeds):
         with errors_in_words():
             run_study(ws, name, seeds=[int(seed)])
             jobs.schedule(ws)

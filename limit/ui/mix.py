@@ -102,7 +102,7 @@ def _presets(sources: dict[str, Json]) -> None:
         key="preset",
         format_func=lambda key: "my own" if key is None else mixes[key]["title"],
     )
-    if right.button("Take it", disabled=chosen is None, width="stretch") and chosen:
+    if clicked("Take it", "take-preset", right, disabled=chosen is None, width="stretch") and chosen:
         spec = preset_spec(chosen)
         missing = sorted({part.source for part in spec.parts} - sources.keys())
         if missing:

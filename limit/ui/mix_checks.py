@@ -141,8 +141,8 @@ def _leaks(ws: Workspace, mix: Json, found: Json) -> None:
 
 
 def _leave_out(ws: Workspace, mix: Json, sample_ids: list[str], what: str) -> None:
-    if sample_ids and st.button(
-        f"Leave out these {len(sample_ids):,} and draw others", key=f"out-{what}", disabled=not may("analyst")
+    if sample_ids and clicked(
+        f"Leave out these {len(sample_ids):,} and draw others", f"out-{what}", disabled=not may("analyst")
     ):
         with errors_in_words():
             with st.spinner("Drawing others", show_time=True):

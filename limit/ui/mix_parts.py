@@ -8,6 +8,7 @@ from limit import formats
 from limit.core import Json
 from limit.settings import Workspace
 from limit.sources.marks import excluded_ids
+from limit.ui.clicks import clicked
 from limit.ui.mix_state import UNITS, add_part, draft
 from limit.ui.samples_words import licence_words
 from limit.ui.shell import plain, printable
@@ -31,7 +32,7 @@ def parts_editor(ws: Workspace, sources: dict[str, Json]) -> None:
     with left.popover("Add a part", icon=":material/add:", width="stretch"):
         for name, source in sources.items():
             words = f"{name} · {formats.count(source['rows'])} samples · {licence_words(source)}"
-            if st.button(plain(words), key=f"add-{name}", width="stretch"):
+            if clicked(plain(words), f"add-{name}", width="stretch"):
                 add_part(name, source["rows"])
                 st.rerun()
     with middle:
@@ -75,7 +76,7 @@ def _part(part: Json, held: Json, sources: dict[str, Json]) -> None:
         _amount(part, available, key)
     with rest.popover("", icon=":material/tune:", help="filters of this part"):
         _filters(part, key)
-        if st.button("Remove this part", key=f"remove-{key}", icon=":material/delete:"):
+        if clicked("Remove this part", f"remove-{key}", icon=":material/delete:"):
             held["parts"].remove(part)
             st.rerun()
 
@@ -159,6 +160,6 @@ def _exclusions(ws: Workspace, held: Json) -> None:
     held["exclude"] = sorted(chosen)
     if others:
         st.caption(f"{len(others):,} samples left out by checks")
-        if st.button("Take them back"):
+        if clicked("Take them back", "take-back"):
             held["exclude"] = sorted(chosen - others)
             st.rerun()

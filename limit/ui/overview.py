@@ -20,6 +20,7 @@ from limit.store import Store
 from limit.store.queries_models import own_rows, paper_rows, study_rows
 from limit.store.queries_runs import jobs, mixes, problems, studies
 from limit.store.schema import Row
+from limit.ui.clicks import clicked
 from limit.ui.overview_shipped import show_difference
 from limit.ui.shell import (
     chart,
@@ -387,7 +388,7 @@ def _start_embedded() -> None:
         left, right = st.columns([1, 2], vertical_alignment="center")
         right.caption(_embedded_words())
         with left, errors_in_words():
-            if st.button("Run the embedded study", icon=":material/play_arrow:", key="run_embedded"):
+            if clicked("Run the embedded study", "run_embedded", icon=":material/play_arrow:"):
                 _run_embedded()
 
 

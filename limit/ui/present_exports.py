@@ -12,6 +12,7 @@ from limit.export.report import study_names
 from limit.export.write import write_report
 from limit.formats import size
 from limit.store import Store
+from limit.ui.clicks import clicked
 from limit.ui.shell import errors_in_words, open_workspace
 
 KINDS = {
@@ -49,7 +50,7 @@ def _button(store: Store, format: str, label: str, mime: str, study: str) -> Non
     if made is not None:
         name = f"limit-{study.replace('/', '-').replace(' ', '-')}.{format}"
         st.download_button(f"Download {size(len(made))}", made, name, mime, key=f"get-{format}", on_click="ignore")
-    elif st.button(f"Prepare {label}", key=f"make-{format}", disabled=off, help=missing_browser() if off else None):
+    elif clicked(f"Prepare {label}", f"make-{format}", disabled=off, help=missing_browser() if off else None):
         with st.spinner(f"Writing {label}"), errors_in_words(), tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"report.{format}"
             write_report(store, open_workspace(), format, path, study)

@@ -11,6 +11,7 @@ from limit import jobs
 from limit.core import Json
 from limit.formats import duration
 from limit.settings import Workspace
+from limit.ui.clicks import clicked
 from limit.ui.runs_compare import show_comparison
 from limit.ui.runs_detail import show_job
 from limit.ui.runs_live import (
@@ -158,7 +159,7 @@ def _show_choice(ws: Workspace, chosen: list[str]) -> None:
         if len(chosen) > 1 and st.button(f"Compare {len(chosen)}", type="primary", key="compare-chosen"):
             st.query_params.from_dict({"compare": chosen})
             st.rerun()
-        if st.button("Remove from history", icon=":material/delete:", key="remove-chosen", help="Results stay."):
+        if clicked("Remove from history", "remove-chosen", icon=":material/delete:", help="Results stay."):
             with errors_in_words():
                 for job_id in chosen:
                     jobs.remove(ws, job_id)

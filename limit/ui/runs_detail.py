@@ -14,6 +14,7 @@ from limit.core import Json, LimitError, read_json, read_jsonl
 from limit.formats import count, duration, percent, size, tokens
 from limit.settings import Workspace
 from limit.store.series import source_series
+from limit.ui.clicks import clicked
 from limit.ui.runs_live import device_words, figures, job_link, keep_going, progress, state_words, train_folder
 from limit.ui.runs_mix import mix_of, mix_palette, mix_parts, show_mix_bar
 from limit.ui.runs_spark import is_number
@@ -130,7 +131,7 @@ def show_buttons(ws: Workspace, job: Json) -> None:
 
 
 def _button(label: str, name: str, job_id: str, act: Callable[[], None], icon: str | None = None) -> None:
-    if st.button(label, key=f"{name}-{job_id}", icon=icon):
+    if clicked(label, f"{name}-{job_id}", icon=icon):
         with errors_in_words():
             act()
             st.rerun()

@@ -15,6 +15,7 @@ from limit.charts.palette import Palette
 from limit.core import Json, LimitError
 from limit.formats import count, duration
 from limit.settings import Workspace
+from limit.ui.clicks import clicked
 from limit.ui.runs_mix import show_mix_bar
 from limit.ui.runs_spark import is_number, latest, spark, spark_html
 from limit.ui.shell import errors_in_words, is_dark, plain, show_error
@@ -190,7 +191,7 @@ def draw_queue(ws: Workspace, waiting: list[Json]) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(f"Queue · {len(waiting)}", anchor=False)
         label, icon = ("Let it go on", ":material/play_arrow:") if paused else ("Pause", ":material/pause:")
-        if st.button(label, icon=icon, key="queue-pause", disabled=not may("operator")):
+        if clicked(label, "queue-pause", icon=icon, disabled=not may("operator")):
             jobs.pause(ws, not paused)
             st.rerun()
     if paused:
@@ -218,12 +219,12 @@ def _queue_row(ws: Workspace, job: Json) -> None:
 
 def _queue_buttons(ws: Workspace, job_id: str, held: bool) -> None:
     for place, icon in MOVES.items():
-        if st.button("", icon=icon, key=f"{place}-{job_id}", help=f"Move {place}", type="tertiary"):
+        if clicked("", f"{place}-{job_id}", icon=icon, help=f"Move {place}", type="tertiary"):
             _act(partial(jobs.move, ws, job_id, place))
     icon = ":material/play_arrow:" if held else ":material/pause:"
-    if st.button("", icon=icon, key=f"hold-{job_id}", help="Release" if held else "Hold", type="tertiary"):
+    if clicked("", f"hold-{job_id}", icon=icon, help="Release" if held else "Hold", type="tertiary"):
         _act(partial(jobs.hold, ws, job_id, not held))
-    if st.button("", icon=":material/close:", key=f"drop-{job_id}", help="Take out of the queue", type="tertiary"):
+    if clicked("", f"drop-{job_id}", icon=":material/close:", help="Take out of the queue", type="tertiary"):
         _act(partial(jobs.stop, ws, job_id))
 
 

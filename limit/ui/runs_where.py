@@ -11,6 +11,7 @@ from limit.core import LimitError
 from limit.jobs.cluster import Cluster, checked, choose_cluster, cluster_of, problem_of
 from limit.jobs.slots import machine_slots
 from limit.settings import Workspace
+from limit.ui.clicks import clicked
 from limit.ui.shell import errors_in_words, plain, show_error
 
 
@@ -52,13 +53,13 @@ def _choose(ws: Workspace, cluster: Cluster | None) -> None:
         help="What the cluster's machines run workers with; workspace and project lie at the same path there.",
     )
     with st.container(horizontal=True):
-        if st.button("Use this cluster", key="ray-use", disabled=not address.strip()):
+        if clicked("Use this cluster", "ray-use", disabled=not address.strip()):
             with errors_in_words():
                 if problem := problem_of(checked(address, python)):
                     raise LimitError(f"not chosen: {problem}")
                 choose_cluster(ws, address, python)
                 st.rerun()
-        if cluster is not None and st.button("Use this machine", key="ray-off"):
+        if cluster is not None and clicked("Use this machine", "ray-off"):
             with errors_in_words():
                 choose_cluster(ws, None)
                 st.rerun()

@@ -12,6 +12,7 @@ from limit.sources.browsing import PAGE, browse, count_samples, sample
 from limit.sources.filters import Filter
 from limit.sources.listing import list_sources
 from limit.sources.searching import INDEX_FROM_ROWS, MODES, search
+from limit.ui.clicks import clicked
 from limit.ui.samples_add import add_form
 from limit.ui.samples_compare import compare_view, topics_view
 from limit.ui.samples_detail import sample_panel
@@ -154,7 +155,7 @@ def _searched(ws: Workspace, source: Json, query: str, mode: str, where: Filter)
 
 def _offer_index(ws: Workspace, source: Json) -> None:
     st.caption("This source is large and has no search index, so it is scanned.")
-    if st.button("Build its search index", icon=":material/manage_search:"):
+    if clicked("Build its search index", "build-index", icon=":material/manage_search:"):
         from limit.sources.launch import launch_work
 
         started = launch_work(ws, "index", source["source"])

@@ -14,6 +14,7 @@ from limit.settings import Workspace
 from limit.sources.browsing import lengths, random_samples
 from limit.sources.launch import launch_work
 from limit.sources.topics import load_topics
+from limit.ui.clicks import clicked
 from limit.ui.samples_charts import length_figure, style_figure, topic_figure
 from limit.ui.samples_filters import LIFTED
 from limit.ui.samples_words import first_line, licence_words, open_samples, palette
@@ -113,7 +114,7 @@ def _find(ws: Workspace, source: Json) -> None:
         placeholder="empty: by word counts",
         help="a folder on the server with config.json, a tokenizer and safetensors",
     )
-    if st.button("Find topics", icon=":material/hub:", type="primary", disabled=not may("operator")):
+    if clicked("Find topics", "find-topics", icon=":material/hub:", type="primary", disabled=not may("operator")):
         with errors_in_words():
             started = launch_work(ws, "topics", source["source"], (folder or "").strip() or None)
             next_step("Topics are being found.", "pages/runs.py", "Follow it", {"job": started["job_id"]})
