@@ -83,12 +83,12 @@ def show_nearest(store: Store, a: Row, b: Row, text: str) -> None:
 def _build_again(store: Store, row: Row) -> None:
     """The rows of a mix that only its results came from: drawing it again from the same sources gives the same rows."""
     st.caption("The samples of this mix are not on this machine; drawing it again gives the same ones.")
-    request = next((as_json(mix["spec"]) for mix in mixes(store) if mix["mix_id"] == row["mix_id"]), None)
-    if request is None or not may("analyst"):
+    mix = next((mix for mix in mixes(store) if mix["mix_id"] == row["mix_id"]), None)
+    if mix is None or (request := as_json(mix["spec"])) is None or not may("analyst"):
         return
     if clicked("Build this mix again", f"again-{row['mix_id']}", icon=":material/replay:"):
         with st.spinner("Drawing the mix"):
-            made = build_mix(open_workspace(), MixSpec.from_dict(request))["mix_id"]
+            made = build_mix(open_workspace(), MixSpec.from_dict(request), mix["name"])["mix_id"]
         if made != row["mix_id"]:
             raise LimitError(f"its sources have changed: the same request now gives mix {made}, not {row['mix_id']}")
         st.rerun()
