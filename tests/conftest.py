@@ -17,6 +17,32 @@ from limit.settings import PROJECT, Workspace
 from tests.small_tokenizers import train_tokenizer
 
 SHARED = PROJECT.parent / "shared"
+# Files that take longest, in the order to start them: those that wait for a browser beside those that compute.
+LONGEST = (
+    "finetune/test_distributed.py",
+    "e2e/test_first_start.py",
+    "finetune/test_layers.py",
+    "e2e/test_roles.py",
+    "finetune/test_train.py",
+    "e2e/test_present.py",
+    "gauntlet/test_commands.py",
+    "e2e/test_path.py",
+    "gauntlet/test_score.py",
+    "e2e/test_vote.py",
+    "judge/test_runner.py",
+    "e2e/test_runs_live.py",
+    "export/test_export.py",
+    "jobs/test_faults.py",
+    "gauntlet/test_page.py",
+    "jobs/test_queue.py",
+    "e2e/test_compare.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that in the end no process is left alone with one."""
+    places = {PROJECT / "tests" / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(autouse=True, scope="module")

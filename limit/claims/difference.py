@@ -34,10 +34,19 @@ SHOWN = {"average": "Gauntlet average", "preference": "Preference"}
 
 @dataclass(frozen=True)
 class ItemScores:
-    """A model's mean score of each item by part (category, task, shots, sub-category): indices, scores; and chance."""
+    """A model's mean score of each item by part (category, task, shots, sub-category): indices, scores.
+
+    With chance and what its questions were (hashes of file and settings), both by task and shots.
+    """
 
     parts: dict[PartKey, tuple[Any, Any]]
     baselines: dict[tuple[Any, Any], float]
+    questions: dict[tuple[Any, Any], set[str]]
+
+    def same_questions(self, other: ItemScores, task: tuple[Any, Any]) -> bool:
+        """Whether items of one number are one question; what an older or imported evaluation does not say may be."""
+        mine, theirs = (scores.questions.get(task) or set() for scores in (self, other))
+        return not mine or not theirs or mine == theirs
 
 
 def compare_models(store: Store, a: Row, b: Row, only: str | None = None) -> list[Row]:
@@ -193,16 +202,19 @@ def _item_scores(store: Store, evals: dict[str, list[str]]) -> dict[str, ItemSco
     )
     baselines = store.rows(
         """with mine as (select unnest(?) as eval_id, unnest(?) as model)
-           select model, task, num_fewshot, any_value(baseline) as baseline
+           select model, task, num_fewshot, any_value(baseline) as baseline,
+                  list(distinct questions) filter (where questions is not null) as questions
            from gauntlet_tasks join mine using (eval_id) group by all""",
         mine,
     )
-    out = {key: ItemScores({}, {}) for key in evals}
+    out = {key: ItemScores({}, {}, {}) for key in evals}
     for row in parts:
         part = tuple(row[name] for name in ("category", "task", "num_fewshot", "part"))
         out[row["model"]].parts[part] = np.array(row["idx"]), np.array(row["score"], float)
     for row in baselines:
-        out[row["model"]].baselines[row["task"], row["num_fewshot"]] = row["baseline"] or 0.0
+        task = (row["task"], row["num_fewshot"])
+        out[row["model"]].baselines[task] = row["baseline"] or 0.0
+        out[row["model"]].questions[task] = set(row["questions"] or [])
     return out
 
 
@@ -211,16 +223,24 @@ def shared_scores(a: ItemScores, b: ItemScores, category: str | None = None) -> 
 
     An item counts 1 / (tasks * parts of its task * items of its part * (1 - baseline)) of its category, times the
     number of items; sub-categories of a task weigh alike, as in the Gauntlet. The difference of the means is then the
-    difference of the category scores over shared items.
+    difference of the category scores over shared items. A task whose file or settings were changed between two
+    evaluations has other questions under the same numbers, so it is left out.
     """
     found: dict[str, dict[PartKey, tuple[Any, Any]]] = {}
     for key in sorted(a.parts.keys() & b.parts.keys(), key=str):
-        if category in (None, key[0]):
+        if category in (None, key[0]) and a.same_questions(b, (key[1], key[2])):
             pair = _at_shared(*a.parts[key], *b.parts[key])
             if len(pair[0]):
                 found.setdefault(str(key[0]), {})[key] = pair
     baselines = b.baselines | a.baselines
     return {name: _weighted(parts, baselines) for name, parts in found.items()}
+
+
+def changed_tasks(store: Store, a: Row, b: Row) -> list[str]:
+    """Tasks that both models were scored on, but not with the same file and settings; nothing pairs their items."""
+    first, second = item_scores(store, [a["eval_ids"], b["eval_ids"]])
+    shared = first.baselines.keys() & second.baselines.keys()
+    return sorted({str(task[0]) for task in shared if not first.same_questions(second, task)})
 
 
 def _at_shared(idx_a: Any, a: Any, idx_b: Any, b: Any) -> tuple[Any, Any]:

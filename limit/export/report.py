@@ -18,7 +18,7 @@ from limit.core import LimitError
 from limit.settings import Workspace
 from limit.store import Store
 from limit.store.queries_gauntlet import CORE
-from limit.store.queries_models import COUNTS, own_rows, paper_rows, study_rows
+from limit.store.queries_models import COUNTS, own_rows, paper_rows, protocols, study_rows
 from limit.store.queries_runs import mixes, studies
 from limit.store.schema import Row
 
@@ -200,8 +200,9 @@ def gauntlet_caption(models: Sequence[Row]) -> str:
     """Protocol and what the intervals are."""
     paper = any(row["origin"] == "published" for row in models)
     kind = "error bars are the reading error of the figure" if paper else "intervals 95 %"
-    protocol = next((row["protocol"] for row in models if row["x"] is not None), None) or "no evaluation yet"
-    return f"Score above chance, 0 is guessing · {protocol} · {kind}"
+    found = protocols(models)
+    words = [*found, "not evaluated alike" if len(found) > 1 else ""] if found else ["no evaluation yet"]
+    return " · ".join(word for word in ["Score above chance, 0 is guessing", *words, kind] if word)
 
 
 def preference_caption(models: Sequence[Row]) -> str:

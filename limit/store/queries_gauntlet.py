@@ -118,16 +118,23 @@ def task_rows(store: Store, eval_ids: Sequence[str], category: str | None = None
 
 
 def paired_items(store: Store, eval_a: str, eval_b: str, category: str | None = None) -> list[Row]:
-    """Items that both evaluations scored: category, task, num_fewshot, subcategory, idx, a and b (0 or 1)."""
+    """Items that both evaluations scored: category, task, num_fewshot, subcategory, idx, a and b (0 or 1).
+
+    A task whose file or settings were changed in between holds other questions under the same numbers: it is left out.
+    """
     return store.rows(
-        """select a.category, a.task, a.num_fewshot, a.subcategory, a.idx, a.correct as a, b.correct as b
+        """with changed as (
+             select a.task, a.num_fewshot from gauntlet_tasks a join gauntlet_tasks b using (task, num_fewshot)
+             where a.eval_id = ? and b.eval_id = ? and a.questions <> b.questions)
+           select a.category, a.task, a.num_fewshot, a.subcategory, a.idx, a.correct as a, b.correct as b
            from gauntlet_items a join gauntlet_items b
              on a.task = b.task and a.num_fewshot = b.num_fewshot and a.idx = b.idx
                 and a.subcategory is not distinct from b.subcategory
            where a.eval_id = ? and b.eval_id = ? and (? is null or a.category = ?)
              and a.correct is not null and b.correct is not null
+             and (a.task, a.num_fewshot) not in (select (task, num_fewshot) from changed)
            order by a.category, a.task, a.subcategory, a.idx""",
-        [eval_a, eval_b, category, category],
+        [eval_a, eval_b, eval_a, eval_b, category, category],
     )
 
 

@@ -21,6 +21,7 @@ from limit.store.schema import Row
 PAPER = "the paper"
 ORIGINS = ("workspace", "shipped")
 COUNTS = ("n_prompts", "wins", "losses", "ties", "invalid")  # behind a preference rate
+BETWEEN_PROTOCOLS = " / "
 MIN_SEEDS = 3  # a t interval over two seeds spans nearly everything
 
 
@@ -249,7 +250,6 @@ def _model_row(
         }
         for run in members
     ]
-    head = next(iter(evals.values()), None)
     return {
         "key": content_id(key),
         "label": first["mix_name"] or first["name"],
@@ -269,7 +269,7 @@ def _model_row(
         "n_seeds": sum(seed["x"] is not None or seed["y"] is not None for seed in seeds) or len(members),
         "prompt_set": pairs[0]["prompt_set"] if pairs else None,
         "judge": pairs[0]["judge"] if pairs else None,
-        "protocol": protocol_text(head) if head else None,
+        "protocol": BETWEEN_PROTOCOLS.join(dict.fromkeys(protocol_text(head) for head in evals.values())) or None,
         "origin": first["origin"],
         "run_ids": [run["run_id"] for run in members],
         "eval_ids": [e["eval_id"] for e in evals.values()],
@@ -277,6 +277,12 @@ def _model_row(
         "mix_id": first["mix_id"],
         "mix_ids": list(dict.fromkeys(run["mix_id"] for run in members if run["mix_id"])),
     }
+
+
+def protocols(rows: Sequence[Row]) -> list[str]:
+    """Every protocol behind the scores of some rows; more than one, and their bars do not measure quite the same."""
+    found = (row["protocol"].split(BETWEEN_PROTOCOLS) for row in rows if row["x"] is not None and row["protocol"])
+    return list(dict.fromkeys(name for names in found for name in names))
 
 
 def _combined(rows: Sequence[Row]) -> Row:
@@ -288,7 +294,7 @@ def _combined(rows: Sequence[Row]) -> Row:
     return {
         "score": sum(row["score"] for row in known) / len(known),
         "low": low,
-        "high": high,
+        "high": None if high is None else min(1.0, high),  # a t interval over seeds knows no bounds, a score has one
         "partial": any(row["partial"] for row in known),
         "missing": sorted({task for row in known for task in row["missing"]}),
         "n": known[0]["n"],

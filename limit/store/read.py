@@ -97,10 +97,19 @@ def _eval(found: Found) -> Rows:
     }
     return {
         "gauntlet_evals": [head],
-        "gauntlet_tasks": [{**row, "eval_id": eval_id} for row in _items(data.get("tasks"))],
+        "gauntlet_tasks": [
+            {**row, "eval_id": eval_id, "questions": _questions(protocol, row)} for row in _items(data.get("tasks"))
+        ],
         "gauntlet_categories": [{**row, "eval_id": eval_id} for row in _items(data.get("categories"))],
         "gauntlet_averages": [{**row, "eval_id": eval_id} for row in _items(data.get("averages"))],
     }
+
+
+def _questions(protocol: Json, task: Json) -> str | None:
+    """What two evaluations must share for their items to be the same questions; None where it was not noted."""
+    sha256 = _dict(protocol.get("data")).get(str(task.get("file")))
+    settings = _dict(protocol.get("settings")).get(f"{task.get('task')}/{task.get('num_fewshot')}-shot")
+    return f"{sha256} {settings or ''}".strip() if sha256 else None
 
 
 def _items_parquet(found: Found) -> Rows:

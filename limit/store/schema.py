@@ -69,7 +69,7 @@ TABLES: dict[str, dict[str, str]] = {
         json="protocol",
     ),
     "gauntlet_tasks": _columns(
-        text="eval_id task category metric",
+        text="eval_id task category metric questions",
         int="num_fewshot n near_ties nan",
         real=f"accuracy baseline {_INTERVAL} stderr acc_sum acc_norm",
     ),

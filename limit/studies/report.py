@@ -74,7 +74,7 @@ def _model_of(runs: Sequence[Json]) -> str:
 def _model(label: str, runs: Sequence[Json], settings: Sequence[Setting]) -> Json:
     scored = [run["gauntlet"] for run in runs if run["gauntlet"]]
     names = dict.fromkeys(name for score in scored for name in score["categories"])
-    rates = [_spread(_rates(runs, setting), most=100.0) for setting in settings]
+    rates = [_spread(_rates(runs, setting), least=0.0, most=100.0) for setting in settings]
     return {
         "label": label,
         "is_baseline": runs[0]["is_baseline"],
@@ -90,16 +90,15 @@ def _rates(runs: Sequence[Json], setting: Setting) -> list[float | None]:
     return [rate["preference_pct"] for run in runs for rate in run["preference"] if _setting(rate) == setting]
 
 
-def _spread(values: Iterable[float | None], most: float | None = None) -> Json:
-    """Mean and interval over seeds; with `most`, of rates that lie between 0 and `most`."""
+def _spread(values: Iterable[float | None], least: float = -math.inf, most: float = 1.0) -> Json:
+    """Mean and interval over seeds of values that have bounds; a score knows no lower one, since it is above chance."""
     known = [value for value in values if value is not None]
     interval = seed_interval(known)
     several = not math.isnan(interval.low)
-    low, high = (interval.low, interval.high) if most is None else (max(0.0, interval.low), min(most, interval.high))
     return {
         "mean": sum(known) / len(known) if known else None,
-        "low": low if several else None,
-        "high": high if several else None,
+        "low": max(least, interval.low) if several else None,
+        "high": min(most, interval.high) if several else None,
         "values": known,
     }
 

@@ -14,13 +14,21 @@ from limit.export.report import category_rows
 from limit.formats import accuracy, accuracy_interval, count, percent, percent_interval
 from limit.store import Store
 from limit.store.queries_gauntlet import CORE
-from limit.store.queries_models import paper_rows
+from limit.store.queries_models import paper_rows, protocols
 from limit.store.schema import Row
 from limit.ui.compare_click import VIEWS, drawn, opened, opening
 from limit.ui.compare_curve import show_curve
 from limit.ui.compare_items import show_items
 from limit.ui.compare_real import show_real
-from limit.ui.overview import TABLE_STYLE, choose_study, composition, few_models, palette_for, plane_rows
+from limit.ui.overview import (
+    TABLE_STYLE,
+    choose_study,
+    composition,
+    few_models,
+    palette_for,
+    plane_rows,
+    warn_of_protocols,
+)
 from limit.ui.shell import chart, errors_in_words, next_step, note_line, open_store, page_head
 
 PHONE_PANEL_PX = 235  # six panels need room: a phone gets them one below the other
@@ -52,6 +60,7 @@ def show() -> None:
         rows = choose_study(store)
         first = None if opened() else VIEWS[0]
         view = st.segmented_control("View", VIEWS, default=first, required=True, key="view", bind="query-params")
+        warn_of_protocols(rows)
         if not rows:
             next_step("Nothing to compare yet: a study needs models.", "pages/launch.py", "Launch one")
         elif view == VIEWS[1]:
@@ -98,14 +107,13 @@ def _panels(version: int, keys: list[str], mode: str, columns: int, _bars: list[
 
 
 def _table_note(rows: Sequence[Row]) -> None:
-    first = next((row for row in rows if row["protocol"] and row["x"] is not None), rows[0])
     judged = next((row for row in rows if row["judge"]), None)
     note_line(
-        protocol=first["protocol"],
+        protocol=" / ".join(protocols(rows)),
         judge=judged["judge"] if judged else None,
         prompts=judged["prompt_set"] if judged else None,
         bars="Gauntlet from 0 (guessing) to 1, preference from 0 to 100 %; thin mark at 50 %",
-        interval="reading error; bootstrap over prompts" if first["origin"] == "published" else "95 %",
+        interval="reading error; bootstrap over prompts" if rows[0]["origin"] == "published" else "95 %",
     )
 
 

@@ -10,6 +10,7 @@ from limit import charts
 from limit.claims.sizes import Sufficient, curve_rows, family, smallest_sufficient
 from limit.store import Store
 from limit.store.queries_gauntlet import CORE
+from limit.store.queries_models import protocols
 from limit.store.schema import Row
 from limit.ui.compare_click import opening
 from limit.ui.overview import palette_for
@@ -41,11 +42,10 @@ def show_curve(store: Store, rows: Sequence[Row]) -> None:
         sufficient=sufficient,
     )
     chart(figure, charts.curve_alt(drawn, title), key="compare_curve", **opening("compare_curve", rows))
-    first = next((row for row in rows if row["protocol"] and row["x"] is not None), rows[0])
     note_line(
-        protocol=first["protocol"],
+        protocol=" / ".join(protocols(rows)),
         band="reading error; bootstrap over prompts"
-        if first["origin"] == "published"
+        if rows[0]["origin"] == "published"
         else "95 %, over seeds from three on",
         size="samples in the mix, log axis",
     )

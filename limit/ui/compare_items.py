@@ -12,7 +12,7 @@ from limit.store.queries_gauntlet import CORE, item_texts, paired_items
 from limit.store.schema import Row
 from limit.ui.compare_click import PREFERENCE
 from limit.ui.compare_prompts import show_nearest, show_prompts
-from limit.ui.compare_real import choose_two
+from limit.ui.compare_real import choose_two, warn_of_changed
 from limit.ui.shell import next_step, note_line, plain, show_text
 
 FLIPS = {"B wrong, A right": (1, 0), "A wrong, B right": (0, 1), "both wrong": (0, 0), "both right": (1, 1)}
@@ -48,6 +48,7 @@ def _items(store: Store, a: Row, b: Row, category: str) -> None:
         flips=", ".join(f"{name} {number:,}" for name, number in counts.items()),
         evaluations=f"{a['eval_ids'][0]} and {b['eval_ids'][0]} (first seed of each)",
     )
+    warn_of_changed(store, a, b)
     wanted = [pair for pair in pairs if (pair["a"], pair["b"]) == FLIPS[flip]]
     if not wanted:
         st.info("No such item in this category.", icon=":material/info:")

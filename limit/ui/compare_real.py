@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from limit.claims.difference import READING_ERROR, compare_models
+from limit.claims.difference import READING_ERROR, changed_tasks, compare_models
 from limit.claims.evidence import AS_PUBLISHED
 from limit.store import Store
 from limit.store.schema import Row
@@ -50,9 +50,18 @@ def show_real(store: Store, rows: Sequence[Row]) -> None:
         n = f" :gray[n = {line['n']:,} {line['unit']}]" if line["n"] else ""
         words.markdown(f"{plain(line['sentence'])}{n}")
     _note(lines, a, b)
+    warn_of_changed(store, a, b)
     tested = [line for line in lines if _tested(line)]
     told = [line for line in tested if line["verdict"] != "cannot tell"]
     st.caption(f"{len(told)} of {len(tested)} tested differences can be told from chance.")
+
+
+def warn_of_changed(store: Store, a: Row, b: Row) -> None:
+    """Name the tasks whose items were left out because they are not the same questions."""
+    tasks = changed_tasks(store, a, b)
+    if tasks:
+        words = f"Left out: {', '.join(tasks)}. The files or settings of these tasks were changed between the two"
+        st.warning(plain(f"{words} evaluations, so their items are other questions; evaluate both again to pair them."))
 
 
 def _tested(line: Row) -> bool:

@@ -17,7 +17,7 @@ from limit.core import LimitError, read_json
 from limit.formats import accuracy_interval, count, percent_interval
 from limit.jobs import status
 from limit.store import Store
-from limit.store.queries_models import own_rows, paper_rows, study_rows
+from limit.store.queries_models import own_rows, paper_rows, protocols, study_rows
 from limit.store.queries_runs import jobs, mixes, problems, studies
 from limit.store.schema import Row
 from limit.ui.clicks import clicked
@@ -212,6 +212,7 @@ def _advice(job_id: str) -> str:
 
 def _picture(store: Store, rows: Sequence[Row]) -> None:
     palette = palette_for(store)
+    warn_of_protocols(rows)
     left, right = st.columns([3, 2], gap="medium")
     with left:
         figure = charts.plane(plane_rows(rows), palette, height=430)
@@ -270,7 +271,7 @@ def _plane_note(rows: Sequence[Row]) -> None:
     n = next((row["n_prompts"] for row in rows if row["n_prompts"]), None)
     note_line(
         n=f"{n:,} prompts" if n else None,
-        protocol=next((row["protocol"] for row in rows if row["x"] is not None), None),
+        protocol=" / ".join(protocols(rows)),
         judge=first["judge"] if first else None,
         crosses="reading error across, 95 % over prompts up"
         if paper
@@ -278,6 +279,14 @@ def _plane_note(rows: Sequence[Row]) -> None:
         not_drawn=f"{', '.join(missing)} ({'not published' if paper else 'a score is missing'})" if missing else None,
         source="arXiv 2311.13133, digitised figure and released verdicts" if paper else _source(rows),
     )
+
+
+def warn_of_protocols(rows: Sequence[Row]) -> None:
+    """Say so where models of one's own stand side by side that were not evaluated alike."""
+    found = protocols([row for row in rows if row["origin"] != "published"])
+    if len(found) > 1:
+        words = "; ".join(found)
+        st.warning(plain(f"These models were not evaluated alike ({words}): read their differences with care."))
 
 
 def _source(rows: Sequence[Row]) -> str:

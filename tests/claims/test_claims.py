@@ -12,7 +12,14 @@ import pytest
 
 from limit import access
 from limit.claims import ledger, sizes
-from limit.claims.difference import compare_models, compare_with, only_by_correction, paired_scores, sentence
+from limit.claims.difference import (
+    changed_tasks,
+    compare_models,
+    compare_with,
+    only_by_correction,
+    paired_scores,
+    sentence,
+)
 from limit.claims.evidence import Evidence, _of_line, before, check_test, evaluate, model_index, moved, state
 from limit.claims.nearest import Nearest
 from limit.claims.sizes import curve_rows, smallest_sufficient
@@ -20,9 +27,11 @@ from limit.claims.suggest import chip, suggestions
 from limit.core import LimitError, append_jsonl, write_json
 from limit.settings import Workspace
 from limit.store import Store
+from limit.store.queries_gauntlet import paired_items
 from limit.store.queries_models import own_rows, paper_rows, study_rows
 from tests.store import study
 from tests.store.study import (
+    note_protocol,
     nothing,
     write_comparison,
     write_eval,
@@ -70,6 +79,23 @@ def test_models_that_share_no_scored_item_are_said_so(store: Store) -> None:
     line = compare_with(store, [model(store, "lima 300 + instruct 1000")], full, "average")[0]
     assert (line["verdict"], line["low"]) == ("cannot tell", None)
     assert sentence(line, "A", "B") == "Gauntlet average: A and B cannot be compared, they share no scored item."
+
+
+def test_items_of_a_task_whose_file_was_changed_are_not_paired(ws: Workspace, store: Store) -> None:
+    """One model was evaluated before the file changed, the other after: the items are not the same questions."""
+    a, b = model(store, "lima 300 + instruct 1000"), model(store, "lima 300")
+    for row, sha256 in ((a, "new"), (b, "old")):
+        for run in row["run_ids"]:  # type: ignore[attr-defined]
+            note_protocol(ws, run, {"addition": sha256, "agreement": "same", "tool_use": sha256 if row is a else ""})
+    store.refresh()
+    assert changed_tasks(store, a, b) == ["addition"]
+    lines = {line["measure"]: line for line in compare_models(store, a, b)}
+    assert "symbolic_problem_solving" not in lines
+    assert {"language_understanding", "commonsense_reasoning", "world_knowledge"} <= lines.keys()
+    assert lines["average"]["n"] == 600
+    first, second = (row["eval_ids"][0] for row in (a, b))  # type: ignore[index]
+    assert {pair["task"] for pair in paired_items(store, first, second)} == {
+        "people_facts", "tool_use", "agreement", "passage_qa"}  # fmt: skip
 
 
 def test_the_difference_is_that_of_the_scores_shown(store: Store) -> None:

@@ -1,4 +1,7 @@
-"""Two processes (gloo, CPU) give the loss of one, whichever way they share the work."""
+"""Two processes (gloo, CPU) give the loss of one, whichever way they share the work.
+
+One test goes through torchrun as a job does; the others start its agent and its workers from a loaded process.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +29,46 @@ from limit.models import load_model, resolve_model
 from limit.settings import PROJECT, Workspace
 from tests.finetune.conftest import metrics
 
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+WARM = str(PROJECT / "tests" / "finetune" / "warm.py")
 WORKER = str(PROJECT / "tests" / "finetune" / "faulty_worker.py")
 SETTINGS = ("learning_rate=0.01", "lora_dropout=0", "micro_batch_size=1", "save_every_epochs=0.5")
 
 
 def torchrun(ws: Workspace, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Two processes of a worker on this machine's CPUs."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return started(ws, [*TORCHRUN, *words], environment)
+
+
+def started(ws: Workspace, words: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     here = {"LIMIT_HOME": str(ws.root), "PYTHONPATH": str(PROJECT), "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(
-        [*command, *words],
+        [sys.executable, *words],
         cwd=PROJECT,
         env={**os.environ, **here, **environment},
         capture_output=True,
         text=True,
         timeout=280,
     )
+
+
+@pytest.fixture(scope="module")
+def warm_torchrun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """`torchrun` whose agent and workers are forked from one process that has loaded everything."""
+    address = str(tmp_path_factory.mktemp("warm") / "door")
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "CUDA_VISIBLE_DEVICES": ""}
+    with subprocess.Popen([sys.executable, WARM, "serve", address], cwd=PROJECT, env=environment) as server:
+        while not Path(address).exists():
+            assert server.poll() is None, "the process that others are forked from has ended"
+            time.sleep(0.1)
+        forked = [WARM, "run", address]
+
+        def run(ws: Workspace, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+            workers = ["--no-python", sys.executable, "-S", *forked, *words]
+            return started(ws, [*forked, *TORCHRUN, *workers], environment)
+
+        yield run
+        server.terminate()
 
 
 def weights(ws: Workspace, run_id: str) -> dict[str, torch.Tensor]:
@@ -70,12 +98,14 @@ def test_two_processes_have_the_losses_of_one(ws: Workspace, make_run: Callable[
 
 
 @pytest.mark.slow
-def test_sharded_processes_have_the_losses_of_one_and_survive_a_kill(ws: Workspace, make_run: Any) -> None:
+def test_sharded_processes_have_the_losses_of_one_and_survive_a_kill(
+    ws: Workspace, make_run: Any, warm_torchrun: Any
+) -> None:
     """FSDP as accelerate sets it up on GPUs: checkpoint, SIGKILL, resume to the same bits, and tied weights."""
     alone, straight, killed = (make_run(*SETTINGS, f"keep_checkpoints={keep}") for keep in (2, 3, 4))
     finetune(ws, alone, JobContext(None))
     for run_id, fault in ((straight, ()), (killed, ("--kill-at", "6")), (killed, ())):
-        done = torchrun(ws, WORKER, run_id, "--shard", *fault)
+        done = warm_torchrun(ws, WORKER, run_id, "--shard", *fault)
         assert (done.returncode == 0) == (not fault), done.stderr[-3000:]
     assert_same_course(ws, alone, straight)
     one, whole, resumed = (weights(ws, run_id) for run_id in (alone, straight, killed))
@@ -85,11 +115,13 @@ def test_sharded_processes_have_the_losses_of_one_and_survive_a_kill(ws: Workspa
 
 
 @pytest.mark.slow
-def test_memory_that_runs_out_on_one_replica_halves_the_rows_of_all(ws: Workspace, make_run: Any) -> None:
+def test_memory_that_runs_out_on_one_replica_halves_the_rows_of_all(
+    ws: Workspace, make_run: Any, warm_torchrun: Any
+) -> None:
     settings = (*SETTINGS, "max_seq_len=256", "micro_batch_size=4")
     alone, starved = (make_run(*settings, f"keep_checkpoints={keep}", recipe="lora") for keep in (2, 3))
     finetune(ws, alone, JobContext(None))
-    done = torchrun(ws, WORKER, starved, "--starve-at", "4")
+    done = warm_torchrun(ws, WORKER, starved, "--starve-at", "4")
     assert done.returncode == 0, done.stderr[-3000:]
     assert read_json(ws.run(starved) / "train" / "summary.json")["row_tokens"] == 256
     assert any("memory ran out" in row["text"] for row in metrics(ws, starved, "note"))
@@ -97,11 +129,13 @@ def test_memory_that_runs_out_on_one_replica_halves_the_rows_of_all(ws: Workspac
 
 
 @pytest.mark.slow
-def test_memory_that_runs_out_on_one_shard_starts_all_again_with_smaller_rows(ws: Workspace, make_run: Any) -> None:
+def test_memory_that_runs_out_on_one_shard_starts_all_again_with_smaller_rows(
+    ws: Workspace, make_run: Any, warm_torchrun: Any
+) -> None:
     settings = (*SETTINGS, "max_seq_len=256", "micro_batch_size=2")
     alone, starved = (make_run(*settings, f"keep_checkpoints={keep}") for keep in (2, 3))
     finetune(ws, alone, JobContext(None))
-    done = torchrun(ws, WORKER, starved, "--shard", "--starve-at", "4", **restarts.ENVIRONMENT)
+    done = warm_torchrun(ws, WORKER, starved, "--shard", "--starve-at", "4", **restarts.ENVIRONMENT)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "all processes start again" in done.stderr
     assert read_json(ws.run(starved) / "train" / "summary.json")["row_tokens"] == 256
@@ -109,9 +143,9 @@ def test_memory_that_runs_out_on_one_shard_starts_all_again_with_smaller_rows(ws
 
 
 @pytest.mark.slow
-def test_a_failure_of_one_process_ends_all_with_its_sentence(ws: Workspace, make_run: Any) -> None:
+def test_a_failure_of_one_process_ends_all_with_its_sentence(ws: Workspace, make_run: Any, warm_torchrun: Any) -> None:
     environment = {**restarts.ENVIRONMENT, "PET_MAX_RESTARTS": "1"}
-    done = torchrun(ws, WORKER, make_run(*SETTINGS), "--shard", "--fail-at", "3", **environment)
+    done = warm_torchrun(ws, WORKER, make_run(*SETTINGS), "--shard", "--fail-at", "3", **environment)
     assert done.returncode != 0
     assert done.stderr.count("limit: the second process has had enough") == 1, "a failure is not tried again"
     assert done.stderr.count("process 0 ends, since another has left") == 1
@@ -161,9 +195,9 @@ def some_row() -> Row:
 
 
 @pytest.mark.slow
-def test_sharded_weights_give_the_loss_and_gradient_of_whole_ones(tmp_path: Path) -> None:
+def test_sharded_weights_give_the_loss_and_gradient_of_whole_ones(tmp_path: Path, warm_torchrun: Any) -> None:
     """FSDP2 as accelerate applies it on GPUs: layers first, then the root with embedding and head."""
     script = tmp_path / "sharded.py"
     script.write_text(SHARDED)
-    done = torchrun(Workspace(tmp_path), str(script))
+    done = warm_torchrun(Workspace(tmp_path), str(script))
     assert done.returncode == 0, done.stderr[-3000:]

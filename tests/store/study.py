@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from limit.core import append_jsonl, write_json
+from limit.core import append_jsonl, read_json, write_json
 from limit.settings import Workspace
 
 CATEGORIES = {
@@ -122,6 +122,17 @@ def write_eval(ws: Workspace, run: str, mix: str, items: int = 40, seed: int = 0
               "seconds": 1.5, "created": "2026-01-06T00:00:00.000Z", "versions": {}}  # fmt: skip
     write_json(folder / "eval.json", record)
     return eval_id
+
+
+def note_protocol(ws: Workspace, run: str, hashes: dict[str, str] | None = None, **protocol: Any) -> None:
+    """Let a run's evaluation say what its tasks' files were (by task) and how it was made."""
+    for path in (ws.run(run) / "gauntlet").glob("*/eval.json"):
+        record = read_json(path)
+        for task in record["tasks"]:
+            task["file"] = f"{task['task']}.jsonl"
+        data = {f"{task}.jsonl": sha256 for task, sha256 in (hashes or {}).items()}
+        record["protocol"] |= {"data": data, **protocol}
+        write_json(path, record)
 
 
 def write_comparison(

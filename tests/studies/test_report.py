@@ -46,7 +46,8 @@ def test_means_and_intervals_are_over_seeds(value: Json) -> None:
     assert terse["preference"]["mean"] == 40.0 and terse["preference"]["values"] == [20.0, 60.0]
     # Two seeds: t(1) = 12.706, half width 12.706 * sd / sqrt(2); of rates cut at what a rate can be.
     assert (terse["preference"]["low"], terse["preference"]["high"]) == (0.0, 100.0)
-    assert by_label["long"]["gauntlet"]["high"] == pytest.approx(0.45 + 12.7062 * 0.05, rel=1e-4)
+    long = by_label["long"]["gauntlet"]
+    assert (long["low"], long["high"]) == (pytest.approx(0.45 - 12.7062 * 0.05, rel=1e-4), 1.0)
     assert base["gauntlet"]["mean"] == 0.5 and base["gauntlet"]["low"] is None and base["seeds"] == []
     assert by_label["late"]["gauntlet"]["mean"] is None
 

@@ -19,7 +19,7 @@ from limit.ui.preferences import order_words
 from tests.hostile import TEXTS
 from tests.pages import open_page
 from tests.prepared import put_index
-from tests.store.study import MIXES, run_id, write_eval, write_job, write_mix, write_run, write_study
+from tests.store.study import MIXES, note_protocol, run_id, write_eval, write_job, write_mix, write_run, write_study
 
 VIEWS = ("both paradigms", "limit curve", "is it real?", "drill down")
 
@@ -135,6 +135,24 @@ def test_every_view_of_compare_renders(study: Workspace, view: str) -> None:
     shown = check(open_page("compare", view=view))
     expected = {"is it real?": "Gauntlet average", "drill down": "items of World knowledge"}
     assert expected.get(view, "mini, paper shots").replace(" ", "") in shown.replace("\\", "").replace(" ", "")
+
+
+@pytest.mark.parametrize("page", ["overview", "compare"])
+def test_models_that_were_not_evaluated_alike_are_said_so(study: Workspace, page: str) -> None:
+    assert not [box for box in open_page(page).warning if "evaluated alike" in box.value]
+    note_protocol(study, run_id("aaaaaaaaaaa2", 1), shots="fixed")
+    app = open_page(page)
+    assert "mini, fixed shots" in check(app)
+    assert [box.value for box in app.warning if "evaluated alike" in box.value]
+
+
+@pytest.mark.parametrize("view", ["is it real?", "drill down"])
+def test_tasks_that_were_changed_in_between_are_named(study: Workspace, view: str) -> None:
+    for mix, sha256 in zip(MIXES, ("old", "new", "new"), strict=True):
+        note_protocol(study, run_id(mix, 1), {"addition": sha256})
+    app = open_page("compare", view=view, a="lima 300 (tiny)", b="instruct 1000 (tiny)")
+    check(app)
+    assert [box.value for box in app.warning if "addition" in box.value]
 
 
 @pytest.mark.parametrize("view", VIEWS)
