@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8501
 
+# The many processes of the tests and of jobs read compiled modules instead of compiling them each.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test lint types unit browser bench test-ray clean
 
 run: $(VENV)/.run-time
@@ -21,10 +24,10 @@ lint: $(VENV)/.test-time
 types: $(VENV)/.test-time
 	$(BIN)/mypy
 
-# Browser tests need Debian's chromium; where it cannot be installed they skip and say so. Four processes on two cores:
+# Browser tests need Debian's chromium; where it cannot be installed they skip and say so. Three processes on two cores:
 # tests of pages and jobs wait more than they compute. Files come in the order of tests/conftest.py.
 unit: $(VENV)/.test-time browser
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 browser:
 	@command -v chromium >/dev/null || .ci/install-chromium || true

@@ -38,21 +38,6 @@ def run(*words: str) -> tuple[int, Any, str]:
     return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
 
 
-@pytest.mark.slow
-def test_a_bare_model_is_scored_into_a_folder(ws: Workspace, data: Path, tiny_llama: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    words = ["run", "--model", str(tiny_llama), "--version", "v0", "--tasks", "pick,next", "--limit", "3"]
-    code, value, errors = run(*words, "--data", str(data), "--out", str(out), "--wait")
-    assert (code, errors) == (0, "")
-    assert value["path"] == str(out)
-    assert set(value["scores"]["tasks"]) == {"pick", "next"}
-    assert {row["idx"] for row in read_choices(out).to_pylist()} == {0, 1, 2}
-    code, shown, _ = run("show", str(out))
-    assert shown["eval_id"] == value["eval_id"]
-    assert shown["run_id"] == value["run_id"]
-    assert shown["protocol"]["limit"] == 3
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -147,12 +132,13 @@ def test_the_job_of_a_copied_workspace_writes_into_the_copy(
 
 
 @pytest.mark.slow
-def test_a_killed_evaluation_goes_on_from_the_same_words(
+def test_a_killed_evaluation_of_a_bare_model_goes_on_from_the_same_words(
     ws: Workspace, data: Path, tiny_llama: Path, tmp_path: Path
 ) -> None:
     records = make_records()
     write_data(data, {**records, "pick": records["pick"] * 60})
-    words = ["run", "--model", str(tiny_llama), "--version", "v0", "--tasks", "pick", "--data", str(data), "--wait"]
+    words = ["run", "--model", str(tiny_llama), "--version", "v0", "--tasks", "pick,next", "--data", str(data)]
+    words += ["--wait"]
     out = tmp_path / "out"
     command = [sys.executable, "-m", "limit", "gauntlet", *words, "--out", str(out), "--json"]
     first = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -167,11 +153,14 @@ def test_a_killed_evaluation_goes_on_from_the_same_words(
     resumed = re.search(r"going on after (\d+) packs", events)
     assert resumed and int(resumed[1]) >= done_before
     assert sorted(path.name for path in out.iterdir()) == ["choices.parquet", "eval.json", "items.parquet"]
-    spec = GauntletSpec(version="v0", tasks=("pick",), data=str(data))
+    spec = GauntletSpec(version="v0", tasks=("pick", "next"), data=str(data))
     whole = score_run(ws, ensure_run(ws, RunSpec(model=str(tiny_llama))), spec, tmp_path / "whole", JobContext(None))
     assert read_items(out).equals(read_items(tmp_path / "whole"))
     assert read_choices(out).equals(read_choices(tmp_path / "whole"))
     assert value["scores"] == whole["scores"]
+    assert value["path"] == str(out) and set(value["scores"]["tasks"]) == {"pick", "next"}
+    code, shown, _ = run("show", str(out))
+    assert (shown["eval_id"], shown["run_id"]) == (value["eval_id"], value["run_id"])
 
 
 def killed_in_the_middle(ws: Workspace, out: Path) -> int:
