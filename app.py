@@ -4,6 +4,7 @@ import streamlit as st
 
 from limit.settings import SHIPPED
 from limit.ui.access import sign_in
+from limit.ui.clicks import forget, waiting
 from limit.ui.first_start import prepare
 from limit.ui.router import navigate
 
@@ -12,4 +13,6 @@ ICON = str(SHIPPED / "brand" / "icon.png")
 st.set_page_config(page_title="LIMIT", page_icon=ICON, layout="wide", initial_sidebar_state="auto")
 prepare()  # before anybody is asked who they are: what ships is put in place for everyone
 sign_in()
+clicks = waiting()
 navigate().run()
+forget(clicks)

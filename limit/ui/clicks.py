@@ -2,12 +2,15 @@
 
 Streamlit tells a script of a click by a value that is true in one run only. That run may end before it comes to the
 button: another one interrupts it, or a fragment that is just ending sets the value back. A click that starts something
-is therefore noted when it arrives, in the same step, and stays noted until the script has come to its button or the
-reader has left the page. What it started is kept as well: a line of one run only is gone before it is read.
+is therefore noted when it arrives, in the same step, and stays noted until the script has come to its button, has
+drawn a whole page without it, or the reader has left the page. The second click of a double one may find its button
+gone: it must not lie in wait until the button is back. What a click started is kept as well: a line of one run only is
+gone before it is read.
 """
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import streamlit as st
@@ -18,6 +21,7 @@ from limit.settings import Workspace
 from limit.ui.shell import CLICKS, plain
 
 STARTED = "_started"
+KEPT_S = 20.0  # longer than a page takes to draw, also on a busy machine
 
 
 def clicked(label: str, key: str, place: Any = st, **look: Any) -> bool:
@@ -33,15 +37,30 @@ def submitted(label: str, key: str, **look: Any) -> bool:
 
 
 def _note(key: str) -> None:
-    st.session_state.setdefault(CLICKS, set()).add(key)
+    st.session_state.setdefault(CLICKS, {})[key] = time.monotonic()
 
 
 def _take(key: str) -> bool:
-    noted: set[str] = st.session_state.get(CLICKS) or set()
-    if key not in noted:
-        return False
-    noted.discard(key)
-    return True
+    noted = _noted().pop(key, None)
+    return noted is not None and time.monotonic() - noted < KEPT_S
+
+
+def _noted() -> dict[str, float]:
+    found: dict[str, float] = st.session_state.get(CLICKS) or {}
+    return found
+
+
+def waiting() -> dict[str, float]:
+    """The clicks that a page which is about to be drawn may act on, by button, with the time of each."""
+    return dict(_noted())
+
+
+def forget(before: dict[str, float]) -> None:
+    """Drop what is left of these: the whole page has been drawn, and their buttons were not on it."""
+    noted = _noted()
+    for key, when in before.items():
+        if noted.get(key) == when:
+            del noted[key]
 
 
 def keep_started(form: str, started: Json) -> None:

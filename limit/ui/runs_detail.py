@@ -106,13 +106,13 @@ def show_buttons(ws: Workspace, job: Json) -> None:
     """Only what can be done with a job in this state."""
     if not may("operator"):
         return
-    job_id, state = job["job_id"], job["status"]["state"]
+    job_id, state, attempt = job["job_id"], job["status"]["state"], job["status"]["attempt"]
     run_id = job["subject"].get("run_id")
     with st.container(horizontal=True, vertical_alignment="center"):
         if state in jobs.ACTIVE and state != "stopping":
-            _button("Stop and keep", "stop", job_id, lambda: jobs.stop(ws, job_id), ":material/stop_circle:")
+            _button("Stop and keep", f"stop-{attempt}", job_id, lambda: jobs.stop(ws, job_id), ":material/stop_circle:")
         if state in jobs.ACTIVE:
-            _discard(ws, job_id)
+            _discard(ws, job_id, attempt)
         if state == jobs.QUEUED:
             held = job["status"]["held"]
             _button("Release" if held else "Hold", "hold", job_id, lambda: jobs.hold(ws, job_id, not held))
@@ -120,7 +120,7 @@ def show_buttons(ws: Workspace, job: Json) -> None:
             _button("Take out of the queue", "drop", job_id, lambda: jobs.stop(ws, job_id))
         if state in ("stopped", "failed", "lost") and not job.get("broken"):
             _button("Resume", "resume", job_id, lambda: jobs.resume(ws, job_id), ":material/play_arrow:")
-            _discard(ws, job_id)
+            _discard(ws, job_id, attempt)
         if job["kind"] == "finetune" and run_id:
             st.page_link(
                 "pages/launch.py",
@@ -131,17 +131,18 @@ def show_buttons(ws: Workspace, job: Json) -> None:
 
 
 def _button(label: str, name: str, job_id: str, act: Callable[[], None], icon: str | None = None) -> None:
+    """What ends a job names the attempt that it is meant for: a late click must not end the next one."""
     if clicked(label, f"{name}-{job_id}", icon=icon):
         with errors_in_words():
             act()
             st.rerun()
 
 
-def _discard(ws: Workspace, job_id: str) -> None:
+def _discard(ws: Workspace, job_id: str, attempt: int) -> None:
     """A second click, because what a discard removes does not come back."""
     with st.popover("Discard", icon=":material/delete_forever:"):
         st.write("The job is ended at once, and what it has made so far is removed. This cannot be taken back.")
-        _button("Discard it", "discard", job_id, lambda: jobs.stop(ws, job_id, discard=True))
+        _button("Discard it", f"discard-{attempt}", job_id, lambda: jobs.stop(ws, job_id, discard=True))
 
 
 def _show_tabs(ws: Workspace, job: Json, live: bool) -> None:

@@ -104,7 +104,7 @@ def test_stop_and_resume_by_button(ws: Workspace, ask: Ask, page: Any) -> None:
     until(ws, job_id, "running")
     app = page(job=job_id)
     assert labels(app)[:3] == ["All jobs", "Stop and keep", "Discard it"]
-    press(app, f"stop-{job_id}")
+    press(app, f"stop-1-{job_id}")
     assert jobs.wait(ws, job_id)["state"] == "stopped"
     app = page(job=job_id)
     assert "Resume" in labels(app)
@@ -115,7 +115,7 @@ def test_stop_and_resume_by_button(ws: Workspace, ask: Ask, page: Any) -> None:
 def test_discard_by_button(ws: Workspace, ask: Ask, page: Any) -> None:
     job_id = jobs.start(ws, ask("a", "--steps", "5000"))
     until(ws, job_id, "running")
-    press(page(job=job_id), f"discard-{job_id}")
+    press(page(job=job_id), f"discard-1-{job_id}")
     assert jobs.wait(ws, job_id)["reason"] == "what it had made was discarded"
 
 

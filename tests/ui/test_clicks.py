@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,43 @@ def test_a_click_that_was_never_acted_on_is_forgotten_on_another_page(monkeypatc
     app = AppTest.from_function(page).run()
     app.session_state["stop"] = True
     app.button(key="go").click().run()
-    assert app.session_state[clicks.CLICKS] == {"go"}
+    assert app.session_state[clicks.CLICKS].keys() == {"go"}
     app.session_state["title"] = "Two"
     app.run()
     app.session_state["title"] = "One"
     assert app.run().session_state["done"] is False
+
+
+def coming_and_going_page() -> None:
+    """A button that stands there only while something runs, drawn as app.py draws a page."""
+    import streamlit as st
+
+    from limit.ui.clicks import clicked, forget, waiting
+
+    before = waiting()
+    if st.session_state.get("running", True) and clicked("Stop", "stop"):
+        st.session_state["stops"] = st.session_state.get("stops", 0) + 1
+        st.session_state["running"] = False
+    forget(before)
+
+
+def test_the_second_click_of_a_double_one_does_not_wait_for_its_button_to_be_back() -> None:
+    app = AppTest.from_function(coming_and_going_page).run()
+    app.button(key="stop").click().run()
+    assert app.session_state["stops"] == 1
+    app.button(key="stop").click().run()  # the browser still showed it
+    app.session_state["running"] = True
+    app.run()
+    assert app.session_state["stops"] == 1
+    app.button(key="stop").click().run()
+    assert app.session_state["stops"] == 2
+
+
+def test_a_click_that_waited_too_long_is_not_acted_on() -> None:
+    app = AppTest.from_function(interrupted_page).run()
+    app.session_state[clicks.CLICKS] = {"go": time.monotonic() - clicks.KEPT_S - 1, "send": time.monotonic()}
+    app.run()
+    assert app.session_state["done"] == ["send"]
 
 
 def started_page() -> None:
