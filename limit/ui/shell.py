@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PILL_REFRESH_S = 3.0
 ENDED = "_ended_jobs"  # how many jobs had ended when this page last looked; one may start and end between two looks
+DRAWN_DARK = "_drawn_dark"  # the theme that the page was drawn for: charts and some colours come from the server
 PAGE, CLICKS = "_page", "_clicks"  # the page drawn last, and clicks on it that wait to be acted on
 # Wide tables and charts scroll inside their own box on a phone; figures line up in columns.
 STYLE = """
@@ -80,6 +81,7 @@ def page_head(title: str, question: str, *, results: bool = False) -> None:
     if st.session_state.get(PAGE) != title:
         st.session_state[PAGE] = title
         st.session_state.pop(CLICKS, None)
+    st.session_state[DRAWN_DARK] = is_dark()
     st.html(STYLE + DARK_STYLE if is_dark() else STYLE)
     left, right = st.columns([5, 2], vertical_alignment="bottom")
     left.title(title, anchor=False)
@@ -96,6 +98,8 @@ def jobs_pill(results: bool, with_page: list[bool]) -> None:
     interrupted: the click that it is drawn for would be lost.
     """
     new_page = bool(with_page and with_page.pop())
+    if not new_page and st.session_state.get(DRAWN_DARK) != is_dark():
+        st.rerun(scope="app")  # the reader, or the evening, has changed the theme
     try:
         ws = open_workspace()
         now = counts(ws)
