@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
 from limit.charts.palette import Palette
-from limit.charts.style import NAME_CHARS, empty, error_bars, literal, styled
+from limit.charts.style import NAME_CHARS, axis_look, empty, error_bars, literal, look, styled
 
 Row = dict[str, Any]
 
@@ -70,33 +71,40 @@ def limit_curve(
     drawn = [row for row in rows if row.get("score") is not None]
     if not drawn:
         return empty(palette, "No sizes to compare yet", height)
-    figure = go.Figure()
     smallest = min((row["size"] for row in drawn if row["size"] > 0), default=1)
     place = {0: smallest / 3}
+    traces: list[dict[str, Any]] = []
     for key, label in dict.fromkeys((row["series"], row["label"]) for row in drawn):
         line = sorted(
             (r for r in drawn if (r["series"], r["label"]) == (key, label)), key=lambda row: float(row["size"])
         )
         if key is not None:
-            _band(figure, line, palette, key, place)
-        figure.add_trace(_line(line, palette, key, label, place))
-    if reference is not None and reference.get("score") is not None:
-        _reference(figure, reference, palette)
+            traces += _band(line, palette, key, place)
+        traces.append(_line(line, palette, key, label, place))
+    known = reference is not None and reference.get("score") is not None
+    shapes, notes = _reference(reference, palette) if reference is not None and known else ([], [])
     if sufficient is not None:
-        figure.add_vline(
-            x=place.get(sufficient, sufficient),
-            line={"color": palette.ink, "width": 1.5, "dash": "dash"},
-            annotation_text=f"{sufficient:,} samples suffice",
-            annotation_position="bottom right",
-        )
+        x = place.get(sufficient, sufficient)
+        shapes.append({"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "y domain",
+                       "line": {"color": palette.ink, "width": 1.5, "dash": "dash"}})  # fmt: skip
+        notes.append({"text": f"{sufficient:,} samples suffice", "x": math.log10(x), "xanchor": "left",
+                      "y": 0, "yref": "y domain", "yanchor": "bottom", "showarrow": False})  # fmt: skip
     sizes = _apart(sorted({row["size"] for row in drawn}))
-    ticks = [place.get(size, size) for size in sizes]
-    labels = [_size_label(size) for size in sizes]
-    figure.update_xaxes(
-        type="log", title_text="samples in the mix", tickvals=ticks, ticktext=labels, tickangle=0, automargin=True
-    )
-    figure.update_yaxes(title_text=literal(y_title))
-    return styled(figure, palette, height, margin={"l": 60, "r": 20, "t": 36, "b": 56})
+    axis = axis_look(palette)
+    across = {
+        **axis,
+        "type": "log",
+        "title": {**axis["title"], "text": "samples in the mix"},
+        "tickvals": [place.get(size, size) for size in sizes],
+        "ticktext": [_size_label(size) for size in sizes],
+        "tickangle": 0,
+        "automargin": True,
+    }
+    up = {**axis, "title": {**axis["title"], "text": literal(y_title)}}
+    names = [trace["name"] for trace in traces if "name" in trace]
+    margin = {"l": 60, "r": 20, "t": 36, "b": 56}
+    layout = look(names, palette, height, margin=margin, xaxis=across, yaxis=up, shapes=shapes, annotations=notes)
+    return go.Figure({"data": traces, "layout": layout})
 
 
 def _apart(sizes: Sequence[int]) -> list[int]:
@@ -114,45 +122,55 @@ def _size_label(size: int) -> str:
     return f"{size / 1000:.3g}k" if size >= 1000 else str(size)
 
 
-def _band(figure: go.Figure, line: Sequence[Row], palette: Palette, key: str, place: dict[int, float]) -> None:
+def _band(line: Sequence[Row], palette: Palette, key: str, place: dict[int, float]) -> list[dict[str, Any]]:
     """The interval as a filled band; a line of one size gets none."""
     known = [row for row in line if row.get("low") is not None and row.get("high") is not None]
     if len(known) < 2:
-        return
+        return []
     x = [place.get(row["size"], row["size"]) for row in known]
-    figure.add_trace(
-        go.Scatter(
-            x=[*x, *reversed(x)],
-            y=[*[row["high"] for row in known], *[row["low"] for row in reversed(known)]],
-            mode="lines",
-            fill="toself",
-            fillcolor=palette.tint(palette.colour(key), 0.18 if palette.mode == "light" else 0.3),
-            line={"width": 0},
-            hoverinfo="skip",
-            showlegend=False,
-        )
-    )
+    return [
+        {
+            "type": "scatter",
+            "x": [*x, *reversed(x)],
+            "y": [*[row["high"] for row in known], *[row["low"] for row in reversed(known)]],
+            "mode": "lines",
+            "fill": "toself",
+            "fillcolor": palette.tint(palette.colour(key), 0.18 if palette.mode == "light" else 0.3),
+            "line": {"width": 0},
+            "hoverinfo": "skip",
+            "showlegend": False,
+        }
+    ]
 
 
-def _line(line: Sequence[Row], palette: Palette, key: str | None, label: str, place: dict[int, float]) -> go.Scatter:
+def _line(
+    line: Sequence[Row], palette: Palette, key: str | None, label: str, place: dict[int, float]
+) -> dict[str, Any]:
     spans = [(row["score"], row.get("low"), row.get("high")) for row in line]
-    return go.Scatter(
-        x=[place.get(row["size"], row["size"]) for row in line],
-        y=[row["score"] for row in line],
-        mode="markers" if key is None else "lines+markers",
-        name=literal(label, NAME_CHARS),
-        line={"color": palette.colour(key), "width": 2.5},
-        marker={
+    points = [row.get("point_series") or key for row in line]
+    return {
+        "type": "scatter",
+        "x": [place.get(row["size"], row["size"]) for row in line],
+        "y": [row["score"] for row in line],
+        "mode": "markers" if key is None else "lines+markers",
+        "name": literal(label, NAME_CHARS),
+        "line": {"color": palette.colour(key), "width": 2.5},
+        "marker": {
             "size": 11,
-            "color": [palette.colour(row.get("point_series") or key) for row in line],
-            "symbol": [palette.symbol(row.get("point_series") or key) for row in line],
+            "color": _shortest([palette.colour(point) for point in points]),
+            "symbol": _shortest([palette.symbol(point) for point in points]),
             "line": {"color": palette.edge, "width": 1},
         },
-        customdata=[[str(row.get("key") or ""), row.get("measure")] for row in line],
-        error_y=error_bars(spans, palette.muted, 2, None) if key is None else None,
-        hovertext=[_hover(row) for row in line],
-        hovertemplate="%{hovertext}<extra></extra>",
-    )
+        "customdata": [[str(row.get("key") or ""), row.get("measure")] for row in line],
+        "error_y": error_bars(spans, palette.muted, 2, None) if key is None else None,
+        "hovertext": [_hover(row) for row in line],
+        "hovertemplate": "%{hovertext}<extra></extra>",
+    }
+
+
+def _shortest(values: list[Any]) -> Any:
+    """One value where all are alike: plotly looks at each of them."""
+    return values[0] if len(set(values)) == 1 else values
 
 
 def _hover(row: Row) -> str:
@@ -162,16 +180,25 @@ def _hover(row: Row) -> str:
     return f"<b>{name}</b><br>{row['size']:,} samples<br>{row['score']:.3g}{interval}{seeds}"
 
 
-def _reference(figure: go.Figure, reference: Row, palette: Palette) -> None:
-    figure.add_hline(
-        y=reference["score"],
-        line={"color": palette.muted, "dash": "dot"},
-        annotation_text=literal(reference["label"], 60),
-        annotation_position="top left",
-        annotation_font={"size": 11, "color": palette.muted},
-    )
+def _reference(reference: Row, palette: Palette) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The line of the full set with its band, and its name: shapes and annotations."""
+    across: dict[str, Any] = {"xref": "x domain", "x0": 0, "x1": 1}
+    line = {"color": palette.muted, "dash": "dot"}
+    shapes = [{**across, "type": "line", "y0": reference["score"], "y1": reference["score"], "line": line}]
     if reference.get("low") is not None:
-        figure.add_hrect(y0=reference["low"], y1=reference["high"], fillcolor=palette.muted, opacity=0.12, line_width=0)
+        fill = {"fillcolor": palette.muted, "opacity": 0.12, "line": {"width": 0}}
+        shapes.append({**across, "type": "rect", "y0": reference["low"], "y1": reference["high"], **fill})
+    name = {
+        "text": literal(reference["label"], 60),
+        "xref": "x domain",
+        "x": 0,
+        "xanchor": "left",
+        "y": reference["score"],
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"size": 11, "color": palette.muted},
+    }
+    return shapes, [name]
 
 
 def curve_alt(rows: Sequence[Row], y_title: str) -> str:

@@ -17,7 +17,6 @@ from limit.charts.style import (
     literal,
     look,
     series_label,
-    styled,
 )
 
 Row = dict[str, Any]
@@ -213,47 +212,62 @@ def task_dots(rows: Sequence[Row], palette: Palette, *, height: int | None = Non
     """
     if not rows:
         return empty(palette, "No task results yet")
-    figure = go.Figure()
     tasks = list(dict.fromkeys(row["task"] for row in rows))
+    traces = []
     for key, label in dict.fromkeys((row["series"], row["label"]) for row in rows):
         dots = [r for r in rows if (r["series"], r["label"]) == (key, label) and r["score"] is not None]
-        figure.add_trace(
-            go.Scatter(
-                name=literal(label, NAME_CHARS),
-                mode="markers",
-                cliponaxis=False,
-                orientation="h",  # with it scattermode sets models one below the other
-                x=[r["score"] for r in dots],
-                y=[literal(r["task"]) for r in dots],
-                error_x=error_bars(map(_span, dots), palette.colour(key) if palette.mode == "light" else palette.edge),
-                marker={
+        traces.append(
+            {
+                "type": "scatter",
+                "name": literal(label, NAME_CHARS),
+                "mode": "markers",
+                "cliponaxis": False,
+                "orientation": "h",  # with it scattermode sets models one below the other
+                "x": [r["score"] for r in dots],
+                "y": [literal(r["task"]) for r in dots],
+                "error_x": error_bars(
+                    map(_span, dots), palette.colour(key) if palette.mode == "light" else palette.edge
+                ),
+                "marker": {
                     "color": palette.colour(key),
                     "symbol": [palette.symbol(key) + FORMS[min(r.get("shade", 0), 2)] for r in dots],
                     "size": 10,
                     "line": {"color": palette.edge, "width": 1},
                 },
-                customdata=[[str(r.get("key") or ""), r["task"], r["series"]] for r in dots],
-                unselected=UNSELECTED,
-                hovertext=[_task_hover(r) for r in dots],
-                hovertemplate="%{hovertext}<extra></extra>",
-            )
+                "customdata": [[str(r.get("key") or ""), r["task"], r["series"]] for r in dots],
+                "unselected": UNSELECTED,
+                "hovertext": [_task_hover(r) for r in dots],
+                "hovertemplate": "%{hovertext}<extra></extra>",
+            }
         )
-    figure.add_vline(x=0, line={"color": palette.muted, "width": 1.5})
     names = [literal(task) for task in tasks]
     lines = [literal(task).replace(" (", "<br>(") for task in tasks]  # a narrow screen has no room for both in one
-    figure.update_yaxes(
-        range=[len(tasks) - 0.4, -0.6],
-        categoryorder="array",
-        categoryarray=names,
-        tickvals=names,
-        ticktext=lines,
-        tickfont={"size": 12},
-    )
-    figure.update_xaxes(title_text="score above chance", tickformat=".2f", automargin=True)
+    axis = axis_look(palette)
+    down = {
+        **axis,
+        "range": [len(tasks) - 0.4, -0.6],
+        "categoryorder": "array",
+        "categoryarray": names,
+        "tickvals": names,
+        "ticktext": lines,
+        "tickfont": {"size": 12},
+    }
+    title = {**axis["title"], "text": "score above chance"}
+    across = {**axis, "title": title, "tickformat": ".2f", "automargin": True}
+    zero = {"type": "line", "x0": 0, "x1": 0, "y0": 0, "y1": 1, "yref": "y domain",
+            "line": {"color": palette.muted, "width": 1.5}}  # fmt: skip
     # A narrow screen has room for one name in a line of the legend, and plotly takes that room from the plot.
-    room = 130 + max(34, 12 * len(figure.data)) * len(tasks) + 18 * len(figure.data)
+    room = 130 + max(34, 12 * len(traces)) * len(tasks) + 18 * len(traces)
     left = 14 + 7 * max(len(part) for line in lines for part in line.split("<br>"))
-    return styled(figure, palette, height or room, scattermode="group", margin={"l": min(left, 240)})
+    shown = [str(trace["name"]) for trace in traces]
+    more: dict[str, Any] = {
+        "xaxis": across,
+        "yaxis": down,
+        "shapes": [zero],
+        "scattermode": "group",
+        "margin": {"l": min(left, 240)},
+    }
+    return go.Figure({"data": traces, "layout": look(shown, palette, height or room, **more)})
 
 
 def _task_hover(row: Row) -> str:

@@ -285,7 +285,8 @@ def _from_difference(measure: str, unit: str, d: Difference, factor: float = 1.0
 
 def _preferences(store: Store, rows: Sequence[Row], other: Row) -> list[Row]:
     """Preference of each row over `other`; verdicts are read once for all of them."""
-    direct = [(_between(store, row, other), _between(store, other, row)) for row in rows]
+    judged: dict[tuple[Any, Any], dict[tuple[Any, Any], list[str]]] = {}
+    direct = [(_between(store, judged, row, other), _between(store, judged, other, row)) for row in rows]
     wanted = [tuple(row["comparison_ids"]) for row in (*rows, other)]
     wanted += [ids for pair in direct for ids in pair]
     means = prompt_means(store, wanted)
@@ -324,14 +325,21 @@ def _by_intervals(a: Row, b: Row) -> Row:
     return _line("preference", "none", "published intervals", verdict=verdict, **bounds)
 
 
-def _between(store: Store, candidate: Row, baseline: Row) -> tuple[str, ...]:
-    """Direct comparisons of two models, by the judge and on the prompts that their rates are from."""
+def _between(
+    store: Store, judged: dict[tuple[Any, Any], dict[tuple[Any, Any], list[str]]], candidate: Row, baseline: Row
+) -> tuple[str, ...]:
+    """Direct comparisons of two models, by the judge and on the prompts that their rates are from.
+
+    `judged` keeps, for each judge and prompt set, the comparisons by the two runs.
+    """
     judge, prompts = (candidate[name] or baseline[name] for name in ("judge", "prompt_set"))
-    return tuple(
-        row["comparison_id"]
-        for row in comparisons(store, prompts, judge)
-        if row["candidate_run"] in candidate["run_ids"] and row["baseline_run"] in baseline["run_ids"]
-    )
+    if (judge, prompts) not in judged:
+        table = judged.setdefault((judge, prompts), {})
+        for row in comparisons(store, prompts, judge):
+            table.setdefault((row["candidate_run"], row["baseline_run"]), []).append(row["comparison_id"])
+    table = judged[judge, prompts]
+    pairs = ((mine, other) for mine in candidate["run_ids"] for other in baseline["run_ids"])
+    return tuple(sorted(comparison for pair in pairs for comparison in table.get(pair, ())))
 
 
 def prompt_means(store: Store, wanted: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], dict[str, float]]:

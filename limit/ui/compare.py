@@ -103,7 +103,8 @@ def _panels(version: int, keys: list[str], mode: str, columns: int, _bars: list[
     if columns > 1:
         return charts.gauntlet_panels(_bars, _palette, columns=columns)
     panels = len({row["category"] for row in _bars} & set(charts.PANELS)) or 1
-    return charts.gauntlet_panels(_bars, _palette, columns=1, height=PHONE_PANEL_PX * panels + 60)
+    height = PHONE_PANEL_PX * panels + 60
+    return charts.gauntlet_panels(_bars, _palette, columns=1, height=height)
 
 
 def _table_note(rows: Sequence[Row]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import streamlit as st
 
@@ -129,7 +130,7 @@ def _bars(store: Store, rows: list[Row], heads: Sequence[Row], rule: str, with_p
     shown = [row for row in rows if row["score"] is not None or not row.get("eval_id")]
     st.html(STYLE)
     if shown or not heads:
-        _panels(shown, palette_for(store))
+        _panels(store, shown)
     else:
         st.info("These results have no Gauntlet categories; their tasks are below.", icon=":material/info:")
     note_line(
@@ -151,13 +152,23 @@ def _bars(store: Store, rows: list[Row], heads: Sequence[Row], rule: str, with_p
             bars_table(shown, PAPER)
 
 
-def _panels(rows: list[Row], palette: charts.Palette) -> None:
+def _panels(store: Store, rows: list[Row]) -> None:
     """The bars twice, side by side and one below the other; the reader's screen shows one of them."""
-    panels = len({row["category"] for row in rows} & set(charts.PANELS)) or 1
-    phone = charts.gauntlet_panels(rows, palette, columns=1, height=PHONE_PANEL_PX * panels + 60)
-    for key, figure in (("panels", charts.gauntlet_panels(rows, palette)), ("panels_phone", phone)):
+    palette, drawn = palette_for(store), repr(rows)
+    for key, phone in (("panels", False), ("panels_phone", True)):
+        figure = _drawn(store.version, drawn, palette.mode, phone, rows, palette)
         select = partial(_open_category, key)
         chart(figure, charts.panels_alt(rows), key=key, on_select=select, selection_mode="points")
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _drawn(version: int, drawn: str, mode: str, phone: bool, _rows: list[Row], _palette: charts.Palette) -> Any:
+    """The panels of some rows, built once: plotly takes longer over them than the page over everything else."""
+    if not phone:
+        return charts.gauntlet_panels(_rows, _palette)
+    panels = len({row["category"] for row in _rows} & set(charts.PANELS)) or 1
+    height = PHONE_PANEL_PX * panels + 60
+    return charts.gauntlet_panels(_rows, _palette, columns=1, height=height)
 
 
 def _clicked(key: str) -> list[str]:
