@@ -100,7 +100,7 @@ def limit_curve(
         "tickangle": 0,
         "automargin": True,
     }
-    up = {**axis, "title": {**axis["title"], "text": literal(y_title)}}
+    up = {**axis, "title": {**axis["title"], "text": literal(y_title), "standoff": 12}, "automargin": True}
     names = [trace["name"] for trace in traces if "name" in trace]
     margin = {"l": 60, "r": 20, "t": 36, "b": 56}
     layout = look(names, palette, height, margin=margin, xaxis=across, yaxis=up, shapes=shapes, annotations=notes)
