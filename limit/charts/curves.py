@@ -56,7 +56,6 @@ def limit_curve(
     *,
     y_title: str,
     sufficient: int | None = None,
-    reference: Row | None = None,
     height: int = 380,
 ) -> go.Figure:
     """Score by number of samples on a log axis, with a band over seeds.
@@ -65,8 +64,7 @@ def limit_curve(
     as the base model), `score` or None, `low`, `high` (band, may be None), and optionally `n_seeds`, `point_series`
     (colour of the mark where it differs from its line's) , `name` (of the point), and
     `key` and `measure` (returned by a click as customdata).
-    `reference` ({label, score, low, high}) is the full set, drawn as a line; `sufficient` marks the smallest size that
-    cannot be told from it.
+    `sufficient` marks the smallest size that cannot be told from the full set.
     """
     drawn = [row for row in rows if row.get("score") is not None]
     if not drawn:
@@ -81,8 +79,7 @@ def limit_curve(
         if key is not None:
             traces += _band(line, palette, key, place)
         traces.append(_line(line, palette, key, label, place))
-    known = reference is not None and reference.get("score") is not None
-    shapes, notes = _reference(reference, palette) if reference is not None and known else ([], [])
+    shapes, notes = [], []
     if sufficient is not None:
         x = place.get(sufficient, sufficient)
         shapes.append({"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "y domain",
@@ -178,27 +175,6 @@ def _hover(row: Row) -> str:
     seeds = f"<br>{row['n_seeds']} seed{'s' if row['n_seeds'] != 1 else ''}" if row.get("n_seeds") else ""
     name = literal(row.get("name") or row["label"])
     return f"<b>{name}</b><br>{row['size']:,} samples<br>{row['score']:.3g}{interval}{seeds}"
-
-
-def _reference(reference: Row, palette: Palette) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The line of the full set with its band, and its name: shapes and annotations."""
-    across: dict[str, Any] = {"xref": "x domain", "x0": 0, "x1": 1}
-    line = {"color": palette.muted, "dash": "dot"}
-    shapes = [{**across, "type": "line", "y0": reference["score"], "y1": reference["score"], "line": line}]
-    if reference.get("low") is not None:
-        fill = {"fillcolor": palette.muted, "opacity": 0.12, "line": {"width": 0}}
-        shapes.append({**across, "type": "rect", "y0": reference["low"], "y1": reference["high"], **fill})
-    name = {
-        "text": literal(reference["label"], 60),
-        "xref": "x domain",
-        "x": 0,
-        "xanchor": "left",
-        "y": reference["score"],
-        "yanchor": "bottom",
-        "showarrow": False,
-        "font": {"size": 11, "color": palette.muted},
-    }
-    return shapes, [name]
 
 
 def curve_alt(rows: Sequence[Row], y_title: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from limit.core import Json, LimitError, read_json
 from limit.gauntlet.rows import read_items
 from limit.settings import Workspace
+from limit.specs.gauntlet import questions_of
 
 # Not the tokenizer: two models have their own, and that is part of what is compared.
 PROTOCOL_KEYS = ("shots", "draws", "max_seq_len", "dtype", "data", "settings", "limit")
@@ -95,16 +96,12 @@ def paired_items(a: Path, b: Path, task: str | None = None) -> dict[tuple[str, i
 
 def _is_changed(a: Json, b: Json, task: str, num_fewshot: int) -> bool:
     """Whether two evaluations had other records or other settings for a task of one name."""
-    one, other = (_origin(value, task, num_fewshot) for value in (a, b))
-    return one != other and None not in (one[0], other[0])
+    one, other = (questions_of(value["protocol"], _task_row(value, task, num_fewshot)) for value in (a, b))
+    return one != other and None not in (one, other)
 
 
-def _origin(value: Json, task: str, num_fewshot: int) -> tuple[str | None, str | None]:
-    """The hashes of a task's file and own settings; None for what an older or imported evaluation does not say."""
-    row: Json = next((r for r in value["tasks"] if (r["task"], r["num_fewshot"]) == (task, num_fewshot)), {})
-    settings = value["protocol"].get("settings") or {}
-    hashes = value["protocol"].get("data") or {}
-    return hashes.get(row.get("file")), settings.get(f"{task}/{num_fewshot}-shot")
+def _task_row(value: Json, task: str, num_fewshot: int) -> Json:
+    return next((row for row in value["tasks"] if (row["task"], row["num_fewshot"]) == (task, num_fewshot)), {})
 
 
 def _clash(a: Json, b: Json) -> list[str]:

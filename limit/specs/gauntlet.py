@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from limit.specs.base import Spec, option
 
@@ -21,3 +21,14 @@ class GauntletSpec(Spec):
     dtype: Literal["auto", "fp32", "bf16"] = option("number format of the forward pass", default="auto")
     data: str | None = option("folder of task files; empty: those that ship or were fetched", default=None)
     batch_tokens: int = option("tokens in one forward pass; 0 chooses by device", default=0, ge=0, advanced=True)
+
+
+def questions_of(protocol: Any, task: Any) -> str | None:
+    """What two evaluations must share for a task's items to be the same questions: hashes of its file and settings.
+
+    From eval.json: its `protocol`, and the task's row. None where an older or imported evaluation does not say.
+    """
+    data, settings = ((protocol or {}).get(name) or {} for name in ("data", "settings"))
+    sha256 = data.get(str(task.get("file")))
+    own = settings.get(f"{task.get('task')}/{task.get('num_fewshot')}-shot")
+    return f"{sha256} {own or ''}".strip() if sha256 else None

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from limit.core import Json, read_json
+from limit.specs.gauntlet import questions_of
 from limit.store.files import Found
 from limit.store.preference import preference_row
 from limit.store.published import read_published
@@ -87,6 +88,7 @@ def _train_summary(found: Found) -> Rows:
 def _eval(found: Found) -> Rows:
     data = _object(found)
     protocol = _dict(data.get("protocol"))
+    checked = {name: _dict(protocol.get(name)) for name in ("data", "settings")}
     eval_id = found.parts[3]
     head = {
         **data,
@@ -98,18 +100,11 @@ def _eval(found: Found) -> Rows:
     return {
         "gauntlet_evals": [head],
         "gauntlet_tasks": [
-            {**row, "eval_id": eval_id, "questions": _questions(protocol, row)} for row in _items(data.get("tasks"))
+            {**row, "eval_id": eval_id, "questions": questions_of(checked, row)} for row in _items(data.get("tasks"))
         ],
         "gauntlet_categories": [{**row, "eval_id": eval_id} for row in _items(data.get("categories"))],
         "gauntlet_averages": [{**row, "eval_id": eval_id} for row in _items(data.get("averages"))],
     }
-
-
-def _questions(protocol: Json, task: Json) -> str | None:
-    """What two evaluations must share for their items to be the same questions; None where it was not noted."""
-    sha256 = _dict(protocol.get("data")).get(str(task.get("file")))
-    settings = _dict(protocol.get("settings")).get(f"{task.get('task')}/{task.get('num_fewshot')}-shot")
-    return f"{sha256} {settings or ''}".strip() if sha256 else None
 
 
 def _items_parquet(found: Found) -> Rows:

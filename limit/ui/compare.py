@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import streamlit as st
 
@@ -29,9 +29,9 @@ from limit.ui.overview import (
     plane_rows,
     warn_of_protocols,
 )
+from limit.ui.panels import show_panels
 from limit.ui.shell import chart, errors_in_words, next_step, note_line, open_store, page_head
 
-PHONE_PANEL_PX = 235  # six panels need room: a phone gets them one below the other
 MIX_CHARS = 64  # of a mix's parts in a table cell; the rest on hover
 CELL_STYLE = """
 <style>
@@ -45,8 +45,6 @@ CELL_STYLE = """
 .limit-cell i { position: absolute; left: 0; top: 0; bottom: 0; border-radius: 2px; }
 .limit-cell b { position: absolute; top: -2px; bottom: -2px; opacity: 0.75;
   border-left: 1.5px solid; border-right: 1.5px solid; }
-@media (max-width: 640px) { .st-key-compare_panels { display: none; } }
-@media (min-width: 641px) { .st-key-compare_panels_phone { display: none; } }
 .limit-cell u { position: absolute; top: -3px; bottom: -3px; width: 1px; background: currentColor; opacity: 0.5; }
 </style>
 """
@@ -90,21 +88,9 @@ def _both(store: Store, every: list[Row]) -> None:
         if layered:
             st.caption("The paper's Gauntlet has other tasks than yours: compare shapes across layers, not values.")
     st.subheader("Gauntlet categories", anchor=False)
-    bars = category_rows(rows)
-    for key, columns in (("compare_panels", 3), ("compare_panels_phone", 1)):  # the reader's screen shows one of them
-        figure = _panels(store.version, [row["key"] for row in rows], palette.mode, columns, bars, palette)
-        chart(figure, charts.panels_alt(bars), key=key, **opening(key, every))
+    options = partial(opening, rows=every)
+    show_panels(store, category_rows(rows), palette, "compare_panels", options)
     st.caption("A click on a point or a bar opens the items behind it.")
-
-
-@st.cache_resource(show_spinner=False, max_entries=64)
-def _panels(version: int, keys: list[str], mode: str, columns: int, _bars: list[Row], _palette: charts.Palette) -> Any:
-    """The panels, drawn once for the data at hand: plotly takes longer to build them than the page to answer."""
-    if columns > 1:
-        return charts.gauntlet_panels(_bars, _palette, columns=columns)
-    panels = len({row["category"] for row in _bars} & set(charts.PANELS)) or 1
-    height = PHONE_PANEL_PX * panels + 60
-    return charts.gauntlet_panels(_bars, _palette, columns=1, height=height)
 
 
 def _table_note(rows: Sequence[Row]) -> None:

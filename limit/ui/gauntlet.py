@@ -20,6 +20,7 @@ from limit.ui.gauntlet_items import eval_records, show_items
 from limit.ui.gauntlet_launch import show_launch
 from limit.ui.gauntlet_tables import bars_table, tasks_table
 from limit.ui.overview import palette_for
+from limit.ui.panels import show_panels
 from limit.ui.shell import chart, errors_in_words, next_step, note_line, open_store, page_head, plain
 
 PAPER = "the paper"
@@ -31,16 +32,8 @@ RULE_WORDS = {
     "acc": "summed log-probability, as lm-evaluation-harness's acc",
     "acc_norm": "summed log-probability per character, as its acc_norm",
 }
-PHONE_PANEL_PX = 235
 SCORE_RULES = {"weighting", "subtract_random_baseline", "rescale_accuracy"}
 MOST_AT_FIRST = 8  # bars of one panel that can still be told apart
-# Six panels need room: a phone gets them one below the other, as a figure of its own.
-STYLE = """
-<style>
-@media (max-width: 640px) { .st-key-panels { display: none; } }
-@media (min-width: 641px) { .st-key-panels_phone { display: none; } }
-</style>
-"""
 
 
 def show() -> None:
@@ -128,9 +121,8 @@ def first_shown(best: Sequence[Row], known: Mapping[str, Row]) -> list[str]:
 def _bars(store: Store, rows: list[Row], heads: Sequence[Row], rule: str, with_paper: bool) -> None:
     own = [row for row in rows if row.get("eval_id")]
     shown = [row for row in rows if row["score"] is not None or not row.get("eval_id")]
-    st.html(STYLE)
     if shown or not heads:
-        _panels(store, shown)
+        show_panels(store, shown, palette_for(store), "panels", _selecting)
     else:
         st.info("These results have no Gauntlet categories; their tasks are below.", icon=":material/info:")
     note_line(
@@ -152,30 +144,16 @@ def _bars(store: Store, rows: list[Row], heads: Sequence[Row], rule: str, with_p
             bars_table(shown, PAPER)
 
 
-def _panels(store: Store, rows: list[Row]) -> None:
-    """The bars twice, side by side and one below the other; the reader's screen shows one of them."""
-    palette, drawn = palette_for(store), repr(rows)
-    for key, phone in (("panels", False), ("panels_phone", True)):
-        figure = _drawn(store.version, drawn, palette.mode, phone, rows, palette)
-        select = partial(_open_category, key)
-        chart(figure, charts.panels_alt(rows), key=key, on_select=select, selection_mode="points")
-
-
-@st.cache_resource(show_spinner=False, max_entries=64)
-def _drawn(version: int, drawn: str, mode: str, phone: bool, _rows: list[Row], _palette: charts.Palette) -> Any:
-    """The panels of some rows, built once: plotly takes longer over them than the page over everything else."""
-    if not phone:
-        return charts.gauntlet_panels(_rows, _palette)
-    panels = len({row["category"] for row in _rows} & set(charts.PANELS)) or 1
-    height = PHONE_PANEL_PX * panels + 60
-    return charts.gauntlet_panels(_rows, _palette, columns=1, height=height)
-
-
 def _clicked(key: str) -> list[str]:
     """What a chart's clicked mark carries: evaluation, category or task, series."""
     points = (st.session_state.get(key) or {}).get("selection", {}).get("points") or []
     data = points[0].get("customdata") if points else None
     return [str(value) for value in data] if data and len(data) > 1 else []
+
+
+def _selecting(key: str) -> dict[str, Any]:
+    """Options of a chart whose bars open their category."""
+    return {"on_select": partial(_open_category, key), "selection_mode": "points"}
 
 
 def _open_category(key: str) -> None:
