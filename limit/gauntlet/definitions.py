@@ -7,6 +7,7 @@ a slip of the pen, and would be silently without effect.
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,17 @@ _NAME = re.compile(r"[\w.+-]*\w[\w.+-]*")
 def read_definitions(folder: Path) -> tuple[Json, Json]:
     """(settings by task, {aggregation, versions}) of a folder's `tasks.yaml` and `gauntlet.yaml`, empty where none is.
 
+    Who asks shares the answer with all others who ask for the same text, and changes nothing in it.
+
     Raises LimitError on files that are no YAML, and on names and settings that cannot be used.
     """
     path, other = folder / "tasks.yaml", folder / "gauntlet.yaml"
-    tasks, gauntlet = _read_yaml(path), _read_yaml(other)
+    return _definitions(path, _read(path), other, _read(other))
+
+
+@functools.lru_cache(maxsize=32)
+def _definitions(path: Path, text: str, other: Path, other_text: str) -> tuple[Json, Json]:
+    tasks, gauntlet = _parsed(path, text), _parsed(other, other_text)
     entries = _mapping(path, "tasks", tasks.get("tasks"), "each task's name to its settings")
     defaults = _mapping(path, "defaults", tasks.get("defaults"), "settings to their values", nested=False)
     versions = _mapping(other, "versions", gauntlet.get("versions"), "each version's name to its categories")
@@ -83,18 +91,30 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _read_yaml(path: Path) -> Json:
+def _read(path: Path) -> str:
+    """The file's text, empty where there is none."""
     try:
-        value = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        raise _no_yaml(path, error) from error
+
+
+def _parsed(path: Path, text: str) -> Json:
+    try:
+        value = yaml.load(text, _Loader)
     except LimitError as error:
         raise LimitError(f"{path}: {error}") from error
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise LimitError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise _no_yaml(path, error) from error
     if value is not None and not isinstance(value, dict):
         raise LimitError(f"{path} holds a YAML {type(value).__name__}, expected a mapping")
     return value or {}
+
+
+def _no_yaml(path: Path, error: Exception) -> LimitError:
+    return LimitError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}")
 
 
 def _mapping(path: Path, key: str, value: Any, meaning: str, *, nested: bool = True) -> Json:
@@ -140,8 +160,8 @@ def _check_kinds(path: Path, name: str, settings: Json) -> None:
         kind, words = _KINDS.get(key, (object, ""))
         if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and _no_flag(key))):
             raise LimitError(f"{path}: task {name!r} has {key} {value!r}; give {words}")
-        close = difflib.get_close_matches(str(key), _KNOWN, 1, 0.85)
-        if key not in _KNOWN and close:
+        close = [] if key in _KNOWN else difflib.get_close_matches(str(key), _KNOWN, 1, 0.85)
+        if close:
             raise LimitError(f"{path}: task {name!r} has an unknown setting {key!r}; did you mean {close[0]!r}?")
     stops = settings.get("early_stopping_criteria") or []
     if not all(isinstance(stop, str) and stop for stop in stops):

@@ -60,6 +60,11 @@ class OptionInfo:
     required: bool
 
 
+@functools.cache
+def _type_hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(option,))
 class Spec:
     """Base of all requests: subclasses are frozen dataclasses by declaration and validated on creation."""
@@ -79,7 +84,7 @@ class Spec:
     @classmethod
     def options(cls) -> list[OptionInfo]:
         """The fields in order, with their description, bounds and choices."""
-        hints = typing.get_type_hints(cls)
+        hints = _type_hints(cls)
         infos = []
         for field in dataclasses.fields(cls):  # type: ignore[arg-type]
             meta = field.metadata

@@ -33,6 +33,7 @@ from tests.store import study
 from tests.store.study import (
     note_protocol,
     nothing,
+    put_study,
     write_comparison,
     write_eval,
     write_mix,
@@ -44,7 +45,7 @@ from tests.store.study import (
 
 @pytest.fixture
 def store(ws: Workspace, tmp_path: Path) -> Iterator[Store]:
-    write_study(ws, seeds=2, items=150, prompts=60)
+    put_study(ws, seeds=2, items=150, prompts=60)
     with Store.open(ws, shipped=nothing(tmp_path)) as opened:
         yield opened
 
@@ -446,7 +447,7 @@ def test_of_many_sizes_a_few_are_compared_and_both_ends_are_kept() -> None:
 
 
 def test_long_names_leave_suggested_sentences_short_enough(ws: Workspace, tmp_path: Path) -> None:
-    write_study(ws, seeds=2, items=150, prompts=60)
+    put_study(ws, seeds=2, items=150, prompts=60)
     for number, path in enumerate(sorted(ws.mixes.glob("*/label.json"))):
         write_json(path, {"name": f"{number} " + "very long name " * 20, "note": "", "created": "2026-01-01"})
     with Store.open(ws, shipped=nothing(tmp_path)) as opened:

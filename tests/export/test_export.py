@@ -31,14 +31,14 @@ from limit.settings import Workspace
 from limit.store import Store
 from limit.store.queries_models import own_rows
 from tests.hostile import TEXTS
-from tests.store.study import nothing, write_eval, write_job, write_mix, write_run, write_study
+from tests.store.study import nothing, put_study, write_eval, write_job, write_mix, write_run
 
 NOW = datetime(2026, 1, 9, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
 def store(ws: Workspace, tmp_path: Path) -> Iterator[Store]:
-    write_study(ws)
+    put_study(ws)
     with Store.open(ws, shipped=nothing(tmp_path)) as opened:
         yield opened
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import hashlib
 import random
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,8 @@ import pyarrow.parquet as pq
 
 from limit.core import append_jsonl, read_json, write_json
 from limit.settings import Workspace
+from limit.store import Store
+from tests.prepared import put_index
 
 CATEGORIES = {
     "world_knowledge": "people_facts",
@@ -47,6 +53,23 @@ def write_study(ws: Workspace, seeds: int = 2, items: int = 40, prompts: int = 3
             write_eval(ws, run, mix_id, items, seed)
             if mix_id in LIKED:
                 write_comparison(ws, mix_id, seed, prompts)
+
+
+def put_study(ws: Workspace, *, shipped: bool = False, **how: int) -> None:
+    """The same files as of `write_study`, and an index that holds them, with what ships if `shipped`."""
+    shutil.copytree(_made(shipped, tuple(how.items())), ws.root, dirs_exist_ok=True)
+
+
+@functools.cache
+def _made(shipped: bool, how: tuple[tuple[str, int], ...]) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="limit-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    made = Workspace(folder / "workspace").make()
+    if shipped:
+        put_index(made)
+    write_study(made, **dict(how))
+    Store.open(made, shipped=None if shipped else nothing(folder)).close()
+    return made.root
 
 
 def write_mix(ws: Workspace, mix_id: str, parts: list[tuple[str, str | None, int]], created: str) -> None:

@@ -20,6 +20,7 @@ from limit.store.series import mix_series, named_role
 from tests.store.study import (
     MIXES,
     nothing,
+    put_study,
     run_id,
     write_comparison,
     write_eval,
@@ -33,7 +34,7 @@ from tests.store.study import (
 
 @pytest.fixture
 def store(ws: Workspace, tmp_path: Path) -> Iterator[Store]:
-    write_study(ws)
+    put_study(ws)
     with Store.open(ws, shipped=nothing(tmp_path)) as opened:
         yield opened
 

@@ -18,8 +18,7 @@ from limit.ui.overview import PAPER_CHOICE, study_names
 from limit.ui.preferences import order_words
 from tests.hostile import TEXTS
 from tests.pages import open_page
-from tests.prepared import put_index
-from tests.store.study import MIXES, note_protocol, run_id, write_eval, write_job, write_mix, write_run, write_study
+from tests.store.study import MIXES, note_protocol, put_study, run_id, write_eval, write_job, write_mix, write_run
 
 VIEWS = ("both paradigms", "limit curve", "is it real?", "drill down")
 
@@ -36,8 +35,7 @@ def check(app: Any) -> str:
 
 @pytest.fixture
 def study(ws: Workspace) -> Workspace:
-    put_index(ws)
-    write_study(ws, seeds=1)
+    put_study(ws, shipped=True, seeds=1)
     return ws
 
 
