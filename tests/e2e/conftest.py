@@ -1,5 +1,7 @@
 """A real server and a real browser: the app on a free port of this machine, Debian's Chromium driven by Playwright.
 
+Loading the app costs a browser without a GPU five seconds of a core and more where its scripts are not cached. So all
+tests of a process share one browser context and one port; tests/e2e/visitor.py makes each visitor a stranger.
 A test that fails is reported with what its pages showed and with the end of the app's log.
 """
 
@@ -24,9 +26,12 @@ from limit.settings import PROJECT, Workspace
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+# The same without windows costs a quarter less, and one process for all addresses a tenth.
+HEADLESS = shutil.which("chromium-headless-shell") or CHROMIUM
+THRIFTY = [*FLAGS, "--disable-site-isolation-trials"]
 START_LIMIT_S = 90
 SHOWN_CHARS, LOG_LINES = 5000, 40
-shown_at_failure: list[tuple[str, str]] = []  # address and text of pages that were closed while a test was failing
+ports_used: list[int] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,14 +50,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     arguments: dict[str, Any] = getattr(item, "funcargs", {})
     if report.failed:
-        still_open = [entry for context in _contexts(arguments) for entry in texts_of(context)]
-        for address, text in [*shown_at_failure, *still_open]:
-            report.sections.append((f"shown at {address}", text[-SHOWN_CHARS:]))
+        for page in (page for context in _contexts(arguments) for page in context.pages):
+            report.sections.append((f"shown at {page.url}", text_of(page)[-SHOWN_CHARS:]))
         for app in (value for value in arguments.values() if isinstance(value, App)):
             lines = app.log.read_text(errors="replace").splitlines() if app.log.is_file() else []
             report.sections.append((f"log of the app on port {app.port}", "\n".join(lines[-LOG_LINES:])))
-    if report.when == "call":
-        shown_at_failure.clear()
     return report
 
 
@@ -60,27 +62,12 @@ def _contexts(arguments: dict[str, Any]) -> list[Any]:
     return list(getattr(arguments.get("browser"), "contexts", []))
 
 
-def texts_of(context: Any) -> list[tuple[str, str]]:
-    """Address and visible text of each page of a browser's context."""
-    found = []
-    for page in context.pages:
-        try:
-            found.append((str(page.url), str(page.locator("body").inner_text(timeout=5000))))
-        except Exception as error:  # a page that is gone must not hide why the test failed
-            found.append((str(page.url), f"cannot be read: {error}"))
-    return found
-
-
-def keep_what_is_shown(context_class: Any, patch: pytest.MonkeyPatch) -> None:
-    """Note a context's pages when it is closed because a test fails: its `finally` closes them before the report."""
-    close = context_class.close
-
-    def closing(self: Any, **options: Any) -> None:
-        if sys.exc_info()[0] is not None:
-            shown_at_failure.extend(texts_of(self))
-        close(self, **options)
-
-    patch.setattr(context_class, "close", closing)
+def text_of(page: Any) -> str:
+    """The visible text of a page."""
+    try:
+        return str(page.locator("body").inner_text(timeout=5000))
+    except Exception as error:  # a page that is gone must not hide why the test failed
+        return f"cannot be read: {error}"
 
 
 def free_port() -> int:
@@ -89,13 +76,24 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def usual_port() -> int:
+    """The port of this process's apps, which run one after the other: what the browser has cached belongs to it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections to the app before may linger
+        try:
+            probe.bind(("127.0.0.1", ports_used[-1]))
+        except (IndexError, OSError):  # the first app, or somebody took the port since
+            ports_used.append(free_port())
+    return ports_used[-1]
+
+
 @dataclass
 class App:
     """The running dashboard; `stop` and `start` again as a person would, on the same workspace and port."""
 
     ws: Workspace
     log: Path
-    port: int = field(default_factory=free_port)
+    port: int = field(default_factory=usual_port)
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
@@ -143,12 +141,30 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[object]:
+def browser() -> Iterator[Any]:
     """One headless Chromium for the session."""
-    from playwright.sync_api import BrowserContext, sync_playwright
+    from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright, pytest.MonkeyPatch.context() as patch:
-        keep_what_is_shown(BrowserContext, patch)
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=HEADLESS, args=THRIFTY)
         yield launched
         launched.close()
+
+
+@pytest.fixture(scope="session")
+def context(browser: Any) -> Any:
+    """Where all pages are opened, so that the app's scripts are fetched once."""
+    return browser.new_context()
+
+
+@pytest.fixture(autouse=True)
+def closed_pages(browser: Any, context: Any) -> Iterator[None]:
+    """Close what a test opened once its failure has been reported; pages that several tests share stay."""
+    shared = list(context.pages)
+    yield
+    for page in context.pages:
+        if page not in shared:
+            page.close()
+    for other in browser.contexts:
+        if other is not context:
+            other.close()

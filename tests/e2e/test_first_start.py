@@ -1,7 +1,7 @@
 """First start on an empty workspace: every page has content, wide in light and narrow in dark, without a complaint of
 the browser's or, where it is serious or critical, of axe-core's.
 
-A page is loaded once and then made narrow and dark, since loading costs a browser without a GPU ten seconds of a core.
+The app is loaded once and walked through, since loading it costs a browser without a GPU more than all else here.
 """
 
 from __future__ import annotations
@@ -9,81 +9,60 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import pytest
 
-from limit.settings import Workspace
 from tests.e2e.accessibility import grave_complaints
 from tests.e2e.conftest import App
+from tests.e2e.visitor import NARROW, WIDE, open_page, wait_until_still, walk_to
 
-PAGES = ("", "samples", "mix", "launch", "runs", "gauntlet", "preferences", "compare", "vote", "present")
+PAGES = ("Overview", "Samples", "Mix", "Launch", "Runs", "Gauntlet", "Preferences", "Compare", "Vote", "Present")
+ANY_LINK = "samples?source=tiny-lima"
 LIGHTNESS = "+getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor.match(/\\d+/)[0]"
 # A rule that the server adds to pages in dark.
 DRAWN_FOR_DARK = "[...document.querySelectorAll('style')].some(style => style.textContent.includes('#0F1218'))"
-WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
-
-
-def is_complaint(message: Any) -> bool:
-    """Streamlit asks for its health below a page's path first and gets a 404; every other error counts."""
-    return message.type == "error" and "404 (Not Found)" not in message.text
-
-
-def open_page(browser: Any, url: str, viewport: dict[str, int], scheme: str) -> tuple[Any, list[str]]:
-    """A fresh context at an address, and the list that collects what the console and the network complain about."""
-    return visit(browser.new_context(viewport=viewport, color_scheme=scheme), url)
-
-
-def visit(context: Any, url: str) -> tuple[Any, list[str]]:
-    """The same in a context that may hold the app's files already."""
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if is_complaint(message) else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("requestfailed", lambda request: complaints.append(f"{request.url} {request.failure}"))
-    page.goto(url)
-    page.get_by_role("heading", level=1).first.wait_for(timeout=90_000)
-    wait_until_still(page)
-    return page, complaints
-
-
-def wait_until_still(page: Any) -> None:
-    """Wait until the script has ended and nothing is greyed out any more."""
-    page.wait_for_timeout(400)
-    page.wait_for_function(
-        "document.querySelector('[data-test-script-state=notRunning]')"
-        " && !document.querySelector('[data-testid=stStatusWidget], [data-testid=stSkeleton], [data-stale=true]')",
-        timeout=90_000,
-    )
 
 
 @pytest.fixture(scope="module")
-def context(browser: Any) -> Iterator[Any]:
-    """One context for all pages, so that the app's scripts are fetched once."""
-    context = browser.new_context(viewport=WIDE, color_scheme="light")
-    yield context
-    context.close()
+def first_visit(app: App, context: Any) -> Iterator[tuple[Any, list[str], str]]:
+    """The page of the server's very first visitor, what was complained of, and the address that was arrived at."""
+    page, complaints = open_page(context, f"{app.url}/{ANY_LINK}", WIDE, "light")
+    yield page, complaints, page.url
+    page.close()
 
 
-@pytest.mark.parametrize("path", PAGES)
-def test_page_opens_clean(app: App, context: Any, path: str) -> None:
-    page, complaints = visit(context, f"{app.url}/{path}")
-    try:
-        is_clean(page, complaints, WIDE, "light")
-        page.set_viewport_size(NARROW)
-        page.emulate_media(color_scheme="dark")
-        page.wait_for_function(f"{LIGHTNESS} < 100", timeout=30_000)
-        page.wait_for_function(DRAWN_FOR_DARK, timeout=60_000)  # what the server draws follows at its next look
-        wait_until_still(page)
-        is_clean(page, complaints, NARROW, "dark")
-    finally:
-        page.close()
+def test_the_first_visitor_of_a_new_server_may_come_by_any_link(first_visit: tuple[Any, list[str], str]) -> None:
+    page, complaints, address = first_visit
+    assert complaints == []
+    page.get_by_role("heading", name="Samples", level=1).wait_for(timeout=60_000)
+    assert page.get_by_role("link", name="Overview").count() == 1, "the page was run without app.py"
+    assert "source=tiny-lima" in address
 
 
-def test_a_phone_at_night_opens_clean(app: App, browser: Any) -> None:
-    page, complaints = open_page(browser, app.url, NARROW, "dark")
-    try:
-        is_clean(page, complaints, NARROW, "dark")
-    finally:
-        page.context.close()
+@pytest.mark.parametrize("name", PAGES)
+def test_page_opens_clean(first_visit: tuple[Any, list[str], str], name: str) -> None:
+    page, complaints, _ = first_visit
+    complaints.clear()
+    show(page, WIDE, "light")
+    walk_to(page, name)
+    is_clean(page, complaints, WIDE, "light")
+    show(page, NARROW, "dark")
+    is_clean(page, complaints, NARROW, "dark")
+
+
+def show(page: Any, viewport: dict[str, int], scheme: str) -> None:
+    """Change the screen and the theme of a page; what the server draws follows at its next look."""
+    dark = str(scheme == "dark").lower()
+    page.set_viewport_size(viewport)
+    page.emulate_media(color_scheme=scheme)
+    page.wait_for_function(f"({LIGHTNESS} < 100) == {dark}", timeout=30_000, polling=100)
+    page.wait_for_function(f"{DRAWN_FOR_DARK} == {dark}", timeout=60_000, polling=100)
+    wait_until_still(page)
+
+
+def test_a_phone_at_night_opens_clean(app: App, context: Any) -> None:
+    page, complaints = open_page(context, app.url, NARROW, "dark")
+    is_clean(page, complaints, NARROW, "dark")
 
 
 def is_clean(page: Any, complaints: list[str], viewport: dict[str, int], scheme: str) -> None:
@@ -96,36 +75,15 @@ def is_clean(page: Any, complaints: list[str], viewport: dict[str, int], scheme:
     assert grave_complaints(page) == []
 
 
-def test_overview_shows_the_papers_numbers_at_first_start(app: App, browser: Any) -> None:
-    page, _ = open_page(browser, app.url, WIDE, "light")
-    try:
-        text = page.locator("[data-testid=stMain]").inner_text()
-        assert "65.1" in text
-    finally:
-        page.context.close()
+def test_overview_shows_the_papers_numbers_at_first_start(first_visit: tuple[Any, list[str], str]) -> None:
+    page, *_ = first_visit
+    show(page, WIDE, "light")
+    walk_to(page, "Overview")
+    assert "65.1" in page.locator("[data-testid=stMain]").inner_text()
 
 
 def test_the_server_listens_on_this_machine_only(app: App) -> None:
-    import psutil
-
     assert app.process is not None
     family = [psutil.Process(app.process.pid), *psutil.Process(app.process.pid).children(recursive=True)]
     heard = [c.laddr.ip for p in family for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
     assert set(heard) == {"127.0.0.1"}
-
-
-def test_the_first_visitor_of_a_new_server_may_come_by_any_link(
-    tmp_path_factory: pytest.TempPathFactory, browser: Any
-) -> None:
-    folder = tmp_path_factory.mktemp("fresh")
-    fresh = App(Workspace(folder / "workspace").make(), folder / "app.log")
-    fresh.start()
-    try:
-        page, complaints = open_page(browser, f"{fresh.url}/samples?source=tiny-lima", WIDE, "light")
-        assert complaints == []
-        page.get_by_role("heading", name="Samples", level=1).wait_for(timeout=60_000)
-        assert page.get_by_role("link", name="Overview").count() == 1, "the page was run without app.py"
-        assert "source=tiny-lima" in page.url
-        page.context.close()
-    finally:
-        fresh.kill()

@@ -10,7 +10,7 @@ import pytest
 from limit.jobs import list_jobs
 from limit.settings import SHIPPED
 from tests.e2e.conftest import App
-from tests.e2e.test_first_start import WIDE, open_page, wait_until_still
+from tests.e2e.visitor import WIDE, open_page, wait_until_still, walk_to
 
 pytestmark = pytest.mark.skipif(
     not (SHIPPED / "tiny" / "model" / "model.safetensors").exists(), reason="the tiny model does not ship yet"
@@ -40,28 +40,26 @@ def wait_for_jobs(app: App, kinds: set[str]) -> dict[str, dict[str, Any]]:
 ACTIVE = {"queued", "starting", "running", "stopping"}
 
 
-def test_from_mix_to_bars_with_a_crash_of_the_app_in_between(app: App, browser: Any) -> None:
-    page, _ = open_page(browser, f"{app.url}/mix", WIDE, "light")
-    try:
-        page.get_by_role("button", name="Add a part").click()
-        page.get_by_role("button", name="tiny-lima").click()
-        wait_until_still(page)
-        set_amount(page, 0, 80)
-        set_amount(page, 1, 40)
-        page.get_by_role("button", name="Save this mix").click()
-        page.get_by_role("link", name="Launch with this mix").click()
-        page.get_by_role("heading", name="Launch", level=1).wait_for(timeout=60_000)
-        wait_until_still(page)
-        page.get_by_text("Score it on the Gauntlet").click()
-        wait_until_still(page)
-        limit = page.get_by_role("spinbutton", name="Records of each task")
-        limit.fill("5")
-        limit.press("Enter")
-        wait_until_still(page)
-        page.get_by_role("button", name="Launch", exact=True).click()
-        page.wait_for_timeout(3000)
-    finally:
-        page.context.close()
+def test_from_mix_to_bars_with_a_crash_of_the_app_in_between(app: App, context: Any) -> None:
+    page, _ = open_page(context, f"{app.url}/mix", WIDE, "light")
+    page.get_by_role("button", name="Add a part").click()
+    page.get_by_role("button", name="tiny-lima").click()
+    wait_until_still(page)
+    set_amount(page, 0, 40)
+    set_amount(page, 1, 20)
+    page.get_by_role("button", name="Save this mix").click()
+    page.get_by_role("link", name="Launch with this mix").click()
+    page.get_by_role("heading", name="Launch", level=1).wait_for(timeout=60_000)
+    wait_until_still(page)
+    page.get_by_text("Score it on the Gauntlet").click()
+    wait_until_still(page)
+    limit = page.get_by_role("spinbutton", name="Records of each task")
+    limit.fill("2")
+    limit.press("Enter")
+    wait_until_still(page)
+    page.get_by_role("button", name="Launch", exact=True).click()
+    page.get_by_role("heading", name="Runs", level=1).wait_for(timeout=60_000)
+    page.close()
     assert {job["kind"] for job in list_jobs(app.ws)} >= {"finetune", "gauntlet"}
 
     app.kill()
@@ -73,17 +71,13 @@ def test_from_mix_to_bars_with_a_crash_of_the_app_in_between(app: App, browser: 
     }
     run_id = jobs["finetune"]["subject"]["run_id"]
 
-    page, complaints = open_page(browser, f"{app.url}/runs?job={jobs['finetune']['job_id']}", WIDE, "light")
+    page, complaints = open_page(context, f"{app.url}/runs?job={jobs['finetune']['job_id']}", WIDE, "light")
     assert complaints == []
     assert "finished" in page.locator("[data-testid=stMain]").inner_text()
-    page.context.close()
-
-    page, complaints = open_page(browser, f"{app.url}/gauntlet?version=mini", WIDE, "light")
-    try:
-        assert complaints == []
-        bars = page.locator(".js-plotly-plot .bars .point")
-        bars.first.wait_for(timeout=60_000)
-        assert (app.ws.run(run_id) / "gauntlet").is_dir()
-        assert "tiny" in page.locator("[data-testid=stMain]").inner_text()
-    finally:
-        page.context.close()
+    walk_to(page, "Gauntlet")
+    assert page.get_by_role("radio", name="mini").is_checked()
+    bars = page.locator(".js-plotly-plot .bars .point")
+    bars.first.wait_for(timeout=60_000)
+    assert (app.ws.run(run_id) / "gauntlet").is_dir()
+    assert "tiny" in page.locator("[data-testid=stMain]").inner_text()
+    assert complaints == []

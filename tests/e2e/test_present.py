@@ -17,7 +17,7 @@ from limit.core import Json
 from limit.store import Store
 from limit.store.queries_models import paper_rows
 from tests.e2e.conftest import App
-from tests.e2e.test_first_start import NARROW, WIDE, open_page, wait_until_still
+from tests.e2e.visitor import NARROW, WIDE, open_page, wait_until_still
 
 ROOM = {"width": 1920, "height": 1080}
 FORMATS = {"PowerPoint": "pptx"}  # where the label is not the ending
@@ -39,51 +39,68 @@ def shown_claim(page: Any) -> str:
     return str(page.locator("h1.limit-claim").inner_text())
 
 
+@pytest.fixture(scope="module")
+def opened(app: App, context: Any, claims: list[Json]) -> Iterator[tuple[Any, list[str]]]:
+    """A page that somebody opened by the link to the slides in the room, and what was complained of."""
+    page, complaints = open_page(context, f"{app.url}/present?present=1", ROOM, "light")
+    yield page, complaints
+    page.close()
+
+
+def leave_slides(page: Any) -> None:
+    page.keyboard.press("Escape")
+    page.get_by_role("heading", name="Claims").wait_for(timeout=20_000)
+    wait_until_still(page)
+
+
+def test_a_slide_fits_the_room(opened: tuple[Any, list[str]]) -> None:
+    page, _ = opened
+    below = page.get_by_role("button", name="Next").bounding_box()
+    assert below["y"] + below["height"] <= ROOM["height"], "the buttons are below the screen"
+    assert float(page.locator("h1.limit-claim").evaluate("e => parseFloat(getComputedStyle(e).fontSize)")) >= 40
+
+
 @pytest.mark.parametrize(("viewport", "scheme"), [(ROOM, "light"), (NARROW, "dark")], ids=["room", "phone"])
 def test_slides_are_turned_by_keys(
-    app: App, browser: Any, claims: list[Json], viewport: dict[str, int], scheme: str
+    app: App, opened: tuple[Any, list[str]], claims: list[Json], viewport: dict[str, int], scheme: str
 ) -> None:
-    page, complaints = open_page(browser, f"{app.url}/present?present=1", viewport, scheme)
-    try:
-        assert complaints == []
-        assert shown_claim(page) == claims[0]["sentence"]
-        assert not page.locator("[data-testid=stSidebar]").is_visible()
-        assert page.locator(".js-plotly-plot").count() == 1
-        for number in (1, 2):
-            page.keyboard.press("ArrowRight")
-            page.get_by_text(f"{number + 1} / 3").wait_for(timeout=20_000)
-            wait_until_still(page)
-            assert shown_claim(page) == claims[number]["sentence"]
-            assert f"slide={number + 1}" in page.url
-        assert page.title() != "taken over"
-        width = page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth")
-        assert width <= viewport["width"]
-        page.keyboard.press("ArrowLeft")
-        page.get_by_text("2 / 3").wait_for(timeout=20_000)
-        page.keyboard.press("Escape")
-        page.get_by_role("heading", name="Claims").wait_for(timeout=20_000)
-        assert "present=1" not in page.url
-    finally:
-        page.context.close()
-
-
-def test_a_slide_fits_the_room(app: App, browser: Any, claims: list[Json]) -> None:
-    page, _ = open_page(browser, f"{app.url}/present?present=1&slide=1", ROOM, "light")
-    try:
-        page.wait_for_timeout(500)
-        below = page.get_by_role("button", name="Next").bounding_box()
-        assert below["y"] + below["height"] <= ROOM["height"], "the buttons are below the screen"
-        assert float(page.locator("h1.limit-claim").evaluate("e => parseFloat(getComputedStyle(e).fontSize)")) >= 40
-    finally:
-        page.context.close()
-
-
-@pytest.fixture(scope="module")
-def present_page(app: App, browser: Any, claims: list[Json]) -> Iterator[Any]:
-    page, complaints = open_page(browser, f"{app.url}/present", WIDE, "light")
+    page, complaints = opened
+    page.set_viewport_size(viewport)
+    page.emulate_media(color_scheme=scheme)
+    if "present=1" not in page.url:
+        complaints.clear()  # whatever was under way on the page that is left is broken off
+        page.goto(f"{app.url}/present?present=1")
+        page.locator("h1.limit-claim").wait_for(timeout=90_000)
+        wait_until_still(page)
     assert complaints == []
-    yield page
-    page.context.close()
+    assert shown_claim(page) == claims[0]["sentence"]
+    assert not page.locator("[data-testid=stSidebar]").is_visible()
+    assert page.locator(".js-plotly-plot").count() == 1
+    for number in (1, 2):
+        page.keyboard.press("ArrowRight")
+        page.get_by_text(f"{number + 1} / 3").wait_for(timeout=20_000)
+        wait_until_still(page)
+        assert shown_claim(page) == claims[number]["sentence"]
+        assert f"slide={number + 1}" in page.url
+    assert page.title() != "taken over"
+    width = page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth")
+    assert width <= viewport["width"]
+    page.keyboard.press("ArrowLeft")
+    page.get_by_text("2 / 3").wait_for(timeout=20_000)
+    leave_slides(page)
+    assert "present=1" not in page.url
+
+
+@pytest.fixture
+def present_page(opened: tuple[Any, list[str]]) -> Any:
+    """The same page as it is after the slides."""
+    page, complaints = opened
+    page.set_viewport_size(WIDE)
+    page.emulate_media(color_scheme="light")
+    if "present=1" in page.url:
+        leave_slides(page)
+    assert complaints == []
+    return page
 
 
 def take_away(page: Any, label: str, folder: Path) -> Path:

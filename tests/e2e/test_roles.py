@@ -17,7 +17,7 @@ from limit.specs.mix import MixPart, MixSpec
 from limit.tiny import ensure_sources
 from tests.e2e.conftest import App
 from tests.e2e.provider import CLIENT, SECRET, Provider
-from tests.e2e.test_first_start import WIDE, open_page, wait_until_still
+from tests.e2e.visitor import WIDE, open_page, wait_until_still, walk_to
 
 SECRETS = f"""
 [auth]
@@ -34,7 +34,8 @@ default = "viewer"
 """
 # What an analyst and what an operator may do; tests/test_roles.py tries every function.
 SAVE, START = "Save this mix", "Start mini"
-WHERE = {SAVE: "mix", START: "launch?what=a+study&plan=mini"}
+WHERE = {START: "Launch", SAVE: "Mix"}
+STUDY = "launch?what=a+study&plan=mini"
 BALLOT = "vote?voter=eve&on={}&n=10"
 
 
@@ -59,28 +60,22 @@ def locked(tmp_path_factory: pytest.TempPathFactory, provider: Provider) -> Iter
     running.kill()
 
 
-def log_in(browser: Any, app: App, provider: Provider, path: str, **person: Any) -> Any:
+def log_in(context: Any, app: App, provider: Provider, path: str, **person: Any) -> Any:
     """A page of somebody who came by a link and logged in."""
     provider.person = {"sub": "1", "email_verified": True, **person}
-    page, complaints = open_page(browser, f"{app.url}/{path}", WIDE, "light")
+    page, complaints = open_page(context, f"{app.url}/{path}", WIDE, "light")
     assert complaints == []
     page.get_by_role("button", name="Log in").click()
     page.get_by_role("button", name="Log out").wait_for(timeout=90_000)
     return page
 
 
-def visit(page: Any, app: App, path: str) -> None:
-    page.goto(f"{app.url}/{path}")
-    page.get_by_role("heading", level=1).first.wait_for(timeout=90_000)
-    page.get_by_role("button", name="Log out").wait_for(timeout=90_000)
-    wait_until_still(page)
-
-
-def offered(page: Any, app: App) -> set[str]:
-    """Which of the actions can be clicked."""
+def offered(page: Any) -> set[str]:
+    """Which of the actions can be clicked by somebody who came by the link of a study."""
     found = set()
-    for name, path in WHERE.items():
-        visit(page, app, path)
+    for name, place in WHERE.items():
+        if page.get_by_role("heading", name=place, level=1).count() == 0:
+            walk_to(page, place)
         buttons = page.get_by_role("button", name=name, exact=name != SAVE).locator("visible=true")
         if any(button.is_enabled() for button in buttons.all()):
             found.add(name)
@@ -96,44 +91,37 @@ def offered(page: Any, app: App) -> set[str]:
     ],
 )
 def test_each_role_is_offered_what_it_may_do(
-    locked: App, browser: Any, provider: Provider, email: str, role: str, actions: set[str]
+    locked: App, context: Any, provider: Provider, email: str, role: str, actions: set[str]
 ) -> None:
-    page = log_in(browser, locked, provider, "compare?view=limit+curve", email=email)
-    try:
-        page.get_by_role("heading", name="Compare", level=1).wait_for(timeout=90_000)
-        assert "view=limit" in page.url, "the link that somebody came by is lost"
-        assert f"{email} · {role}" in page.locator("[data-testid=stSidebar]").inner_text()
-        assert offered(page, locked) == actions
-        assert page.get_by_text("encountered an error").count() == 0
-        page.get_by_role("button", name="Log out").click()
-        page.get_by_role("button", name="Log in").wait_for(timeout=90_000)
-    finally:
-        page.context.close()
+    page = log_in(context, locked, provider, STUDY, email=email)
+    page.get_by_role("heading", name="Launch", level=1).wait_for(timeout=90_000)
+    wait_until_still(page)
+    assert "what=a+study" in page.url, "the link that somebody came by is lost"
+    assert f"{email} · {role}" in page.locator("[data-testid=stSidebar]").inner_text()
+    assert offered(page) == actions
+    assert page.get_by_text("encountered an error").count() == 0
+    page.get_by_role("button", name="Log out").click()
+    page.get_by_role("button", name="Log in").wait_for(timeout=90_000)
 
 
-def test_an_address_that_nobody_vouches_for_has_the_default_role(locked: App, browser: Any, provider: Provider) -> None:
-    page = log_in(browser, locked, provider, "present", email="ada@example.org", email_verified="false", name="Ada")
-    try:
-        assert "Ada · viewer" in page.locator("[data-testid=stSidebar]").inner_text()
-        page.get_by_role("button", name="Prepare CSV").click()  # a viewer may take results away
-        page.locator(".st-key-get-csv button").wait_for(timeout=60_000)
-    finally:
-        page.context.close()
+def test_an_address_that_nobody_vouches_for_has_the_default_role(locked: App, context: Any, provider: Provider) -> None:
+    page = log_in(context, locked, provider, "", email="ada@example.org", email_verified="false", name="Ada")
+    walk_to(page, "Present")
+    assert "Ada · viewer" in page.locator("[data-testid=stSidebar]").inner_text()
+    page.get_by_role("button", name="Prepare CSV").click()  # a viewer may take results away
+    page.locator(".st-key-get-csv button").wait_for(timeout=60_000)
 
 
 def test_a_viewer_who_comes_by_the_link_of_a_ballot_may_not_vote(
-    locked: App, browser: Any, provider: Provider, tmp_path: Path
+    locked: App, context: Any, provider: Provider, tmp_path: Path
 ) -> None:
     comparison = import_one(locked.ws, tmp_path)
-    page = log_in(browser, locked, provider, BALLOT.format(comparison), email="eve@example.org")
-    try:
-        page.get_by_text("Write about towns").first.wait_for(timeout=90_000)
-        wait_until_still(page)
-        page.keyboard.press("1")
-        page.get_by_text("a viewer may not vote").wait_for(timeout=30_000)
-        assert not list(locked.ws.root.glob("votes/*.jsonl"))
-    finally:
-        page.context.close()
+    page = log_in(context, locked, provider, BALLOT.format(comparison), email="eve@example.org")
+    page.get_by_text("Write about towns").first.wait_for(timeout=90_000)
+    wait_until_still(page)
+    page.keyboard.press("1")
+    page.get_by_text("a viewer may not vote").wait_for(timeout=30_000)
+    assert not list(locked.ws.root.glob("votes/*.jsonl"))
 
 
 def import_one(ws: Workspace, folder: Path) -> str:
@@ -148,16 +136,20 @@ def import_one(ws: Workspace, folder: Path) -> str:
     return str(import_files(ws, [path], prompt_set="towns")["comparisons"][0])
 
 
-@pytest.mark.parametrize("path", ["samples?source=tiny-lima", "present?present=1"])
-def test_a_stranger_sees_only_the_login(locked: App, browser: Any, path: str) -> None:
-    page, complaints = open_page(browser, f"{locked.url}/{path}", WIDE, "light")
-    try:
-        assert complaints == []
-        assert page.get_by_role("button", name="Log in").count() == 1
-        assert page.locator("[data-testid=stMain] button").count() == 1
-        links = page.locator("a:not([data-testid=stSkipToContent])")
-        assert links.evaluate_all("links => links.map(link => link.outerHTML)") == []
-        assert page.locator(".js-plotly-plot, [data-testid=stDataFrame], table").count() == 0
-        assert page.get_by_role("heading", level=1).all_inner_texts() == ["LIMIT"]
-    finally:
-        page.context.close()
+def test_a_stranger_sees_only_the_login(locked: App, context: Any) -> None:
+    page, complaints = open_page(context, f"{locked.url}/samples?source=tiny-lima", WIDE, "light")
+    is_only_the_login(page, complaints)
+    page.goto(f"{locked.url}/present?present=1")
+    page.get_by_role("button", name="Log in").wait_for(timeout=90_000)
+    wait_until_still(page)
+    is_only_the_login(page, complaints)
+
+
+def is_only_the_login(page: Any, complaints: list[str]) -> None:
+    assert complaints == []
+    assert page.get_by_role("button", name="Log in").count() == 1
+    assert page.locator("[data-testid=stMain] button").count() == 1
+    links = page.locator("a:not([data-testid=stSkipToContent])")
+    assert links.evaluate_all("links => links.map(link => link.outerHTML)") == []
+    assert page.locator(".js-plotly-plot, [data-testid=stDataFrame], table").count() == 0
+    assert page.get_by_role("heading", level=1).all_inner_texts() == ["LIMIT"]

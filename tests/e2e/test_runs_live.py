@@ -23,7 +23,7 @@ from limit.specs import MixPart, MixSpec
 from limit.specs.run import RunSpec
 from limit.store.series import source_series
 from tests.e2e.conftest import App
-from tests.e2e.test_first_start import WIDE
+from tests.e2e.visitor import WIDE, new_page
 
 pytestmark = pytest.mark.skipif(
     not (SHIPPED / "tiny" / "model" / "model.safetensors").exists(), reason="the tiny model does not ship yet"
@@ -97,48 +97,48 @@ def awaits(page: Any, label: str, value: str) -> None:
     expect(page.get_by_role("textbox", name=label, exact=True)).to_have_value(value, timeout=60_000)
 
 
-def test_figures_move_without_a_rerun_and_stop_and_resume_work(app: App, browser: Any) -> None:
+def test_figures_move_without_a_rerun_and_stop_and_resume_work(app: App, context: Any) -> None:
     job_id = start_finetune(app)
-    page = browser.new_context(viewport=WIDE).new_page()
+    page = new_page(context, app.url, WIDE, "light")
     reruns = whole_reruns(page)
-    try:
-        page.goto(f"{app.url}/runs")
-        step_on(page)
-        page.wait_for_timeout(1000)  # the page around the card is drawn to its end
-        first, before = step_on(page), reruns()
-        assert before > 0, "the messages of the server could not be read"
-        page.wait_for_function(
-            "first => { const m = document.body.innerText.match(/(\\d+) of (\\d+)/); return m && +m[1] > first }",
-            arg=first,
-            timeout=30_000,
-        )
-        assert reruns() == before
-        assert page.locator(".limit-bar").count() == 1, "the card shows what the mix is made of"
+    page.goto(f"{app.url}/runs")
+    step_on(page)
+    page.wait_for_timeout(1000)  # the page around the card is drawn to its end
+    first, before = step_on(page), reruns()
+    assert before > 0, "the messages of the server could not be read"
+    page.wait_for_function(
+        "first => { const m = document.body.innerText.match(/(\\d+) of (\\d+)/); return m && +m[1] > first }",
+        arg=first,
+        timeout=30_000,
+        polling=100,
+    )
+    assert reruns() == before
+    assert page.locator(".limit-bar").count() == 1, "the card shows what the mix is made of"
 
-        page.get_by_role("button", name="Finetune").first.click()
-        page.get_by_role("button", name="Stop and keep").click()
-        wait_for_badge(page, "stopped")
-        assert f"job={job_id}" in page.url
-        stopped_at = status(app.ws, job_id)["step"]
-        page.get_by_role("button", name="Resume").click()
-        wait_for_badge(page, "running")
-        goes_beyond(app, job_id, stopped_at)
-        assert "attempt 2" in page.locator("[data-testid=stMain]").inner_text()
-        page.get_by_role("button", name="Stop and keep").click()
-        wait_for_badge(page, "stopped")
+    page.get_by_role("button", name="Finetune").first.click()
+    page.get_by_role("button", name="Stop and keep").click()
+    wait_for_badge(page, "stopped")
+    assert f"job={job_id}" in page.url
+    stopped_at = status(app.ws, job_id)["step"]
+    page.get_by_role("button", name="Resume").click()
+    wait_for_badge(page, "running")
+    goes_beyond(app, job_id, stopped_at)
+    assert "attempt 2" in page.locator("[data-testid=stMain]").inner_text()
+    page.get_by_role("button", name="Stop and keep").click()
+    wait_for_badge(page, "stopped")
 
-        page.get_by_role("button", name="All jobs").click()
-        page.locator("[data-testid=stDataFrame]").wait_for(timeout=60_000)
-        page.wait_for_timeout(3000)  # pictures of cells come after the table
-        assert share_of_first_source(page) == pytest.approx(0.75, abs=0.04), "the mix is 48 and 16 samples"
-        page.goto(f"{app.url}/runs?job={job_id}")
-        page.get_by_role("link", name="Clone with one change").click()
-        page.get_by_text("Starts from run").wait_for(timeout=60_000)
-        assert f"clone={show(app.ws, job_id)['subject']['run_id']}" in page.url
-        awaits(page, "Seeds", "23")
-        page.get_by_text("All settings").first.click()
-        awaits(page, "Epochs", "300")
-        awaits(page, "Global batch size", "4")
-        assert page.locator("[data-testid=stMultiSelect]", has_text="short").count() == 1, "the mix is chosen"
-    finally:
-        page.context.close()
+    page.get_by_role("link", name="Clone with one change").click()
+    page.get_by_text("Starts from run").wait_for(timeout=60_000)
+    assert f"clone={show(app.ws, job_id)['subject']['run_id']}" in page.url
+    awaits(page, "Seeds", "23")
+    page.get_by_text("All settings").first.click()
+    awaits(page, "Epochs", "300")
+    awaits(page, "Global batch size", "4")
+    assert page.locator("[data-testid=stMultiSelect]", has_text="short").count() == 1, "the mix is chosen"
+
+    page.go_back()
+    wait_for_badge(page, "stopped")
+    page.get_by_role("button", name="All jobs").click()
+    page.locator("[data-testid=stDataFrame]").wait_for(timeout=60_000)
+    page.wait_for_timeout(3000)  # pictures of cells come after the table
+    assert share_of_first_source(page) == pytest.approx(0.75, abs=0.04), "the mix is 48 and 16 samples"
