@@ -61,7 +61,7 @@ class OptionInfo:
 
 
 @functools.cache
-def _type_hints(cls: type) -> dict[str, Any]:
+def _type_hints(cls: Any) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
@@ -84,7 +84,7 @@ class Spec:
     @classmethod
     def options(cls) -> list[OptionInfo]:
         """The fields in order, with their description, bounds and choices."""
-        hints = _type_hints(cls)
+        hints = _type_hints(typing.cast(Any, cls))
         infos = []
         for field in dataclasses.fields(cls):  # type: ignore[arg-type]
             meta = field.metadata

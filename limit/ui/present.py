@@ -181,12 +181,8 @@ def _preview(store: Store, claims: Sequence[Json], models: Mapping[str, Row]) ->
     claim = claims[int(number or 1) - 1]
     _figure(store, claim, models, key="preview_chart")
     st.markdown(f"**{plain(claim['sentence'])}**")
-    st.page_link(
-        "pages/present.py",
-        label="Present",
-        icon=":material/slideshow:",
-        query_params={"present": "1", "slide": str(number or 1)},
-    )
+    # A link from a page to itself leaves the address as it was, and the first key then leaves the slides.
+    st.button("Present", icon=":material/slideshow:", type="tertiary", on_click=_present, args=(int(number or 1),))
 
 
 def _figure(store: Store, claim: Json, models: Mapping[str, Row], key: str, scale: float = 1.0) -> None:
@@ -227,6 +223,10 @@ def _turn(number: int, last: int) -> None:
     row.button("Next", shortcut="Right", disabled=number == last, on_click=_go, args=(number + 1,), key="slide_next")
     row.button("Leave", shortcut="Esc", on_click=_leave, key="slide_leave", type="tertiary")
     st.html(FULL_SCREEN, unsafe_allow_javascript=True)
+
+
+def _present(number: int) -> None:
+    st.query_params.from_dict({"present": "1", "slide": str(number)})
 
 
 def _go(number: int) -> None:
