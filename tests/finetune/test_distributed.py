@@ -32,7 +32,7 @@ from tests.finetune.conftest import metrics
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 WARM = str(PROJECT / "tests" / "finetune" / "warm.py")
 WORKER = str(PROJECT / "tests" / "finetune" / "faulty_worker.py")
-SETTINGS = ("learning_rate=0.01", "lora_dropout=0", "micro_batch_size=1", "save_every_epochs=0.5")
+SETTINGS = ("learning_rate=0.01", "lora_dropout=0", "micro_batch_size=1", "save_every_epochs=0.5", "epochs=2")
 
 
 def torchrun(ws: Workspace, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -85,7 +85,7 @@ def assert_same_course(ws: Workspace, one: str, two: str) -> None:
 @pytest.mark.slow
 def test_two_processes_have_the_losses_of_one(ws: Workspace, make_run: Callable[..., str]) -> None:
     """Through torchrun, as a job with several GPUs starts it; checkpoints and kept epochs are written on the way."""
-    settings = (*SETTINGS, "global_batch_size=7", "save_every_epochs=1", "epochs=2")
+    settings = (*SETTINGS, "global_batch_size=7", "save_every_epochs=1")
     alone, together = make_run(*settings), make_run(*settings, "keep_checkpoints=3")
     finetune(ws, alone, JobContext(None))
     job = str(ws.root / "job")

@@ -136,9 +136,9 @@ def test_a_killed_evaluation_of_a_bare_model_goes_on_from_the_same_words(
     ws: Workspace, data: Path, tiny_llama: Path, tmp_path: Path
 ) -> None:
     records = make_records()
-    write_data(data, {**records, "pick": records["pick"] * 60})
+    write_data(data, {**records, "pick": records["pick"] * 30})
     words = ["run", "--model", str(tiny_llama), "--version", "v0", "--tasks", "pick,next", "--data", str(data)]
-    words += ["--limit", "1000", "--wait"]
+    words += ["--limit", "500", "--wait"]
     out = tmp_path / "out"
     command = [sys.executable, "-m", "limit", "gauntlet", *words, "--out", str(out), "--json"]
     first = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -153,7 +153,7 @@ def test_a_killed_evaluation_of_a_bare_model_goes_on_from_the_same_words(
     resumed = re.search(r"going on after (\d+) packs", events)
     assert resumed and int(resumed[1]) >= done_before
     assert sorted(path.name for path in out.iterdir()) == ["choices.parquet", "eval.json", "items.parquet"]
-    spec = GauntletSpec(version="v0", tasks=("pick", "next"), data=str(data), limit=1000)
+    spec = GauntletSpec(version="v0", tasks=("pick", "next"), data=str(data), limit=500)
     whole = score_run(ws, ensure_run(ws, RunSpec(model=str(tiny_llama))), spec, tmp_path / "whole", JobContext(None))
     assert read_items(out).equals(read_items(tmp_path / "whole"))
     assert read_choices(out).equals(read_choices(tmp_path / "whole"))
@@ -161,8 +161,8 @@ def test_a_killed_evaluation_of_a_bare_model_goes_on_from_the_same_words(
     assert value["path"] == str(out) and set(value["scores"]["tasks"]) == {"pick", "next"}
     code, shown, _ = run("show", str(out))
     assert (shown["eval_id"], shown["run_id"]) == (value["eval_id"], value["run_id"])
-    assert shown["protocol"]["limit"] == 1000
-    assert {row["idx"] for row in read_items(out).to_pylist() if row["task"] == "pick"} == set(range(1000))
+    assert shown["protocol"]["limit"] == 500
+    assert {row["idx"] for row in read_items(out).to_pylist() if row["task"] == "pick"} == set(range(500))
 
 
 def killed_in_the_middle(ws: Workspace, out: Path) -> int:
