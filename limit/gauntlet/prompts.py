@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,22 +190,36 @@ class _Builder:
         A prompt that is cut token by token shares nothing with the next one, so a draw gives up whole examples once for
         all its records. Records that take more than half of the room are cut alone, as in the paper's protocol.
         """
-        rests = [self._rest_tokens(record) for record in self.records]
-        room = self.max_seq_len - min(max(rests), self.max_seq_len // 2)
+        draws = dict.fromkeys(map(tuple, table))
+        room = self.max_seq_len - max(len(self._head(draw)) for draw in draws)
+        long = [record for record in self.records if self._rest_at_most(record) > room]
+        self.encoder.prepare((text for record in long for text in self._rest_texts(record)), special=False)
+        longest = max((self._rest(record, lambda text: len(self.encoder.encode(text))) for record in long), default=0)
+        room = self.max_seq_len - min(longest, self.max_seq_len // 2)
         fitted: dict[tuple[int, ...], list[int]] = {}
-        for draw in dict.fromkeys(map(tuple, table)):
+        for draw in draws:
             kept = list(draw)
-            while kept and len(self.encoder.preamble(self.preamble(kept))) > room:
+            while kept and len(self._head(kept)) > room:
                 kept.pop(0)
             fitted[draw] = kept
         self.encoder.forget()
         return [fitted[tuple(draw)] for draw in table]
 
-    def _rest_tokens(self, record: Json) -> int:
+    def _head(self, shots: Sequence[int]) -> tuple[int, ...]:
+        return self.encoder.preamble(self.preamble(shots))
+
+    def _rest_texts(self, record: Json) -> list[str]:
+        return [*self.contexts(record, "x"), *map(self.encoder.answer, self.texts(record))]
+
+    def _rest_at_most(self, record: Json) -> int:
+        """No fewer than its tokens: one for each byte of the longest form of the text, and two that are put before."""
+        return self._rest(record, lambda text: len(unicodedata.normalize("NFKD", text).encode()) + 2)
+
+    def _rest(self, record: Json, tokens: Callable[[str], int]) -> int:
         """Tokens of what follows the examples: the longest context and the longest continuation or answer."""
-        contexts = [self.encoder.encode(text) for text in self.contexts(record, "x")]
-        answers = [self.encoder.encode(self.encoder.answer(text)) for text in self.texts(record)]
-        return max(map(len, contexts)) + max([*map(len, answers), self.answer_tokens])
+        texts = [tokens(text) for text in self._rest_texts(record)]
+        contexts = len(self.contexts(record, "x"))
+        return max(texts[:contexts]) + max([*texts[contexts:], self.answer_tokens])
 
     def item(self, index: int, shots: Sequence[int], fixed: bool) -> Item:
         record = self.records[index]
