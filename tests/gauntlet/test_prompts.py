@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,11 @@ from typing import Any
 import pytest
 
 from limit.core import LimitError
-from limit.gauntlet.prompts import Encoder, Item, build_items
+from limit.gauntlet.prompts import Encoder, Item, _Builder, build_items
 from limit.gauntlet.records import load_records, task_path
 from limit.gauntlet.tasks import Task, load_version
 from tests.gauntlet import reference
+from tests.gauntlet.conftest import make_records
 
 FIVE = ("pick", "letter", "who", "next", "sums")
 
@@ -120,3 +122,20 @@ def test_a_prelimiter_stands_before_the_options_without_examples_too(data: Path,
     item = items_of(task, data, tokenizers["plain"], limit=1)[0]
     ids = tokenizers["plain"](f"Read: {item.options[1]}", add_special_tokens=False)["input_ids"]
     assert list(item.requests[1].context) == ids
+
+
+@pytest.mark.parametrize("max_seq_len", [64, 100, 160, 256, 512])
+def test_bytes_find_every_record_that_leaves_fixed_shots_no_room(
+    data: Path, tokenizers: Any, monkeypatch: pytest.MonkeyPatch, max_seq_len: int
+) -> None:
+    """Records are tokenized for it only where they may be too long; the draws are as if all had been."""
+    records = make_records()["pick"]
+    records[3]["query"] = "\ufdfa\u1e9b\u0323 \u00bd" * 12  # texts that normalization makes longer
+    records[5]["choices"][1] = "zebra quilt " * 3
+    (data / "pick.jsonl").write_text("".join(json.dumps(row) + "\n" for row in records))
+    for task in load_version("v0", data).select(FIVE):
+        wanted = replace(task, num_fewshot=4)
+        few = ids_of(items_of(wanted, data, tokenizers["bos"], max_seq_len, shots="fixed"))
+        with monkeypatch.context() as patch:
+            patch.setattr(_Builder, "_rest_at_most", lambda self, record: max_seq_len + 1)
+            assert few == ids_of(items_of(wanted, data, tokenizers["bos"], max_seq_len, shots="fixed")), task.name
