@@ -27,11 +27,16 @@ def put_index(ws: Workspace) -> None:
         shutil.copyfile(_made().index, ws.index)
 
 
-@functools.cache
-def _made() -> Workspace:
+def folder_for_all() -> Path:
+    """An empty folder that lasts as long as the process."""
     folder = Path(tempfile.mkdtemp(prefix="limit-tests-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    made = Workspace(folder).make()
+    return folder
+
+
+@functools.cache
+def _made() -> Workspace:
+    made = Workspace(folder_for_all()).make()
     ensure_sources(made)
     Store.open(made).close()
     return made

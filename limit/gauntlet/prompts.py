@@ -158,6 +158,10 @@ def _reasoned(task: Task, record: Json, answer: str, reasoned: bool) -> str:
     return f"{record.get('chain_of_thought', '')}{task.cot_delimiter}{answer}" if reasoned else answer
 
 
+def _bytes(text: str) -> int:
+    return len(text.encode())
+
+
 class _Builder:
     """Prompts of one file, or of one sub-category of it."""
 
@@ -193,7 +197,8 @@ class _Builder:
         draws = dict.fromkeys(map(tuple, table))
         room = self.max_seq_len - max(len(self._head(draw)) for draw in draws)
         long = [record for record in self.records if self._rest_at_most(record) > room]
-        self.encoder.prepare((text for record in long for text in self._rest_texts(record)), special=False)
+        texts = (text for record in long for part in self._rest_texts(record) for text in part)
+        self.encoder.prepare(texts, special=False)
         longest = max((self._rest(record, lambda text: len(self.encoder.encode(text))) for record in long), default=0)
         room = self.max_seq_len - min(longest, self.max_seq_len // 2)
         fitted: dict[tuple[int, ...], list[int]] = {}
@@ -208,18 +213,18 @@ class _Builder:
     def _head(self, shots: Sequence[int]) -> tuple[int, ...]:
         return self.encoder.preamble(self.preamble(shots))
 
-    def _rest_texts(self, record: Json) -> list[str]:
-        return [*self.contexts(record, "x"), *map(self.encoder.answer, self.texts(record))]
+    def _rest_texts(self, record: Json) -> tuple[list[str], list[str]]:
+        """Contexts after some examples, and answers."""
+        return self.contexts(record, "x"), [self.encoder.answer(text) for text in self.texts(record)]
 
     def _rest_at_most(self, record: Json) -> int:
-        """No fewer than its tokens: one for each byte of the longest form of the text, and two that are put before."""
-        return self._rest(record, lambda text: len(unicodedata.normalize("NFKD", text).encode()) + 2)
+        """No fewer than its tokens: one for each byte, as written or normalized, and two that are put before."""
+        return self._rest(record, lambda text: 2 + max(_bytes(text), _bytes(unicodedata.normalize("NFKD", text))))
 
     def _rest(self, record: Json, tokens: Callable[[str], int]) -> int:
         """Tokens of what follows the examples: the longest context and the longest continuation or answer."""
-        texts = [tokens(text) for text in self._rest_texts(record)]
-        contexts = len(self.contexts(record, "x"))
-        return max(texts[:contexts]) + max([*texts[contexts:], self.answer_tokens])
+        contexts, answers = self._rest_texts(record)
+        return max(map(tokens, contexts)) + max([*map(tokens, answers), self.answer_tokens])
 
     def item(self, index: int, shots: Sequence[int], fixed: bool) -> Item:
         record = self.records[index]

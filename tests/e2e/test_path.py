@@ -41,7 +41,8 @@ ACTIVE = {"queued", "starting", "running", "stopping"}
 
 
 def test_from_mix_to_bars_with_a_crash_of_the_app_in_between(app: App, context: Any) -> None:
-    page, _ = open_page(context, f"{app.url}/mix", WIDE, "light")
+    page, complaints = open_page(context, f"{app.url}/mix", WIDE, "light")
+    assert complaints == []
     page.get_by_role("button", name="Add a part").click()
     page.get_by_role("button", name="tiny-lima").click()
     wait_until_still(page)

@@ -131,6 +131,7 @@ def test_bytes_find_every_record_that_leaves_fixed_shots_no_room(
     """Records are tokenized for it only where they may be too long; the draws are as if all had been."""
     records = make_records()["pick"]
     records[3]["query"] = "\ufdfa\u1e9b\u0323 \u00bd" * 12  # texts that normalization makes longer
+    records[4]["query"] = "\uff11\uff12\uff0c" * 20  # and one that it makes shorter
     records[5]["choices"][1] = "zebra quilt " * 3
     (data / "pick.jsonl").write_text("".join(json.dumps(row) + "\n" for row in records))
     for task in load_version("v0", data).select(FIVE):

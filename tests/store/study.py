@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import hashlib
 import random
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ import pyarrow.parquet as pq
 from limit.core import append_jsonl, read_json, write_json
 from limit.settings import Workspace
 from limit.store import Store
-from tests.prepared import put_index
+from tests.prepared import folder_for_all, put_index
 
 CATEGORIES = {
     "world_knowledge": "people_facts",
@@ -62,8 +60,7 @@ def put_study(ws: Workspace, *, shipped: bool = False, **how: int) -> None:
 
 @functools.cache
 def _made(shipped: bool, how: tuple[tuple[str, int], ...]) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="limit-tests-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = folder_for_all()
     made = Workspace(folder / "workspace").make()
     if shipped:
         put_index(made)
