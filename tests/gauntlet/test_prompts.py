@@ -140,3 +140,15 @@ def test_bytes_find_every_record_that_leaves_fixed_shots_no_room(
         with monkeypatch.context() as patch:
             patch.setattr(_Builder, "_rest_at_most", lambda self, record: max_seq_len + 1)
             assert few == ids_of(items_of(wanted, data, tokenizers["bos"], max_seq_len, shots="fixed")), task.name
+
+
+@pytest.mark.parametrize(
+    "text", ["plain words", "\ufdfa\u1e9b\u0323", "\uff11\uff12\uff0c", "\u2460\u00bd", "\U0001f469\u200d\U0001f680"]
+)
+def test_no_text_has_more_tokens_than_is_reckoned_with(data: Path, tokenizers: Any, text: str) -> None:
+    (task,) = load_version("v0", data).select(("pick",))
+    records = [{**record, "query": text * 30} for record in load_records(task, data)[""]]
+    encoder = Encoder(tokenizers["bos"])
+    builder = _Builder(task, "", records, encoder, 512, 0)
+    for record in records:
+        assert builder._rest_at_most(record) >= builder._rest(record, lambda part: len(encoder.encode(part)))
