@@ -46,35 +46,36 @@ def convert(record: Any, form: Form, keep_turns: bool, columns: Columns | None, 
     subset_column = columns.subset if columns and columns.subset else None
     if form.folded:
         record, subset_column = fold(record), subset_column and subset_column.strip().lower()
-    form = form if form.fits(record) else other_form(form, record)
-    if not form.fits(record):
+    if not form.fits(record) and not (form := other_form(form, record)).fits(record):
         missing = [name for name in form.columns if name not in record]
         raise Unusable(f"column {missing[0]} is missing" if missing else f"not of the form {form.describes}")
     turns = _alternating(_with_system(form.messages(record), record, form), stripped)
     turns = turns if keep_turns else turns[:2]
     cleaned = [_clean(role, text, stripped) for role, text in turns]
     _refuse_broken_text(text for _, text in cleaned)
-    if not any(character.isprintable() and not character.isspace() for character in cleaned[0][1]):
+    if not _is_visible(cleaned[0][1]):
         raise Unusable("prompt is empty")
-    if any(not text for role, text in cleaned if role == "assistant"):
+    if not all(text for _, text in cleaned[1::2]):
         raise Unusable("response is empty")
     subset, subset_column = _subset(record, subset_column, form)
     stripped.forms[form.name] += 1
-    exchange = Exchange(
-        prompt=cleaned[0][1],
-        response=cleaned[1][1],
-        subset=subset,
-        messages=tuple(cleaned) if len(cleaned) > 2 else (),
-        extra=_extra(record, subset_column, form),
-    )
-    _refuse_broken_text((exchange.meta(), subset))
-    return exchange
+    extra = _extra(record, subset_column, form)
+    if extra or subset:
+        _refuse_broken_text((subset, *extra, *(value for value in extra.values() if isinstance(value, str))))
+    messages = tuple(cleaned) if len(cleaned) > 2 else ()
+    return Exchange(cleaned[0][1], cleaned[1][1], subset, messages, extra)
+
+
+def _is_visible(text: str) -> bool:
+    """Whether a text has a character to see."""
+    return text[:1].isalnum() or any(letter.isprintable() and not letter.isspace() for letter in text)
 
 
 def _refuse_broken_text(texts: Iterable[str]) -> None:
     try:
         for text in texts:
-            text.encode()
+            if not text.isascii():
+                text.encode()
     except UnicodeEncodeError:
         raise Unusable("text holds bytes that are not UTF-8, or half of a surrogate pair") from None
 
@@ -84,7 +85,7 @@ def _with_system(turns: Messages, record: Json, form: Form) -> Messages:
 
     Such columns have OpenOrca (`system_prompt`) and LLaMA-Factory's files (`system`).
     """
-    if form.name == MAPPED or any(role == "system" for role, _ in turns):
+    if record.keys().isdisjoint(SYSTEM_COLUMNS) or form.name == MAPPED or any(role == "system" for role, _ in turns):
         return turns
     texts = (record.get(name) for name in SYSTEM_COLUMNS)
     system = next((text for text in texts if isinstance(text, str) and text.strip()), None)
@@ -96,6 +97,8 @@ def _alternating(turns: Messages, stripped: Stripped) -> Messages:
 
     A system text stands in front of the prompt that follows it, or behind the prompt that it follows.
     """
+    if len(turns) == 2 and turns[0][0] == "user" and turns[1][0] == "assistant":
+        return turns
     talk: Messages = []
     system = ""
     for role, text in turns:
@@ -140,8 +143,9 @@ def _extra(record: Json, subset_column: str | None, form: Form) -> Json:
     """Short plain fields worth keeping beside the text, such as an id or a label."""
     kept: Json = {}
     for name, value in record.items():
-        used = name in TEXT_COLUMNS or name == subset_column or name in form.columns
-        if used or (name in SYSTEM_COLUMNS and form.name != MAPPED) or not isinstance(name, str):
+        if name in TEXT_COLUMNS or name == subset_column or name in form.columns or not isinstance(name, str):
+            continue
+        if name in SYSTEM_COLUMNS and form.name != MAPPED:
             continue
         short = isinstance(value, str) and 0 < len(value) <= EXTRA_CHARS
         number = isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value))

@@ -70,7 +70,10 @@ class Form:
 
 
 def _pair(record: Json) -> tuple[str, str] | None:
-    return next((pair for pair in _PAIRS if pair[0] in record and pair[1] in record), None)
+    for pair in _PAIRS:
+        if pair[0] in record and pair[1] in record:
+            return pair
+    return None
 
 
 def _with_context(instruction: str, context: Any) -> str:

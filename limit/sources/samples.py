@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,15 +40,14 @@ STATISTICS_COLUMNS = ["row", "subset", "turns", "n_prompt_chars", "n_response_ch
 Words = npt.NDArray[np.uint64]
 
 
-@dataclass(frozen=True)
-class Exchange:
+class Exchange(NamedTuple):
     """One usable training example, cleaned: a prompt, its response, and the whole dialogue if there is more."""
 
     prompt: str
     response: str
     subset: str = ""
     messages: tuple[tuple[str, str], ...] = ()  # (role, text), empty for a single turn
-    extra: Json = field(default_factory=dict)
+    extra: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def turns(self) -> int:
@@ -66,7 +66,11 @@ class Exchange:
     def content(self) -> bytes:
         """The bytes that identify the sample: Unicode-normalised texts without outer white space."""
         texts = [text for _, text in self.messages] or [self.prompt, self.response]
-        return "\x1f".join([unicodedata.normalize("NFC", text).strip() for text in texts]).encode()
+        return "\x1f".join([_normal(text).strip() for text in texts]).encode()
+
+
+def _normal(text: str) -> str:
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def content_hash(content: bytes, counter: int = 0) -> str:
@@ -138,19 +142,26 @@ class DuplicateCounter:
 
 
 def as_batch(
-    source: str, first_row: int, exchanges: list[Exchange], ids: list[str], metas: list[str]
+    source: str,
+    first_row: int,
+    ids: Sequence[str],
+    subsets: Sequence[str],
+    prompts: Sequence[str],
+    responses: Sequence[str],
+    turns: Sequence[int],
+    metas: Sequence[str],
 ) -> pa.RecordBatch:
-    """Rows of SCHEMA, numbered from `first_row`, for exchanges whose sample ids and `meta` columns are known."""
+    """Rows of SCHEMA, numbered from `first_row`, out of their columns, each of one length."""
     columns: list[Any] = [
-        range(first_row, first_row + len(exchanges)),
+        range(first_row, first_row + len(ids)),
         ids,
-        [source] * len(exchanges),
-        [item.subset for item in exchanges],
-        [item.prompt for item in exchanges],
-        [item.response for item in exchanges],
-        [item.turns for item in exchanges],
-        [len(item.prompt) for item in exchanges],
-        [len(item.response) for item in exchanges],
+        [source] * len(ids),
+        subsets,
+        prompts,
+        responses,
+        turns,
+        [len(text) for text in prompts],
+        [len(text) for text in responses],
         metas,
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]

@@ -37,14 +37,41 @@ BATCH_ROWS = 16_384  # samples held before they are written,
 BATCH_CHARS = 32_000_000  # or fewer when they are long
 
 
+class _Waiting:
+    """Samples that are not written yet, by column: so many small objects would keep the garbage collector busy."""
+
+    def __init__(self) -> None:
+        self.prompts: list[str] = []
+        self.responses: list[str] = []
+        self.subsets: list[str] = []
+        self.turns: list[int] = []
+        self.metas: list[str] = []
+        self.contents: list[bytes] = []  # what each id is made of,
+        self.others: list[str] = []  # and the text as stored, where the content looks past parts of it
+        self.chars = 0
+
+    def add(self, exchange: Exchange) -> None:
+        """Take one sample."""
+        prompt, response, subset, messages, _ = exchange
+        content = exchange.content()
+        self.prompts.append(prompt)
+        self.responses.append(response)
+        self.subsets.append(subset)
+        self.turns.append(exchange.turns if messages else 1)
+        self.metas.append(exchange.meta())
+        self.contents.append(content)
+        self.chars += len(prompt) + len(response)
+        stored = f"{prompt}\x1f{response}"
+        self.others.append("" if messages or stored.encode() == content else f"\x1f{stored}")
+
+
 class SampleWriter:
     """Collects exchanges into `samples-*.parquet` files of a folder; a context manager."""
 
     def __init__(self, folder: Path, source: str) -> None:
         self.folder, self.source, self.rows, self.duplicates = folder, source, 0, 0
         self.subsets: Counter[str] = Counter()
-        self._waiting: list[Exchange] = []
-        self._waiting_chars = 0
+        self._waiting = _Waiting()
         self._seen = DuplicateCounter()
         self._digests = array("Q")
         self._again = (array("q"), array("Q"))  # rows whose text was there before, and the id of the first of it
@@ -65,9 +92,9 @@ class SampleWriter:
 
     def add(self, exchange: Exchange) -> None:
         """Take one sample. Raises LimitError when the disk is full."""
-        self._waiting.append(exchange)
-        self._waiting_chars += len(exchange.prompt) + len(exchange.response)
-        if len(self._waiting) >= BATCH_ROWS or self._waiting_chars >= BATCH_CHARS:
+        waiting = self._waiting
+        waiting.add(exchange)
+        if len(waiting.prompts) >= BATCH_ROWS or waiting.chars >= BATCH_CHARS:
             self._flush()
 
     def files(self) -> list[Json]:
@@ -83,29 +110,29 @@ class SampleWriter:
         return hashlib.sha256(digests.astype("<u8").tobytes()).hexdigest()
 
     def _flush(self) -> None:
-        batch, self._waiting, self._waiting_chars = self._waiting, [], 0
-        if not batch:
+        batch, self._waiting = self._waiting, _Waiting()
+        if not batch.prompts:
             return
-        contents = [item.content() for item in batch]
-        bases = [content_hash(content) for content in contents]
+        bases = [content_hash(content) for content in batch.contents]
         words = np.array([int(base, 16) for base in bases], np.uint64)
         counters = self._seen.add(words)
-        ids = [b if c == 0 else content_hash(t, int(c)) for b, c, t in zip(bases, counters, contents, strict=True)]
         again = np.flatnonzero(counters)
+        ids = list(bases)
+        for row in again:
+            ids[row] = content_hash(batch.contents[row], int(counters[row]))
         self._again[0].extend((again + self.rows).tolist())
         self._again[1].extend(words[again].tolist())
         self.duplicates += len(again)
-        self.subsets.update(item.subset for item in batch)
-        metas = [item.meta() for item in batch]
-        for base, content, item, meta in zip(bases, contents, batch, metas, strict=True):
-            digest = hashlib.blake2b(f"{base}\x1f{item.subset}\x1f{meta}".encode(), digest_size=8)
-            stored = f"{item.prompt}\x1f{item.response}".encode()
-            if not item.messages and stored != content:  # the id looks past outer white space and forms of a letter
-                digest.update(b"\x1f" + stored)
-            self._digests.append(int.from_bytes(digest.digest(), "little"))
+        self.subsets.update(batch.subsets)
+        digests = [
+            hashlib.blake2b(f"{base}\x1f{subset}\x1f{meta}{other}".encode(), digest_size=8).digest()
+            for base, subset, meta, other in zip(bases, batch.subsets, batch.metas, batch.others, strict=True)
+        ]
+        self._digests.extend(np.frombuffer(b"".join(digests), "<u8").tolist())
+        rows = (ids, batch.subsets, batch.prompts, batch.responses, batch.turns, batch.metas)
         with explained(self.folder):
-            self._write(as_batch(self.source, self.rows, batch, ids, metas))
-        self._file_subsets[-1].update(item.subset for item in batch)
+            self._write(as_batch(self.source, self.rows, *rows))
+        self._file_subsets[-1].update(batch.subsets)
 
     def _write(self, batch: object) -> None:
         if self._open is None or self._files[-1][1] >= FILE_ROWS:
