@@ -15,6 +15,7 @@ from limit.core import Json
 from limit.settings import Workspace
 from limit.sources.browsing import random_samples
 from limit.sources.listing import source_info
+from limit.sources.samples import answers_of
 
 SAMPLED = 2_000
 SAMPLED_OF_LARGE = 500
@@ -60,8 +61,10 @@ HABITS = (
 def style_of(table: pa.Table) -> Json:
     """{n, habits: [{key, name, share, low, high}], response_chars: {p10, p50, p90, mean}} of prompts and responses.
 
-    Shares lie between 0 and 1; intervals are Wilson's at 95 %.
+    `n` counts responses: where `table` has a column `meta`, each response of a dialogue counts, with the turn that it
+    answers. Shares lie between 0 and 1; intervals are Wilson's at 95 %.
     """
+    table = _with_later_turns(table) if "meta" in table.column_names else table
     n = len(table)
     habits = []
     for key, name, column, pattern in HABITS:
@@ -77,9 +80,17 @@ def style_of(table: pa.Table) -> Json:
 def source_style(ws: Workspace, source: str, subset: str | None = None) -> Json:
     """Style of up to 2,000 random samples of a source; 500 of a large one, where each costs a row group to read."""
     n = SAMPLED if source_info(ws, source)["rows"] <= LARGE_ROWS else SAMPLED_OF_LARGE
-    columns = ["prompt", "response"]
+    columns = ["prompt", "response", "meta"]
     rows = random_samples(ws, source, n, seed=0, subset=subset, columns=columns)
     return style_of(pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in columns}))
+
+
+def _with_later_turns(table: pa.Table) -> pa.Table:
+    """Prompt and response of each turn of each sample."""
+    rows = table.select(["prompt", "response", "meta"]).to_pylist()
+    pairs = [pair for row in rows for pair in answers_of(row["meta"], row["prompt"], row["response"])]
+    columns = zip(("prompt", "response"), zip(*pairs, strict=True) if pairs else ((), ()), strict=True)
+    return pa.table({name: pa.array(texts, pa.string()) for name, texts in columns})
 
 
 def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:

@@ -54,6 +54,12 @@ class Exchange(NamedTuple):
         """User turns that the model learns to answer."""
         return max(1, sum(role == "user" for role, _ in self.messages))
 
+    def chars(self) -> tuple[int, int]:
+        """Characters of everything the user says, and of all responses."""
+        if not self.messages:
+            return len(self.prompt), len(self.response)
+        return tuple(sum(len(text) for _, text in self.messages[side::2]) for side in (0, 1))  # type: ignore[return-value]
+
     def meta(self) -> str:
         """The `meta` column: other fields of the record, and all messages of a dialogue."""
         if not self.extra and not self.messages:
@@ -89,6 +95,12 @@ def spoken(sample: Json) -> str:
     """All turns of a stored sample, one after the other."""
     turns = messages_of(sample.get("meta"), sample["prompt"], sample["response"])
     return "\n".join(turn["content"] for turn in turns)
+
+
+def answers_of(meta: str | None, prompt: str, response: str) -> list[tuple[str, str]]:
+    """Each response of a stored sample with the turn that it answers."""
+    texts = [turn["content"] for turn in messages_of(meta, prompt, response)]
+    return list(zip(texts[0::2], texts[1::2], strict=True))
 
 
 def later_turns(meta: str | None) -> str:
@@ -149,6 +161,7 @@ def as_batch(
     prompts: Sequence[str],
     responses: Sequence[str],
     turns: Sequence[int],
+    chars: tuple[Sequence[int], Sequence[int]],
     metas: Sequence[str],
 ) -> pa.RecordBatch:
     """Rows of SCHEMA, numbered from `first_row`, out of their columns, each of one length."""
@@ -160,8 +173,7 @@ def as_batch(
         prompts,
         responses,
         turns,
-        [len(text) for text in prompts],
-        [len(text) for text in responses],
+        *chars,
         metas,
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]

@@ -45,6 +45,7 @@ class _Waiting:
         self.responses: list[str] = []
         self.subsets: list[str] = []
         self.turns: list[int] = []
+        self.prompt_chars, self.response_chars = array("i"), array("i")
         self.metas: list[str] = []
         self.contents: list[bytes] = []  # what each id is made of,
         self.others: list[str] = []  # and the text as stored, where the content looks past parts of it
@@ -58,9 +59,12 @@ class _Waiting:
         self.responses.append(response)
         self.subsets.append(subset)
         self.turns.append(exchange.turns if messages else 1)
+        prompt_chars, response_chars = exchange.chars()
+        self.prompt_chars.append(prompt_chars)
+        self.response_chars.append(response_chars)
         self.metas.append(exchange.meta())
         self.contents.append(content)
-        self.chars += len(prompt) + len(response)
+        self.chars += prompt_chars + response_chars
         stored = f"{prompt}\x1f{response}"
         self.others.append("" if messages or stored.encode() == content else f"\x1f{stored}")
 
@@ -129,7 +133,8 @@ class SampleWriter:
             for base, subset, meta, other in zip(bases, batch.subsets, batch.metas, batch.others, strict=True)
         ]
         self._digests.extend(np.frombuffer(b"".join(digests), "<u8").tolist())
-        rows = (ids, batch.subsets, batch.prompts, batch.responses, batch.turns, batch.metas)
+        chars = (batch.prompt_chars, batch.response_chars)
+        rows = (ids, batch.subsets, batch.prompts, batch.responses, batch.turns, chars, batch.metas)
         with explained(self.folder):
             self._write(as_batch(self.source, self.rows, *rows))
         self._file_subsets[-1].update(batch.subsets)

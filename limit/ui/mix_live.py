@@ -174,13 +174,13 @@ def _alignment(
 
 
 def sample_of(ws: Workspace, spec: MixSpec, most: int) -> pa.Table:
-    """Prompts and responses of up to `most` samples of a draw, each part in proportion."""
+    """Prompts, responses and dialogues of up to `most` samples of a draw, each part in proportion."""
     infos = {part.source: source_info(ws, part.source) for part in spec.parts}
     drawn = draw_parts(infos, spec)
     total = sum(len(rows) for rows in drawn)
     share = min(1.0, most / total)
     pieces = [
-        read_rows(infos[part.source], rows[: max(1, round(share * len(rows)))], ["prompt", "response"])
+        read_rows(infos[part.source], rows[: max(1, round(share * len(rows)))], ["prompt", "response", "meta"])
         for part, rows in zip(spec.parts, drawn, strict=True)
     ]
     return pa.concat_tables(pieces)

@@ -129,3 +129,17 @@ def test_a_built_mix_is_described_by_its_own_rows_whatever_became_of_its_sources
     shutil.rmtree(stocked.source("long"))
     assert describe(stocked, mix["mix_id"]) == before
     assert changed_sources(stocked, mix) == ["long", "short"]
+
+
+def test_every_response_of_a_dialogue_counts_for_style_and_length(ws: Workspace, tmp_path: Path) -> None:
+    said = ["Hi", "Hello there.", "List two fruits", "- apples\n- pears", "And why?", "Why do you ask?"]
+    add_source(ws, "talk", write_rows(tmp_path / "talk.jsonl", [{"conversations": said}, {"conversations": said[:2]}]))
+    style = source_style(ws, "talk")
+    shares = {habit["key"]: habit["share"] for habit in style["habits"]}
+    assert style["n"] == 4
+    assert (shares["lists"], shares["questions_back"], shares["one_word"]) == (0.25, 0.25, 0.5)
+    mix = build_mix(ws, spec("talk:2"))
+    rows = mix_samples(ws, mix["mix_id"]).to_pylist()
+    lengths = sorted((row["n_prompt_chars"], row["n_response_chars"]) for row in rows)
+    assert lengths == [(2, 12), (sum(map(len, said[0::2])), sum(map(len, said[1::2])))]
+    assert style_of(mix_samples(ws, mix["mix_id"])) == style
