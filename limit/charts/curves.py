@@ -6,21 +6,19 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import plotly.graph_objects as go
-
+from limit.charts.figure import Drawing
 from limit.charts.palette import Palette
-from limit.charts.style import NAME_CHARS, axis_look, empty, error_bars, literal, look, styled
+from limit.charts.style import NAME_CHARS, axis_look, empty, error_bars, literal, look
 
 Row = dict[str, Any]
 
 
-def loss_curves(rows: Sequence[Row], palette: Palette, *, height: int = 300, title: str = "loss (nats)") -> go.Figure:
+def loss_curves(rows: Sequence[Row], palette: Palette, *, height: int = 300, title: str = "loss (nats)") -> Drawing:
     """Loss by step; held-out losses are dashed with their source's name.
 
     Each row: `step`, `loss`, `label` (run; may be empty where there is but one), `series` (None: grey), and optionally
     `source` (None: training loss). Order is kept.
     """
-    figure = go.Figure()
     drawn = [row for row in rows if row.get("loss") is not None and row.get("step") is not None]
     if not drawn:
         return empty(palette, "No training steps yet", height)
@@ -29,25 +27,26 @@ def loss_curves(rows: Sequence[Row], palette: Palette, *, height: int = 300, tit
         groups.setdefault((row["label"], row["series"], row.get("source")), []).append(row)
     dashes = ("dash", "dot", "dashdot", "longdash")
     sources = list(dict.fromkeys(key[2] for key in groups if key[2]))
+    traces: list[dict[str, Any]] = []
     for (label, series, source), points in groups.items():
-        colour = palette.colour(series)
-        figure.add_trace(
-            go.Scatter(
-                x=[row["step"] for row in points],
-                y=[row["loss"] for row in points],
-                mode="lines+markers" if len(points) < 3 or source else "lines",
-                name=literal(" · ".join(words for words in (label, source and f"held out {source}") if words)),
-                line={
-                    "color": palette.edge if palette.mode == "dark" and series == "lima" else colour,
-                    "width": 2,
-                    "dash": dashes[sources.index(source) % 4] if source else "solid",
-                },
-                hovertemplate="step %{x}<br>%{y:.4f}<extra>%{fullData.name}</extra>",
-            )
+        colour = palette.edge if palette.mode == "dark" and series == "lima" else palette.colour(series)
+        dash = dashes[sources.index(source) % 4] if source else "solid"
+        traces.append(
+            {
+                "type": "scatter",
+                "x": [row["step"] for row in points],
+                "y": [row["loss"] for row in points],
+                "mode": "lines+markers" if len(points) < 3 or source else "lines",
+                "name": literal(" · ".join(words for words in (label, source and f"held out {source}") if words)),
+                "line": {"color": colour, "width": 2, "dash": dash},
+                "hovertemplate": "step %{x}<br>%{y:.4f}<extra>%{fullData.name}</extra>",
+            }
         )
-    figure.update_xaxes(title_text="step", rangemode="tozero")
-    figure.update_yaxes(title_text=title)
-    return styled(figure, palette, height, showlegend=len(groups) > 1)
+    axis = axis_look(palette)
+    across = {**axis, "title": {**axis["title"], "text": "step"}, "rangemode": "tozero"}
+    up = {**axis, "title": {**axis["title"], "text": title}}
+    names = [trace["name"] for trace in traces]
+    return Drawing(traces, look(names, palette, height, showlegend=len(groups) > 1, xaxis=across, yaxis=up))
 
 
 def limit_curve(
@@ -57,7 +56,7 @@ def limit_curve(
     y_title: str,
     sufficient: int | None = None,
     height: int = 380,
-) -> go.Figure:
+) -> Drawing:
     """Score by number of samples on a log axis, with a band over seeds.
 
     Each row: `series` (None: marks with error bars and no line), `label`, `size` (samples; 0 is drawn left of the axis
@@ -101,7 +100,7 @@ def limit_curve(
     names = [trace["name"] for trace in traces if "name" in trace]
     margin = {"l": 60, "r": 20, "t": 36, "b": 56}
     layout = look(names, palette, height, margin=margin, xaxis=across, yaxis=up, shapes=shapes, annotations=notes)
-    return go.Figure({"data": traces, "layout": layout})
+    return Drawing(traces, layout)
 
 
 def _apart(sizes: Sequence[int]) -> list[int]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import plotly.graph_objects as go
-
+from limit.charts.figure import Drawing
 from limit.charts.palette import Palette
 from limit.charts.style import (
     NAME_CHARS,
@@ -37,7 +36,7 @@ GAP = 0.22  # of the room of a group that stays empty
 
 def gauntlet_panels(
     rows: Sequence[Row], palette: Palette, *, categories: Sequence[str] = PANELS, columns: int = 3, height: int = 520
-) -> go.Figure:
+) -> Drawing:
     """One panel for each category, bars grouped by model size or base model.
 
     Each row: `category`, `group` (7B, 30B, tiny ...), `series` (colour key), `label`, `score` (0-1 above chance, or
@@ -76,8 +75,7 @@ def gauntlet_panels(
     layout = {"barmode": "group", "bargap": GAP, "bargroupgap": 0.08, "legend": below, "annotations": notes, **axes}
     names = [literal(label, NAME_CHARS) for _, label in series]
     margin = {"l": 52, "r": 8, "t": 40, "b": 40}
-    # Plotly's check of every property of every bar takes longer than the rest of the page; the tests make it instead.
-    return go.Figure(data=bars, layout=look(names, palette, height, margin=margin, **layout), _validate=False)
+    return Drawing(bars, look(names, palette, height, margin=margin, **layout))
 
 
 def _domains(panel: int, columns: int, panels: int) -> tuple[list[float], list[float]]:
@@ -204,7 +202,7 @@ def _gaps(
     return notes
 
 
-def task_dots(rows: Sequence[Row], palette: Palette, *, height: int | None = None) -> go.Figure:
+def task_dots(rows: Sequence[Row], palette: Palette, *, height: int | None = None) -> Drawing:
     """A category's tasks, one line each, a dot with its interval for each run.
 
     Each row: `task`, `series`, `label`, `score` or None, `low`, `high`, and optionally `n`, `accuracy`, `baseline`,
@@ -267,7 +265,7 @@ def task_dots(rows: Sequence[Row], palette: Palette, *, height: int | None = Non
         "scattermode": "group",
         "margin": {"l": min(left, 240)},
     }
-    return go.Figure({"data": traces, "layout": look(shown, palette, height or room, **more)})
+    return Drawing(traces, look(shown, palette, height or room, **more))
 
 
 def _task_hover(row: Row) -> str:

@@ -6,8 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-import plotly.graph_objects as go
-
+from limit.charts.figure import Drawing
 from limit.charts.labels import Spot, place_labels
 from limit.charts.palette import Palette
 from limit.charts.style import NAME_CHARS, axis_look, clipped, empty, error_bars, literal, look
@@ -29,7 +28,7 @@ def pareto_front(rows: Sequence[Row]) -> list[int]:
     return sorted(front, key=lambda i: (rows[i]["x"], -rows[i]["y"]))
 
 
-def plane(rows: Sequence[Row], palette: Palette, *, height: int = 460, front: bool = True) -> go.Figure:
+def plane(rows: Sequence[Row], palette: Palette, *, height: int = 460, front: bool = True) -> Drawing:
     """One mark for each model with its crosses; dominated ones are pale.
 
     Each row: `label`, `series`, `x` (Gauntlet average, 0-1) and `y` (preference in per cent), either may be None, then
@@ -66,7 +65,7 @@ def plane(rows: Sequence[Row], palette: Palette, *, height: int = 460, front: bo
         xaxis={**axis_look(palette), **x, "automargin": True, "range": ranges[0]},
         yaxis={**axis_look(palette), **y, "automargin": True, "range": ranges[1]},
     )  # fmt: skip
-    return go.Figure(data=traces, layout=layout)
+    return Drawing(traces, layout)
 
 
 def _range(rows: Sequence[Row], axis: str, room: float) -> tuple[float, float]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import plotly.graph_objects as go
-
+from limit.charts.figure import Drawing
 from limit.charts.palette import Palette
 from limit.charts.style import axis_look, empty, error_bars, literal, look, series_label
 
@@ -16,7 +15,7 @@ TEXT_WIDTH = 10.0  # per cent of the bar: a narrower segment has no room for its
 GAP = "\u2002"  # between a text and the edge that it starts or ends at
 
 
-def preference_bars(rows: Sequence[Row], palette: Palette, *, scale: float = 1.0) -> go.Figure:
+def preference_bars(rows: Sequence[Row], palette: Palette, *, scale: float = 1.0) -> Drawing:
     """Candidate's share, grey ties, baseline's share, in per cent.
 
     Each row: `label` (above the bar), `candidate_series`, `baseline_series`, `preference_pct` (wins over wins and
@@ -49,7 +48,7 @@ def preference_bars(rows: Sequence[Row], palette: Palette, *, scale: float = 1.0
         (), palette, round(72 + row_px * len(rows)), barmode="stack", showlegend=False, xaxis=x, yaxis=y,
         margin={"l": 8, "r": 20, "t": 8, "b": 48}, font={"size": size},
     )  # fmt: skip
-    return go.Figure(data=traces, layout=layout)
+    return Drawing(traces, layout)
 
 
 def _halves(rows: Sequence[Row], palette: Palette) -> dict[str, Any]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import plotly.graph_objects as go
-
+from limit.charts.figure import Drawing
 from limit.charts.palette import Palette
-from limit.charts.style import error_bars, literal, styled
+from limit.charts.style import axis_look, error_bars, literal, look
 
 Row = dict[str, Any]
 
@@ -20,26 +19,30 @@ def share_bars(
     colours: Mapping[str, str],
     x_title: str,
     height: int,
-) -> go.Figure:
+) -> Drawing:
     """One trace a group, by its name; `colours` by the same names.
 
     Each row: `name`, `share` (0-1; None is drawn as zero), `low`, `high` (0-1 or None).
     """
-    figure = go.Figure()
+    traces = []
     for name, rows in groups.items():
         spans = [_per_cent(row) for row in rows]
-        figure.add_bar(
-            y=[literal(row["name"]) for row in rows],
-            x=[share for share, _, _ in spans],
-            orientation="h",
-            name=literal(name, 40),
-            marker={"color": colours[name], "line": {"color": palette.edge, "width": 1}},
-            error_x=error_bars(spans, palette.muted),
-            hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
+        traces.append(
+            {
+                "type": "bar",
+                "y": [literal(row["name"]) for row in rows],
+                "x": [share for share, _, _ in spans],
+                "orientation": "h",
+                "name": literal(name, 40),
+                "marker": {"color": colours[name], "line": {"color": palette.edge, "width": 1}},
+                "error_x": error_bars(spans, palette.muted),
+                "hovertemplate": "%{y}: %{x:.1f} %<extra></extra>",
+            }
         )
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    figure.update_xaxes(title=literal(x_title), rangemode="tozero")
-    return styled(figure, palette, height)
+    axis = axis_look(palette)
+    down = {**axis, "autorange": "reversed", "automargin": True}
+    across = {**axis, "title": {**axis["title"], "text": literal(x_title)}, "rangemode": "tozero"}
+    return Drawing(traces, look(groups, palette, height, xaxis=across, yaxis=down))
 
 
 def _per_cent(row: Row) -> tuple[float, float | None, float | None]:

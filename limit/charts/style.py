@@ -7,8 +7,7 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any
 
-import plotly.graph_objects as go
-
+from limit.charts.figure import Drawing
 from limit.charts.palette import PAPER_LABELS, Palette
 
 FONT = "Source Sans, Source Sans Pro, Source Sans 3, Segoe UI, Helvetica, Arial, sans-serif"
@@ -46,15 +45,6 @@ def clipped(text: str, limit: int) -> str:
     """At most `limit` characters on one line, without signs that print nothing."""
     shown = text if len(text) <= limit else text[: limit - 1] + "…"
     return "".join(sign if sign.isprintable() else " " for sign in shown)
-
-
-def styled(figure: go.Figure, palette: Palette, height: int, title: str | None = None, **layout: Any) -> go.Figure:
-    """Apply the shared look; the ground stays transparent so that the page's theme shows through."""
-    names = [trace.name for trace in figure.data if trace.name and trace.showlegend is not False]
-    figure.update_layout(look(names, palette, height, title, **layout))
-    figure.update_xaxes(axis_look(palette))
-    figure.update_yaxes(axis_look(palette))
-    return figure
 
 
 def look(
@@ -97,15 +87,15 @@ def axis_look(palette: Palette) -> dict[str, Any]:
     }
 
 
-def empty(palette: Palette, message: str, height: int = 220) -> go.Figure:
+def empty(palette: Palette, message: str, height: int = 220) -> Drawing:
     """A figure that says why there is nothing to draw."""
-    figure = go.Figure()
     lines = "<br>".join(literal(line) for line in textwrap.wrap(message, EMPTY_CHARS))  # plotly wraps nothing
-    where = {"xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "showarrow": False}
-    figure.add_annotation(text=lines, font={"color": palette.muted, "size": 14}, **where)
-    figure.update_xaxes(visible=False)
-    figure.update_yaxes(visible=False)
-    return styled(figure, palette, height)
+    note = {
+        "text": lines, "font": {"color": palette.muted, "size": 14}, "xref": "paper", "yref": "paper", "x": 0.5,
+        "y": 0.5, "showarrow": False,
+    }  # fmt: skip
+    hidden = {"visible": False}
+    return Drawing([], look((), palette, height, annotations=[note], xaxis=hidden, yaxis=hidden))
 
 
 def error_bars(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import plotly.graph_objects as go
-
 from limit.charts import Palette, category_label, share_bars
+from limit.charts.figure import Drawing
 from limit.core import Json
 
 COLOURS = {"Gauntlet category": "#3B7DD8", "open-ended prompts": "#2B2D6E"}
 
 
-def alignment_figure(alignment: Json, palette: Palette) -> go.Figure:
+def alignment_figure(alignment: Json, palette: Palette) -> Drawing:
     """Share of each test as bars with intervals; Gauntlet categories first, then open-ended prompt sets."""
     bars: dict[str, list[Json]] = {name: [] for name in COLOURS}
     for group in sorted(alignment["groups"], key=lambda group: -group["share"]):

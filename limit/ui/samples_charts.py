@@ -6,10 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-import plotly.graph_objects as go
-
 from limit.charts import Palette, share_bars
-from limit.charts.style import literal, styled
+from limit.charts.figure import Drawing
+from limit.charts.style import axis_look, literal, look
 from limit.core import Json
 
 BAR = math.log10(math.sqrt(2))  # width of a bar of lengths, which are powers of root two
@@ -31,23 +30,31 @@ TOPIC_COLOURS = (
 )
 
 
-def length_figure(lengths: Mapping[str, Json], palette: Palette, height: int = 220) -> go.Figure:
+def length_figure(lengths: Mapping[str, Json], palette: Palette, height: int = 220) -> Drawing:
     """Share of samples by response length, one line a source; lengths as `browsing.lengths` gives them."""
-    figure = go.Figure()
+    traces = []
     for name, facts in lengths.items():
         total = sum(facts["counts"]) or 1
-        figure.add_scatter(
-            x=[edge * 2**0.25 for edge in facts["edges"]],  # the middle of a bar: a step lies half-way between two
-            y=[100 * count / total for count in facts["counts"]],
-            customdata=facts["edges"],
-            name=literal(name, 40),
-            mode="lines",
-            line={"shape": "hvh", "width": 2, "color": _line_colour(name, palette)},
-            hovertemplate="from %{customdata:,.0f} characters: %{y:.1f} %<extra></extra>",
+        traces.append(
+            {
+                "type": "scatter",
+                "x": [edge * 2**0.25 for edge in facts["edges"]],  # the middle of a bar: a step lies half-way
+                "y": [100 * count / total for count in facts["counts"]],
+                "customdata": facts["edges"],
+                "name": literal(name, 40),
+                "mode": "lines",
+                "line": {"shape": "hvh", "width": 2, "color": _line_colour(name, palette)},
+                "hovertemplate": "from %{customdata:,.0f} characters: %{y:.1f} %<extra></extra>",
+            }
         )
-    figure.update_xaxes(type="log", dtick=1, title="response length, characters (log)")
-    figure.update_yaxes(title="share of samples, %", rangemode="tozero")
-    return styled(figure, palette, height)
+    across = {**_axis(palette, "response length, characters (log)"), "type": "log", "dtick": 1}
+    up = {**_axis(palette, "share of samples, %"), "rangemode": "tozero"}
+    return Drawing(traces, look(lengths, palette, height, xaxis=across, yaxis=up))
+
+
+def _axis(palette: Palette, title: str) -> Json:
+    axis = axis_look(palette)
+    return {**axis, "title": {**axis["title"], "text": title}}
 
 
 def _line_colour(name: str, palette: Palette) -> str:
@@ -55,34 +62,32 @@ def _line_colour(name: str, palette: Palette) -> str:
     return palette.edge if palette.mode == "dark" and name == "lima" else palette.colour(name)
 
 
-def length_histogram(facts: Json, palette: Palette, chosen: tuple[int, int] | None = None) -> go.Figure:
+def length_histogram(facts: Json, palette: Palette, chosen: tuple[int, int] | None = None) -> Drawing:
     """Samples by response length, to be brushed: the axis is the logarithm to base ten of the characters.
 
     `facts` as `browsing.lengths` gives them; bars outside `chosen` (at least, at most; 0 for no limit) are pale.
     """
     low, high = chosen or (0, 0)
     inside = [edge * math.sqrt(2) > low and (not high or edge <= high) for edge in facts["edges"]]
-    figure = go.Figure(
-        go.Bar(
-            x=[math.log10(edge) + BAR / 2 for edge in facts["edges"]],
-            y=facts["counts"],
-            width=BAR * 0.94,
-            marker={"color": ACCENT, "opacity": [0.9 if shown else 0.25 for shown in inside]},
-            customdata=[[edge, edge * math.sqrt(2)] for edge in facts["edges"]],
-            hovertemplate="%{customdata[0]:,.0f} to %{customdata[1]:,.0f} characters: %{y:,}<extra></extra>",
-        )
-    )
+    bars = {
+        "type": "bar",
+        "x": [math.log10(edge) + BAR / 2 for edge in facts["edges"]],
+        "y": facts["counts"],
+        "width": BAR * 0.94,
+        "marker": {"color": ACCENT, "opacity": [0.9 if shown else 0.25 for shown in inside]},
+        "customdata": [[edge, edge * math.sqrt(2)] for edge in facts["edges"]],
+        "hovertemplate": "%{customdata[0]:,.0f} to %{customdata[1]:,.0f} characters: %{y:,}<extra></extra>",
+    }
     top = math.ceil(math.log10(max(facts["edges"], default=1)) + BAR)
     ticks = list(range(top + 1))
-    figure.update_xaxes(
-        title="response length, characters", tickvals=ticks, ticktext=[f"{10**n:,}" for n in ticks], fixedrange=True
-    )
-    figure.update_yaxes(visible=False, fixedrange=True, rangemode="tozero")
-    figure = styled(figure, palette, 170)
-    return figure.update_layout(dragmode="select", selectdirection="h", bargap=0, margin_l=8, margin_r=8)
+    axis = _axis(palette, "response length, characters")
+    across = {**axis, "tickvals": ticks, "ticktext": [f"{10**n:,}" for n in ticks], "fixedrange": True}
+    up = {"visible": False, "fixedrange": True, "rangemode": "tozero"}
+    brush: Json = {"dragmode": "select", "selectdirection": "h", "bargap": 0, "margin": {"l": 8, "r": 8}}
+    return Drawing([bars], look((), palette, 170, xaxis=across, yaxis=up, **brush))
 
 
-def style_figure(styles: Mapping[str, Json], palette: Palette) -> go.Figure:
+def style_figure(styles: Mapping[str, Json], palette: Palette) -> Drawing:
     """Style shares with their 95 % intervals, one colour a source; styles as `style.style_of` gives them."""
     groups = {name: facts["habits"] for name, facts in styles.items()}
     bars = len(next(iter(groups.values()))) * max(1, len(groups))
@@ -90,32 +95,37 @@ def style_figure(styles: Mapping[str, Json], palette: Palette) -> go.Figure:
     return share_bars(groups, palette, colours=colours, x_title="share of samples, %", height=130 + 22 * bars)
 
 
-def topic_figure(topics: Sequence[Json], points: Sequence[Json], palette: Palette) -> go.Figure:
+def topic_figure(topics: Sequence[Json], points: Sequence[Json], palette: Palette) -> Drawing:
     """The map of topics, each named where most of its points lie; each point carries its topic and row."""
-    figure = go.Figure()
+    traces = []
     for place, topic in enumerate(topics):
         mine = [point for point in points if point["topic"] == topic["topic"]]
-        figure.add_scattergl(
-            x=[point["x"] for point in mine],
-            y=[point["y"] for point in mine],
-            customdata=[[topic["topic"], point["row"]] for point in mine],
-            name=literal(topic["name"], 40),
-            mode="markers",
-            marker={"size": 5, "opacity": 0.75, "color": TOPIC_COLOURS[place % len(TOPIC_COLOURS)]},
-            hovertemplate=literal(topic["name"], 60) + "<extra></extra>",
+        traces.append(
+            {
+                "type": "scattergl",
+                "x": [point["x"] for point in mine],
+                "y": [point["y"] for point in mine],
+                "customdata": [[topic["topic"], point["row"]] for point in mine],
+                "name": literal(topic["name"], 40),
+                "mode": "markers",
+                "marker": {"size": 5, "opacity": 0.75, "color": TOPIC_COLOURS[place % len(TOPIC_COLOURS)]},
+                "hovertemplate": literal(topic["name"], 60) + "<extra></extra>",
+            }
         )
-    for text, x, y in _labels(topics, points):
-        figure.add_annotation(
-            x=x,
-            y=y,
-            text=literal(text, 28),
-            showarrow=False,
-            font={"size": 12, "color": palette.ink},
-            bgcolor=palette.tint(palette.halo, 0.75),
-        )
-    figure.update_xaxes(visible=False)
-    figure.update_yaxes(visible=False)
-    return styled(figure, palette, 440).update_layout(showlegend=False)
+    names = [
+        {
+            "x": x,
+            "y": y,
+            "text": literal(text, 28),
+            "showarrow": False,
+            "font": {"size": 12, "color": palette.ink},
+            "bgcolor": palette.tint(palette.halo, 0.75),
+        }
+        for text, x, y in _labels(topics, points)
+    ]
+    hidden = {"visible": False}
+    layout = look((), palette, 440, showlegend=False, annotations=names, xaxis=hidden, yaxis=hidden)
+    return Drawing(traces, layout)
 
 
 def _labels(topics: Sequence[Json], points: Sequence[Json]) -> list[tuple[str, float, float]]:

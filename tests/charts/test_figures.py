@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 from typing import Any
 
 import plotly.graph_objects as go
+import plotly.io as pio
 import pytest
 
 from limit import charts
+from limit.charts.figure import Drawing
 from limit.charts.palette import Palette
+from limit.ui.samples_charts import length_figure, length_histogram, topic_figure
 from tests.hostile import TEXTS
 
 UNSEEN = ("customdata", "legendgroup", "offsetgroup")  # keys for clicks and grouping, never shown
@@ -45,13 +49,81 @@ def test_six_panels_with_errors_and_gaps() -> None:
     assert len(gaps) == 6
 
 
+def one_of_each(palette: Palette) -> dict[str, go.Figure]:
+    """Every chart, with whatever may stand in it."""
+    panels = [*PANEL_ROWS, bar("average", "full", 0.2, partial=True, missing=["mmlu"], n=3, shade=1, key="e")]
+    pairs = [pair(40.0, seeds=[38.0, 42.0], note="a note", published_pct=41.0), pair(None), pair(70.0, low=None)]
+    points = [
+        {
+            "label": "a",
+            "series": "base",
+            "x": 0.4,
+            "y": 40.0,
+            "x_low": 0.3,
+            "x_high": 0.5,
+            "seeds": [{"x": 0.4, "y": 1}],
+        },
+        {"label": "b", "series": "lima", "x": 0.5, "y": 60.0, "y_low": 55.0, "y_high": 70.0, "layer": "the paper, 7B"},
+        {"label": "c", "series": "full", "x": 0.6, "y": 50.0},
+    ]
+    sizes = [
+        {"series": series, "label": "a", "size": size, "score": 0.4, "low": 0.3, "high": 0.5, "n_seeds": 2, "key": "k"}
+        for size in (0, 500, 5000)
+        for series in ("lima", None)
+    ]
+    losses = [
+        {"step": n, "loss": 1.0, "label": "run", "series": "lima", "source": source}
+        for n in (1, 2, 3)
+        for source in (None, "a", "b")
+    ]
+    dots = [{"task": "mmlu", "series": "lima", "label": "a", "score": 0.4, "low": 0.3, "high": 0.5, "n": 9, "key": "k"}]
+    lengths = {"p50": 3, "n": 5, "edges": [1, 2, 4], "counts": [1, 3, 1]}
+    topics = [{"topic": 0, "name": "cats", "rows": 2}]
+    where = [{"topic": 0, "row": row, "x": float(row), "y": 0.5} for row in (1, 2)]
+    share = [
+        {"name": "lists", "share": None, "low": None, "high": None},
+        {"name": "b", "share": 0.5, "low": 0, "high": 1},
+    ]
+    return {
+        "panels": charts.gauntlet_panels(panels, palette),
+        "one column": charts.gauntlet_panels(panels, palette, columns=1),
+        "pairs": charts.preference_bars(pairs, palette),
+        "pairs for a room": charts.preference_bars(pairs, palette, scale=2),
+        "plane": charts.plane(points, palette),
+        "curve": charts.limit_curve(sizes, palette, y_title="average", sufficient=500),
+        "losses": charts.loss_curves(losses, palette),
+        "tasks": charts.task_dots(dots, palette),
+        "shares": charts.share_bars({"a": share}, palette, colours={"a": "#123456"}, x_title="%", height=200),
+        "nothing": charts.plane([], palette),
+        "lengths": length_figure({"lima": lengths}, palette),
+        "histogram": length_histogram(lengths, palette, (2, 3)),
+        "topics": topic_figure(topics, where, palette),
+    }
+
+
+@pytest.mark.parametrize("name", one_of_each(LIGHT))
 @pytest.mark.parametrize("palette", [LIGHT, DARK])
-@pytest.mark.parametrize("columns", [1, 3])
-def test_panels_drawn_unchecked_hold_nothing_that_plotly_refuses(palette: Palette, columns: int) -> None:
-    rows = [*PANEL_ROWS, bar("average", "full", 0.2, partial=True, missing=["mmlu"], n=3, shade=1, key="e")]
-    unchecked = charts.gauntlet_panels(rows, palette, columns=columns).to_plotly_json()
+def test_figures_drawn_unchecked_hold_nothing_that_plotly_refuses(name: str, palette: Palette) -> None:
+    unchecked = one_of_each(palette)[name].to_plotly_json()
     checked = go.Figure(unchecked).to_plotly_json()
     assert json.loads(json.dumps(checked)) == json.loads(json.dumps(unchecked))
+    assert not unchecked["data"] or unchecked["layout"]["template"]["layout"]["colorway"]
+
+
+def test_a_drawing_is_plotlys_own_figure_when_asked_for_more() -> None:
+    drawing = Drawing([{"type": "scatter", "x": [1, 2], "y": [3, 4], "name": None}], {"height": 200, "xaxis": None})
+    sent = json.loads(json.dumps(drawing.to_dict()))
+    assert sent["data"] == [{"type": "scatter", "x": [1, 2], "y": [3, 4]}]
+    assert sent["layout"].keys() == {"height", "template"}
+    copied = copy.deepcopy(drawing)
+    assert isinstance(drawing, go.Figure)
+    assert drawing.update_layout(height=300).layout.height == 300
+    assert (copied.layout.height, copied.data[0].x) == (200, (1, 2))
+    assert json.loads(pio.to_json(drawing, validate=False))["layout"]["height"] == 300
+    with pytest.raises(ValueError, match="heigth"):
+        Drawing([], {"heigth": 3}).update_layout(height=3)
+    with pytest.raises(AttributeError):
+        _ = Drawing([], {}).no_such_thing
 
 
 def test_zero_is_always_on_the_axis_of_bars() -> None:
