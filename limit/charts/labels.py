@@ -54,10 +54,12 @@ def place_labels(
     fixed = [np.array([_distance(spot) for spot in mine]) for mine in spots]
     for width, mine, (others, prices) in zip(WIDTHS, boxes, obstacles, strict=True):
         for i, box in enumerate(mine):
-            fixed[i] = fixed[i] + _covered(box, others) @ prices + OUTSIDE * _outside(box, width, height)
+            near = _in_reach(box, others)
+            around, price = others[near], prices[near]
+            fixed[i] = fixed[i] + _covered(box, around) @ price + OUTSIDE * _outside(box, width, height)
             for share in (0.45, 0.65):  # of the way along the line to the mark
                 middle = (box[:, :2] + box[:, 2:]) / 2 - (1 - share) * moves[i]
-                fixed[i] += led[i] * (_covered(_around(middle, np.array([2.0, 2.0])), others) @ prices)
+                fixed[i] += led[i] * (_covered(_around(middle, np.array([2.0, 2.0])), around) @ price)
     chosen: dict[int, int] = {}
     for i in _most_crowded_first(places[0]) * PASSES:
         cost = fixed[i]
@@ -120,6 +122,14 @@ def _obstacles(
 def _around(middle: Any, half: Any) -> Boxes:
     at = np.asarray(middle, dtype=float).reshape(-1, 2)
     return np.concatenate([at - half, at + half], axis=1)
+
+
+def _in_reach(mine: Boxes, others: Boxes) -> NDArray[np.bool_]:
+    """Which of `others` any box of `mine`, or one between two of them, may touch."""
+    left, top = mine[:, :2].min(axis=0)
+    right, bottom = mine[:, 2:].max(axis=0)
+    within: NDArray[np.bool_] = (others[:, 2] > left) & (others[:, 0] < right)
+    return within & (others[:, 3] > top) & (others[:, 1] < bottom)
 
 
 def _covered(mine: Boxes, others: Boxes) -> NDArray[np.float64]:
