@@ -16,6 +16,10 @@ from limit.sources.readers import read_records
 
 _LABELS = re.compile(r"\A\s*(?:Question|Q):|\s(?:Answer|A):\s*\Z")  # words of the form, which a copy may lack
 SHIPPED_ITEMS = SHIPPED / "tiny" / "gauntlet"
+# Open-ended questions, one a line, where a workspace has none: beside the small Gauntlet, and beside any other.
+SMALL_SET, SMALL_PROMPTS = "tiny-open", SHIPPED / "tiny" / "prompts.txt"
+EVERYDAY_SET, EVERYDAY_PROMPTS = "everyday", SHIPPED / "judge" / "everyday.txt"
+SMALL_GAUNTLET = "the small Gauntlet that ships"
 
 
 @dataclass(frozen=True)
@@ -37,19 +41,22 @@ class Reference:
 def load_references(ws: Workspace, data: str | Path | None = None) -> list[Reference]:
     """All Gauntlet items of a data folder and the prompts of every prompt set in the workspace.
 
-    Without `data` it is the folder that `gauntlet fetch` fills, else the small Gauntlet that ships with the project.
+    Where it has none but the embedded study's, questions that ship stand for open-ended prompts: the embedded study's
+    own beside the small Gauntlet, everyday ones beside any other. Without `data` it is the folder that `gauntlet fetch`
+    fills, else the small Gauntlet that ships with the project.
     Raises LimitError when the folder named is not there.
     """
     if data and not Path(data).expanduser().is_dir():
         raise LimitError(f"there is no folder of Gauntlet items at {str(data)!r}; name one with a folder per category")
-    return [*_gauntlet(_items_folder(ws, data)), *_prompt_sets(ws)]
+    folder = _items_folder(ws, data)
+    return [*_gauntlet(folder), *_prompt_sets(ws, small=folder == SHIPPED_ITEMS)]
 
 
 def items_from(ws: Workspace, data: str | Path | None = None) -> str:
     """Whose items `load_references` gives, in words."""
     folder = _items_folder(ws, data)
     if folder == SHIPPED_ITEMS:
-        return "the small Gauntlet that ships"
+        return SMALL_GAUNTLET
     return f"the items in {folder.name}" if data else "the fetched Gauntlet"
 
 
@@ -103,9 +110,11 @@ def _picked(options: list[Any], gold: Any) -> str:
     return str(options[gold] if isinstance(gold, int) and 0 <= gold < len(options) else options[0])
 
 
-def _prompt_sets(ws: Workspace) -> list[Reference]:
-    found = []
+def _prompt_sets(ws: Workspace, small: bool) -> list[Reference]:
+    sets = {}
     for file in sorted(ws.prompts.glob("*/prompts.parquet")):
-        texts = pq.read_table(file, columns=["text"])["text"].to_pylist()
-        found += [Reference("prompts", file.parent.name, file.parent.name, n, text, "") for n, text in enumerate(texts)]
-    return found
+        sets[file.parent.name] = pq.read_table(file, columns=["text"])["text"].to_pylist()
+    if sets.keys() <= {SMALL_SET}:
+        name, shipped = (SMALL_SET, SMALL_PROMPTS) if small else (EVERYDAY_SET, EVERYDAY_PROMPTS)
+        sets[name] = shipped.read_text(encoding="utf-8").splitlines()
+    return [Reference("prompts", name, name, n, text, "") for name, said in sets.items() for n, text in enumerate(said)]

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from limit.core import Json, LimitError, atomic_path, content_id, explained, read_json, utc_now, write_json
 from limit.responses.identity import prompt_id
-from limit.settings import Workspace, safe_name
+from limit.settings import SHIPPED, Workspace, safe_name
 
 PREAMBLE = "Below is an instruction that describes a task. Write a response that appropriately completes the request."
 _BLOCK = re.compile(r"\s*###\s*Instruction:?[ \t]*\n(?P<text>.*?)\s*(?:###\s*Response:?\s*)?", re.DOTALL)
@@ -27,6 +27,7 @@ CATEGORY_FIELDS = ("category", "topic", "dataset", "subset")
 MAX_CATEGORY_CHARS = 80
 # Names under which the paper's own prompt files are known to its published counts.
 PAPER_STEMS = {"lima_test_prompts": "lima", "instructv3_test_prompts": "instruct-v3"}
+SHIPPED_SETS = {"everyday": SHIPPED / "judge" / "everyday.txt"}  # a hundred questions of this project's own
 MAX_PROMPT_CHARS = 1_000_000
 # Stands between the turns of a two-turn prompt, and between its two answers, so that a dialogue is one text to every
 # reader after this: the judge sees both questions and, on each side, both answers.
@@ -54,7 +55,7 @@ class Prompt:
 
 
 def ensure_prompt_set(ws: Workspace, name_or_path: str, name: str | None = None) -> str:
-    """The name of a prompt set of the workspace, reading a file into it when `name_or_path` is one.
+    """The name of a prompt set of the workspace, reading a file into it when `name_or_path` is one, or a shipped set's.
 
     Raises LimitError when there is neither such a set nor such a file, or the file cannot be read.
     """
@@ -64,10 +65,13 @@ def ensure_prompt_set(ws: Workspace, name_or_path: str, name: str | None = None)
         entries = read_entries(path)
         texts, topics = [entry[0] for entry in entries], [entry[1] for entry in entries]
         return save_prompt_set(ws, name or stem, texts, origin=path.name, categories=topics)
+    if name_or_path in SHIPPED_SETS and name_or_path not in (entry["prompt_set"] for entry in list_prompt_sets(ws)):
+        shipped = SHIPPED_SETS[name_or_path]
+        return save_prompt_set(ws, name_or_path, read_prompts(shipped), origin=shipped.name)
     if path.suffix or "/" in name_or_path:
         raise LimitError(f"there is no prompt file {name_or_path!r}; give a .txt, .json or .jsonl file")
     if not (ws.prompts / safe_name(name_or_path, "prompt set") / "prompt_set.json").is_file():
-        known = ", ".join(entry["prompt_set"] for entry in list_prompt_sets(ws)) or "none yet"
+        known = ", ".join(prompt_set_names(ws))
         raise LimitError(f"there is no prompt set {name_or_path!r}; known: {known}; or give a file of prompts")
     return name_or_path
 
@@ -115,6 +119,12 @@ def prompt_set_facts(ws: Workspace, name: str) -> Json:
 def list_prompt_sets(ws: Workspace) -> list[Json]:
     """prompt_set.json of every set, by name."""
     return [read_json(path) for path in sorted(ws.prompts.glob("*/prompt_set.json"))]
+
+
+def prompt_set_names(ws: Workspace) -> list[str]:
+    """Sets of the workspace by name, then those that ship and were not used yet."""
+    mine = [str(entry["prompt_set"]) for entry in list_prompt_sets(ws)]
+    return [*mine, *(name for name in SHIPPED_SETS if name not in mine)]
 
 
 def distinct(texts: Sequence[str], categories: Sequence[str | None] = ()) -> list[Prompt]:

@@ -6,7 +6,7 @@ from typing import get_args
 
 import streamlit as st
 
-from limit.responses.prompt_sets import list_prompt_sets
+from limit.responses.prompt_sets import prompt_set_names
 from limit.runs import list_runs
 from limit.settings import Workspace
 from limit.specs.gauntlet import GauntletSpec, Version
@@ -49,10 +49,10 @@ def _choose_gauntlet(tiny: bool) -> GauntletSpec | None:
 def _choose_prompts(ws: Workspace) -> RespondSpec | None:
     if not st.checkbox("Let it answer open prompts", key="launch-respond"):
         return None
-    sets = [str(prompts["prompt_set"]) for prompts in list_prompt_sets(ws)]
+    sets = prompt_set_names(ws)
     left, right = st.columns([2, 1])
     name = left.selectbox(
-        "Prompt set", sets, index=0 if sets else None, key="launch-prompts", accept_new_options=True,
+        "Prompt set", sets, index=0, key="launch-prompts", accept_new_options=True,
         placeholder="a name, or a file of prompts",
     )  # fmt: skip
     longest = right.number_input("Longest answer, tokens", min_value=1, value=512, key="launch-new-tokens")

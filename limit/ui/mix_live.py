@@ -12,7 +12,7 @@ from limit.mixes.alignment import align
 from limit.mixes.contents import Measure, describe_spec
 from limit.mixes.draw import draw_parts
 from limit.mixes.listing import shares_short_of
-from limit.mixes.reference import references_version
+from limit.mixes.reference import SMALL_GAUNTLET, references_version
 from limit.mixes.style import style_of
 from limit.settings import Workspace
 from limit.sources.listing import source_info
@@ -143,6 +143,11 @@ def show_alignment(alignment: Json, key: str) -> None:
     total = alignment["gauntlet"]
     together = formats.percent_interval(*(100 * total[key] for key in ("share", "low", "high")))
     st.caption(plain(f"Gauntlet together: {together}; the rest looks like open-ended prompts."))
+    if alignment.get("items_from") == SMALL_GAUNTLET:
+        st.caption(
+            "The small Gauntlet asks about a made-up world, so this tells something about the embedded study's sources "
+            "alone. Fetch the Gauntlet, or name a folder of its items, to measure other data."
+        )
     note_line(
         n=f"{alignment['n']:,} prompts",
         compared_with=alignment.get("items_from"),

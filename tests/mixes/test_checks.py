@@ -17,9 +17,18 @@ from limit.mixes.checks import kept_check
 from limit.mixes.duplicates import find_duplicates, jaccard
 from limit.mixes.leaks import find_leaks
 from limit.mixes.ngrams import WordHasher, grams
-from limit.mixes.reference import Reference, load_references, reference_facts
+from limit.mixes.reference import (
+    EVERYDAY_PROMPTS,
+    EVERYDAY_SET,
+    SMALL_SET,
+    Reference,
+    load_references,
+    reference_facts,
+)
+from limit.responses.prompt_sets import SHIPPED_SETS, save_prompt_set
 from limit.settings import Workspace
 from limit.sources import add_source
+from limit.tiny import PROMPT_SET, ensure_sources
 from tests.mixes.conftest import short_rows, write_rows
 from tests.mixes.test_build import spec
 
@@ -176,9 +185,22 @@ def gauntlet(tmp_path: Path) -> Path:
 
 def test_references_come_from_the_folder_named(ws: Workspace, gauntlet: Path) -> None:
     facts = reference_facts(load_references(ws, gauntlet))
-    assert [(f["group"], f["items"]) for f in facts] == [("arithmetic", 60), ("safety", 60), ("stories", 60)]
+    asked = [("arithmetic", 60), ("safety", 60), ("stories", 60)]
+    assert [(f["group"], f["items"]) for f in facts] == [*asked, ("everyday", 100)]
     with pytest.raises(LimitError, match="no folder of Gauntlet items"):
         load_references(ws, gauntlet / "nothing")
+
+
+def test_open_prompts_are_those_of_the_workspace_else_some_that_ship(ws: Workspace, gauntlet: Path) -> None:
+    def groups(data: Path | None) -> dict[str, int]:
+        return {f["group"]: f["items"] for f in reference_facts(load_references(ws, data)) if f["kind"] == "prompts"}
+
+    assert (groups(None), groups(gauntlet)) == ({"tiny-open": 120}, {"everyday": 100})
+    ensure_sources(ws)
+    assert (groups(None), groups(gauntlet)) == ({"tiny-open": 120}, {"tiny-open": 120, "everyday": 100})
+    save_prompt_set(ws, "mine", ["a", "b"])
+    assert groups(gauntlet) == {"mine": 2, "tiny-open": 120}
+    assert (PROMPT_SET, *next(iter(SHIPPED_SETS.items()))) == (SMALL_SET, EVERYDAY_SET, EVERYDAY_PROMPTS)
 
 
 def test_items_of_every_task_type_are_read(ws: Workspace, tmp_path: Path) -> None:
@@ -194,7 +216,8 @@ def test_items_of_every_task_type_are_read(ws: Workspace, tmp_path: Path) -> Non
         {"task_id": "HumanEval/1", "prompt": "def f():", "canonical_solution": "    return 1"},
     ]
     (folder / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + "broken\n")
-    found = [(item.question, item.answer) for item in load_references(ws, tmp_path / "g")]
+    read = [item for item in load_references(ws, tmp_path / "g") if item.kind == "gauntlet"]
+    found = [(item.question, item.answer) for item in read]
     assert found == [("q", "b"), ("y", "z"), ("c", "d"), ("c", "5"), ("q", ""), ("def f():", "    return 1")]
 
 
@@ -248,7 +271,7 @@ def test_alignment_tells_the_groups_apart(stocked: Workspace, gauntlet: Path) ->
     mix = build_mix(stocked, spec("short:100"))
     found = align(stocked, mix_samples(stocked, mix["mix_id"]), gauntlet)
     shares = {group["group"]: group for group in found["groups"]}
-    assert list(shares) == ["arithmetic", "stories"]
+    assert list(shares) == ["arithmetic", "stories", "everyday"]
     assert shares["arithmetic"]["share"] > 0.7
     assert sum(group["share"] for group in found["groups"]) == pytest.approx(1)
     assert all(group["low"] <= group["share"] <= group["high"] for group in found["groups"])

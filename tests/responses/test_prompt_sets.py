@@ -15,6 +15,7 @@ from limit.responses.prompt_sets import (
     list_prompt_sets,
     load_prompts,
     prompt_set_facts,
+    prompt_set_names,
     save_prompt_set,
 )
 from limit.settings import Workspace
@@ -99,7 +100,7 @@ def test_broken_files_are_named_and_leave_nothing(
 def test_unknown_names_and_files_are_told_apart(ws: Workspace) -> None:
     with pytest.raises(LimitError, match=r"no prompt file 'no\.txt'"):
         ensure_prompt_set(ws, "no.txt")
-    with pytest.raises(LimitError, match="no prompt set 'nothing'; known: none yet"):
+    with pytest.raises(LimitError, match="no prompt set 'nothing'; known: everyday"):
         ensure_prompt_set(ws, "nothing")
     with pytest.raises(LimitError, match="no prompt file"):
         ensure_prompt_set(ws, "../../etc")
@@ -116,3 +117,15 @@ def test_topics_are_kept_where_a_file_has_them(ws: Workspace, tmp_path: Path) ->
     name = ensure_prompt_set(ws, str(path))
     assert [prompt.category for prompt in load_prompts(ws, name)] == ["writing", "koala", None]
     assert load_prompts(ws, save_prompt_set(ws, "plain", ["a", "b"]))[0].category is None
+
+
+def test_the_shipped_questions_are_a_set_as_soon_as_they_are_named(ws: Workspace) -> None:
+    assert prompt_set_names(ws) == ["everyday"] and list_prompt_sets(ws) == []
+    prompts = load_prompts(ws, "everyday")
+    assert len(prompts) == 100 and all(prompt.multiplicity == 1 for prompt in prompts)
+    assert prompt_set_names(ws) == ["everyday"] == [entry["prompt_set"] for entry in list_prompt_sets(ws)]
+
+
+def test_a_set_of_ones_own_may_have_the_name_of_a_shipped_one(ws: Workspace) -> None:
+    save_prompt_set(ws, "everyday", ["mine"])
+    assert [prompt.text for prompt in load_prompts(ws, "everyday")] == ["mine"]
