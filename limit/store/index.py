@@ -110,6 +110,10 @@ class Store:
             held = self._memory[key] = (now, make())
         return [dict(row) for row in held[1]]
 
+    def recall(self, key: str, make: Callable[[], list[Row]]) -> list[Row]:
+        """As `remember`, for rows that depend on a choice: kept with the values of `hold`, the last used ones alone."""
+        return [dict(row) for row in self.hold([key], lambda _: {key: make()})[0]]
+
     def hold(self, keys: Sequence[str], make: Callable[[list[str]], dict[str, Held]]) -> list[Held]:
         """A value for each key, those that are not at hand from one call of `make`; none is to be changed.
 

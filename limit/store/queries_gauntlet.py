@@ -53,6 +53,10 @@ def category_scores(store: Store, eval_ids: Sequence[str]) -> list[Row]:
     A partial category has the mean of the tasks that are there; an average over no category has no score.
     The average is the evaluation's own where it has one, by the name `core_average` first.
     """
+    return store.recall(f"categories {' '.join(eval_ids)}", lambda: _category_scores(store, eval_ids))
+
+
+def _category_scores(store: Store, eval_ids: Sequence[str]) -> list[Row]:
     rows = store.rows(
         """select c.eval_id, category, coalesce(score, partial_score) as score, ci_low as low, ci_high as high,
                   partial, missing, tasks,
@@ -101,6 +105,11 @@ def gauntlet_rows(store: Store, eval_ids: Sequence[str]) -> list[Row]:
 
 def task_rows(store: Store, eval_ids: Sequence[str], category: str | None = None) -> list[Row]:
     """Rows for `charts.task_dots`: each task of a category (or of all) in some evaluations, in their order."""
+    key = f"tasks {category} {' '.join(eval_ids)}"
+    return store.recall(key, lambda: _task_rows(store, eval_ids, category))
+
+
+def _task_rows(store: Store, eval_ids: Sequence[str], category: str | None) -> list[Row]:
     by_run = {run["run_id"]: run for run in runs(store)}
     rows = store.rows(
         """select t.* exclude (file, origin, ci_low, ci_high), t.ci_low as low, t.ci_high as high, e.run_id, e.model
