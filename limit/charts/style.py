@@ -10,7 +10,7 @@ from typing import Any
 from limit.charts.figure import Drawing
 from limit.charts.palette import PAPER_LABELS, Palette
 
-FONT = "Source Sans, Source Sans Pro, Source Sans 3, Segoe UI, Helvetica, Arial, sans-serif"
+FONT = "Source Sans, Source Sans Pro, Segoe UI, Helvetica, Arial, sans-serif"
 NAME_CHARS = 40  # of a name in a legend or beside a point
 EMPTY_CHARS = 34  # of a line that fits a phone and the narrow column of a page
 CATEGORY_LABELS: dict[str, str] = {

@@ -104,7 +104,10 @@ def random_samples(
 
 
 def lengths(ws: Workspace, source: str, subset: str | None = None) -> Json:
-    """Response lengths in characters: {n, mean, p10, p50, p90, max, edges, counts}; edges are powers of root two."""
+    """Response lengths in characters: {n, mean, p10, p50, p90, max, edges, counts}.
+
+    Edges are successive powers of root two, from the shortest response to the longest.
+    """
     info = source_info(ws, source)
     condition, values = ("subset = ?", [subset]) if subset is not None else ("true", [])
     found = _query(
@@ -112,7 +115,8 @@ def lengths(ws: Workspace, source: str, subset: str | None = None) -> Json:
     )
     sizes, counts = (np.array(column, np.int64) for column in zip(*found, strict=True)) if found else (_NONE, _NONE)
     n = int(counts.sum())
-    bars, place = np.unique(np.floor(np.log2(np.maximum(sizes, 1)) * 2).astype(np.int64), return_inverse=True)
+    bars = np.floor(np.log2(np.maximum(sizes, 1)) * 2).astype(np.int64)
+    first, last = (int(bars[0]), int(bars[-1])) if n else (0, -1)
     low, mid, high = (_quantile(sizes, counts, share) for share in (0.1, 0.5, 0.9))
     return {
         "n": n,
@@ -121,8 +125,8 @@ def lengths(ws: Workspace, source: str, subset: str | None = None) -> Json:
         "p50": mid,
         "p90": high,
         "max": int(sizes[-1]) if n else 0,
-        "edges": [2 ** (int(bar) / 2) for bar in bars],
-        "counts": np.bincount(place, weights=counts, minlength=len(bars)).astype(np.int64).tolist(),
+        "edges": [2 ** (bar / 2) for bar in range(first, last + 1)],
+        "counts": np.bincount(bars - first, weights=counts).astype(np.int64).tolist(),
     }
 
 

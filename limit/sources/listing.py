@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import itertools
+import json
 from pathlib import Path
 
-from limit.core import Json, LimitError, read_json
+from limit.core import Json, LimitError, explained, read_json
 from limit.settings import Workspace
 
 INDEX_NAME = "words.sqlite"
@@ -35,6 +37,18 @@ def source_info_at(folder: Path) -> Json | None:
         return None
     info = read_json(folder / "source.json")
     return {**info, "path": str(folder), "indexed": (folder / INDEX_NAME).is_file()}
+
+
+def rejected_rows(info: Json, most: int = 100) -> list[Json]:
+    """The first rows of a source that could not be used: {line, reason, text, file, record}; empty where none is kept.
+
+    `line` is where a row starts in its file, `text` its beginning.
+    """
+    path = Path(info["path"]) / "rejects.jsonl"
+    if not path.is_file():
+        return []
+    with explained(path), path.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in itertools.islice(file, most)]
 
 
 def sample_files(info: Json) -> list[Path]:

@@ -35,12 +35,16 @@ def length_figure(lengths: Mapping[str, Json], palette: Palette, height: int = 2
     traces = []
     for name, facts in lengths.items():
         total = sum(facts["counts"]) or 1
+        edges, counts = facts["edges"], facts["counts"]
+        if edges:  # down to nothing on both sides: a single bar would else be no line at all
+            edges = [edges[0] / math.sqrt(2), *edges, edges[-1] * math.sqrt(2)]
+            counts = [0, *counts, 0]
         traces.append(
             {
                 "type": "scatter",
-                "x": [edge * 2**0.25 for edge in facts["edges"]],  # the middle of a bar: a step lies half-way
-                "y": [100 * count / total for count in facts["counts"]],
-                "customdata": facts["edges"],
+                "x": [edge * 2**0.25 for edge in edges],  # the middle of a bar: a step lies half-way
+                "y": [100 * count / total for count in counts],
+                "customdata": edges,
                 "name": literal(name, 40),
                 "mode": "lines",
                 "line": {"shape": "hvh", "width": 2, "color": _line_colour(name, palette)},
@@ -81,7 +85,8 @@ def length_histogram(facts: Json, palette: Palette, chosen: tuple[int, int] | No
     top = math.ceil(math.log10(max(facts["edges"], default=1)) + BAR)
     ticks = list(range(top + 1))
     axis = _axis(palette, "response length, characters")
-    across = {**axis, "tickvals": ticks, "ticktext": [f"{10**n:,}" for n in ticks], "fixedrange": True}
+    texts = [f"{10 ** (n % 3)}{('', 'k', 'M', 'G')[n // 3]}" for n in ticks]
+    across = {**axis, "tickvals": ticks, "ticktext": texts, "tickangle": 0, "fixedrange": True}
     up = {"visible": False, "fixedrange": True, "rangemode": "tozero"}
     brush: Json = {"dragmode": "select", "selectdirection": "h", "bargap": 0, "margin": {"l": 8, "r": 8}}
     return Drawing([bars], look((), palette, 170, xaxis=across, yaxis=up, **brush))
@@ -92,7 +97,7 @@ def style_figure(styles: Mapping[str, Json], palette: Palette) -> Drawing:
     groups = {name: facts["habits"] for name, facts in styles.items()}
     bars = len(next(iter(groups.values()))) * max(1, len(groups))
     colours = {name: palette.colour(name) for name in groups}
-    return share_bars(groups, palette, colours=colours, x_title="share of samples, %", height=130 + 22 * bars)
+    return share_bars(groups, palette, colours=colours, x_title="share of responses, %", height=130 + 22 * bars)
 
 
 def topic_figure(topics: Sequence[Json], points: Sequence[Json], palette: Palette) -> Drawing:

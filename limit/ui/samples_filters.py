@@ -16,9 +16,10 @@ from limit.settings import Workspace
 from limit.sources.browsing import lengths
 from limit.sources.filters import Filter, Mark
 from limit.sources.grades import read_grades
+from limit.sources.listing import rejected_rows
 from limit.sources.topics import load_topics
 from limit.ui.samples_charts import length_histogram
-from limit.ui.samples_words import licence_words, linked_choice, palette
+from limit.ui.samples_words import first_line, licence_words, linked_choice, palette
 from limit.ui.shell import chart, note_line, plain, printable
 
 EVERYTHING = "all subsets"
@@ -32,9 +33,7 @@ def filters(ws: Workspace, source: Json) -> Filter:
     """Draw the left column; returns what it asks for."""
     st.caption(plain(f"{source['title']} · {licence_words(source)}"))
     if source["rejected"]:
-        st.caption(
-            plain(f"{formats.count(source['rejected'])} rows could not be used; see rejects.jsonl in its folder")
-        )
+        _rejects(source)
     subset = _subset(source)
     _histogram(ws, source, subset)
     with st.expander("Filters", expanded=_any_set()):
@@ -79,6 +78,17 @@ def _subset(source: Json) -> str | None:
         default=EVERYTHING,
     )
     return None if chosen == EVERYTHING else chosen
+
+
+def _rejects(source: Json) -> None:
+    """What could not be used, where it stands in its file, and why."""
+    words = "1 row" if source["rejected"] == 1 else f"{formats.count(source['rejected'])} rows"
+    with st.expander(f"{words} not used"):
+        found = rejected_rows(source)
+        rows = [{"line": r["line"], "reason": printable(r["reason"]), "row": first_line(r["text"])} for r in found]
+        st.dataframe(rows, hide_index=True, alt="rows that could not be used", lazy=False)
+        if len(rows) < source["rejected"]:
+            st.caption(f"the first {len(rows)}; all of them stand in rejects.jsonl in the source's folder")
 
 
 def _histogram(ws: Workspace, source: Json, subset: str | None) -> None:

@@ -7,6 +7,7 @@ error box with one sentence, never a traceback.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -137,8 +138,13 @@ def show_error(message: str) -> None:
     st.error(plain(message), icon=":material/error:")
 
 
+_LINKED = re.compile(r"https?:(?=//)|\bwww(?=\.)|(?<=[\w+.-])@(?=[\w-]+\.)", re.IGNORECASE)
+_JOINER = "\u2060"  # has no width; Markdown makes links of bare addresses, whether escaped or not
+
+
 def plain(text: str) -> str:
     """Text with everything that Markdown, LaTeX or an icon code could act on made literal."""
+    text = _LINKED.sub(lambda found: found[0] + _JOINER, text)
     for sign in "\\`*_{}[]()#+-.!|<>~$:^=":
         text = text.replace(sign, f"\\{sign}")
     return text.replace("\n", "  \n")

@@ -14,6 +14,7 @@ import pytest
 from limit import charts
 from limit.charts.figure import Drawing
 from limit.charts.palette import Palette
+from limit.charts.style import FONT
 from limit.ui.samples_charts import length_figure, length_histogram, topic_figure
 from tests.hostile import TEXTS
 
@@ -358,3 +359,10 @@ def test_names_on_the_plane_do_not_meet(places: list[tuple[float, float]], width
     ]
     assert meeting == []
     assert all(left > -30 and right < width + 30 for _, left, _, right, _ in boxes)
+
+
+def test_the_font_is_one_that_style_sheets_take() -> None:
+    """An unquoted name with a word that starts with a digit makes a browser drop the whole declaration."""
+    words = [word for family in FONT.split(", ") for word in family.split()]
+    assert all(word[0].isalpha() for word in words)
+    assert charts.plane([], LIGHT).to_dict()["layout"]["font"]["family"] == FONT

@@ -15,6 +15,7 @@ import pytest
 from limit.core import LimitError, file_sha256, read_jsonl
 from limit.settings import Workspace
 from limit.sources import add_source, list_sources, preview_source, source_info, writing
+from limit.sources.listing import rejected_rows
 from limit.sources.samples import SCHEMA, DuplicateCounter, ids_as_words
 
 ROWS = [
@@ -106,6 +107,7 @@ def test_rejects_have_line_and_reason_and_nothing_is_lost(ws: Workspace, tmp_pat
         (4, "response is a list, expected text"),
     ]
     assert all(len(r["text"]) <= 200 for r in rejects)
+    assert rejected_rows(source_info(ws, "mixed"), most=2) == rejects[:2]
 
 
 def test_rejects_of_one_long_line_and_of_inner_folders_say_which_record(ws: Workspace, tmp_path: Path) -> None:

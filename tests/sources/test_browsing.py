@@ -475,3 +475,12 @@ def test_words_with_marks_between_them_are_several_words(ws: Workspace, tmp_path
         assert [row["row"] for row in search(ws, "a", "clair", seconds=60)["rows"]] == []
         assert [row["row"] for row in search(ws, "a", "écl", seconds=60)["rows"]] == [0]
         build_index(ws, "a", JobContext(None))
+
+
+def test_lengths_without_samples_are_bars_of_nothing(ws: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "few.jsonl"
+    path.write_text("".join(json.dumps({"prompt": "p", "response": "x" * n}) + "\n" for n in (1, 1, 9)))
+    add_source(ws, "few", path)
+    facts = lengths(ws, "few")
+    assert facts["counts"] == [2, 0, 0, 0, 0, 0, 1]
+    assert facts["edges"] == pytest.approx([2 ** (bar / 2) for bar in range(7)])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from itertools import combinations
 
+import pytest
+
 from limit.charts.palette import Palette
 from limit.core import Json
 from limit.ui.mix_charts import alignment_figure
-from limit.ui.samples_charts import LABEL_HEIGHT, LABEL_WIDTH, topic_figure
+from limit.ui.samples_charts import LABEL_HEIGHT, LABEL_WIDTH, length_figure, topic_figure
 
 
 def test_names_of_topics_do_not_meet() -> None:
@@ -35,3 +37,11 @@ def test_prompt_sets_are_called_prompts_once() -> None:
     figure = alignment_figure({"groups": groups}, Palette.light())
     names = {str(name) for trace in figure.data for name in (trace.y if trace.y is not None else ())}
     assert {"lima-test-prompts", "mine prompts"} <= names
+
+
+def test_a_line_of_lengths_comes_from_nothing_and_goes_to_nothing() -> None:
+    facts = {"edges": [1.0, 2**0.5, 2.0], "counts": [2, 0, 1]}
+    line = length_figure({"few": facts}, Palette.light()).data[0]
+    assert list(line.y) == pytest.approx([0, 200 / 3, 0, 100 / 3, 0])
+    assert list(line.x) == pytest.approx([2 ** (bar / 2 + 0.25) for bar in range(-1, 4)])
+    assert len(length_figure({"none": {"edges": [], "counts": []}}, Palette.dark()).data[0].y) == 0
