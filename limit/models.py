@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from limit.core import LimitError, read_json
+from limit.core import LimitError, quick_imports, read_json
 from limit.jobs.cluster import cluster_of
 from limit.settings import SHIPPED, Workspace, workspace
 
@@ -162,7 +162,8 @@ def _require_model(folder: Path, what: str) -> None:
 
 def load_tokenizer(ref: ModelRef) -> Any:
     """The tokenizer of a model (transformers' PreTrainedTokenizerBase). Raises LimitError."""
-    from transformers import AutoTokenizer
+    with quick_imports():
+        from transformers import AutoTokenizer
 
     folder = ref.adapter if ref.adapter and (ref.adapter / "tokenizer_config.json").exists() else ref.path
     with _explained(ref):
@@ -177,8 +178,9 @@ def load_model(ref: ModelRef, dtype: Dtype = "auto", device: str | None = None, 
 
     `dtype` "auto" is bf16 on a GPU and fp32 on a CPU. `options` go to `from_pretrained`. Raises LimitError.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    with quick_imports():
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     options.setdefault("dtype", torch_dtype(dtype, device))

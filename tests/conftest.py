@@ -16,6 +16,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from limit.settings import PROJECT, Workspace
 from tests.small_tokenizers import train_tokenizer
 
+gc.disable()  # until the first test: see `settled_objects`
+
 SHARED = PROJECT.parent / "shared"
 # Files that take longest, in the order to start them: those that wait for a browser beside those that compute.
 LONGEST = (
@@ -48,6 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True, scope="module")
 def settled_objects() -> Iterator[None]:
     """Libraries and collected tests are a million objects that nobody drops: let no collection walk them again."""
+    gc.enable()
     gc.collect()
     gc.freeze()
     yield

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import gc
+import importlib
 import json
 import multiprocessing
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,3 +101,19 @@ def test_unreadable_json_names_the_file(tmp_path: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(LimitError, match=r"broken\.json"):
         core.read_json(path)
+
+
+def test_imports_rest_the_collector_and_keep_what_they_made_out_of_its_sight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "limit_test_module.py").write_text("held = [[n] for n in range(5000)]\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = gc.get_freeze_count()
+    with core.quick_imports():
+        assert not gc.isenabled()
+    assert gc.isenabled() and gc.get_freeze_count() == before
+    with pytest.raises(ZeroDivisionError), core.quick_imports():
+        importlib.import_module("limit_test_module")
+        _ = 1 / 0
+    assert gc.isenabled() and gc.get_freeze_count() > before + 5000
+    monkeypatch.delitem(sys.modules, "limit_test_module")

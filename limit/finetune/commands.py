@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from limit.cli import Verbs, command
-from limit.core import Json, LimitError
+from limit.core import Json, LimitError, quick_imports
 from limit.finetune.metrics import LOGGERS
 from limit.settings import Workspace, workspace
 from limit.specs.run import Recipe, RunSpec
@@ -51,9 +51,9 @@ def run_finetune(options: argparse.Namespace) -> Any:
     """Enqueue a finetune, do one of the things that concern a finished run, or work as a job."""
     ws = workspace().make()
     if options.job:
+        done = _work(ws, options)
         from limit.finetune.ranks import leave
 
-        done = _work(ws, options)
         leave(json.dumps(done, ensure_ascii=False) if options.json else as_words(done))
         return done
     if options.merge or options.push:
@@ -116,8 +116,10 @@ def _work(ws: Workspace, options: argparse.Namespace) -> Json:
         raise LimitError("a finetune worker needs --run")
     if restarts.is_unasked(ws.run(options.run_id) / "train"):
         sys.exit(2)  # the attempt before has said why it failed
-    from limit.finetune.train import finetune
     from limit.jobs.context import open_context
+
+    with quick_imports():
+        from limit.finetune.train import finetune
 
     context = open_context(options.job)
     result = finetune(ws, options.run_id, context, options.log_to)

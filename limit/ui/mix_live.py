@@ -114,7 +114,7 @@ def look_panel(ws: Workspace, spec: MixSpec, described: Json) -> None:
         chart(style_figure({"this mix": style}, palette()), "style shares of the mix", "mix-style")
         sizes = style["response_chars"]
         note_line(
-            n=f"{style['n']:,}",
+            n=f"{style['n']:,} responses",
             interval="Wilson 95 %",
             response_characters_p10_p50_p90=" · ".join(f"{sizes[k]:,.0f}" for k in ("p10", "p50", "p90")),
         )
