@@ -13,14 +13,13 @@ unexport PYTHONDONTWRITEBYTECODE
 run: $(VENV)/.run-time
 	$(BIN)/python -m limit serve --port $(PORT)
 
-# Types are looked at while the tests run: they keep one core busy for a minute.
-test: lint
-	@$(MAKE) --no-print-directory -j 2 types unit
+test: lint unit
 
 lint: $(VENV)/.test-time
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Not part of the tests: it keeps one core busy for a minute and a half.
 types: $(VENV)/.test-time
 	$(BIN)/mypy
 

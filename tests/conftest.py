@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -16,6 +17,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from limit.settings import PROJECT, Workspace
 from tests.small_tokenizers import train_tokenizer
 
+# Other tests have the same cores: how fast a test draws its examples says nothing.
+settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("busy")
 gc.disable()  # until the first test: see `settled_objects`
 
 SHARED = PROJECT.parent / "shared"

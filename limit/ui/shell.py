@@ -138,7 +138,7 @@ def show_error(message: str) -> None:
     st.error(plain(message), icon=":material/error:")
 
 
-_LINKED = re.compile(r"https?:(?=//)|\bwww(?=\.)|(?<=[\w+.-])@(?=[\w-]+\.)", re.IGNORECASE)
+_LINKED = re.compile(r"https?:(?=//)|\bwww(?=\.)", re.IGNORECASE)
 _JOINER = "\u2060"  # has no width; Markdown makes links of bare addresses, whether escaped or not
 
 
