@@ -9,9 +9,7 @@ import pytest
 from limit.ui.shell import plain
 
 
-@pytest.mark.parametrize(
-    "text", ["http://a.b/c", "HTTPS://a.b", "see www.a.b", "![x](http://127.0.0.1:9/x)"]
-)
+@pytest.mark.parametrize("text", ["http://a.b/c", "HTTPS://a.b", "see www.a.b", "![x](http://127.0.0.1:9/x)"])
 def test_addresses_are_no_links(text: str) -> None:
     """Streamlit's Markdown makes a link of every bare address, also of an escaped one."""
     shown = re.sub(r"\\(.)", r"\1", plain(text))
