@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 from limit.settings import PROJECT, workspace
+from limit.ui.shell import HEADED
 from tests.prepared import put_index, put_sources
 
 
@@ -24,6 +25,7 @@ def open_page(name: str, **query: str | list[str]) -> Any:
     if not hasattr(manifest_scanner.scan_component_manifests, "cache_info"):  # each AppTest looks at all packages
         manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
     app = AppTest.from_file(str(PROJECT / "app.py"), default_timeout=120)
+    app.session_state[HEADED] = True
     for key, value in query.items():
         app.query_params[key] = value
     return app.switch_page(f"pages/{name}.py").run()

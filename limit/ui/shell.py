@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from limit.store import Store
 
 PILL_REFRESH_S = 3.0
+# A browser that still gets elements begins its drawing anew with each, so a page's heading came 200 to 300 ms late;
+# after a pause it stands there at once, and only a session's first page has one.
+HEAD_START_S, HEADED = 0.1, "_headed"
 ENDED = "_ended_jobs"  # how many jobs had ended when this page last looked; one may start and end between two looks
 DRAWN_DARK = "_drawn_dark"  # the theme that the page was drawn for: charts and some colours come from the server
 PAGE, CLICKS = "_page", "_clicks"  # the page drawn last, and clicks on it that wait to be acted on
@@ -89,6 +93,9 @@ def page_head(title: str, question: str, *, results: bool = False) -> None:
     with right:
         jobs_pill(results, [True])
     st.caption(question)
+    if HEADED not in st.session_state:
+        st.session_state[HEADED] = True
+        time.sleep(HEAD_START_S)
 
 
 @st.fragment(run_every=PILL_REFRESH_S)
