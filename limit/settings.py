@@ -11,6 +11,9 @@ from limit.core import LimitError, explained
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHIPPED = PROJECT / "data"
+# Open-ended questions that ship, one a line, by the name of their prompt set: the embedded study's, and everyday ones.
+SMALL_SET, SMALL_PROMPTS = "tiny-open", SHIPPED / "tiny" / "prompts.txt"
+EVERYDAY_SET, EVERYDAY_PROMPTS = "everyday", SHIPPED / "judge" / "everyday.txt"
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

@@ -42,9 +42,7 @@ def loss_curves(rows: Sequence[Row], palette: Palette, *, height: int = 300, tit
                 "hovertemplate": "step %{x}<br>%{y:.4f}<extra>%{fullData.name}</extra>",
             }
         )
-    axis = axis_look(palette)
-    across = {**axis, "title": {**axis["title"], "text": "step"}, "rangemode": "tozero"}
-    up = {**axis, "title": {**axis["title"], "text": title}}
+    across, up = {**axis_look(palette, "step"), "rangemode": "tozero"}, axis_look(palette, title)
     names = [trace["name"] for trace in traces]
     return Drawing(traces, look(names, palette, height, showlegend=len(groups) > 1, xaxis=across, yaxis=up))
 
@@ -86,17 +84,16 @@ def limit_curve(
         notes.append({"text": f"{sufficient:,} samples suffice", "x": math.log10(x), "xanchor": "left",
                       "y": 0, "yref": "y domain", "yanchor": "bottom", "showarrow": False})  # fmt: skip
     sizes = _apart(sorted({row["size"] for row in drawn}))
-    axis = axis_look(palette)
     across = {
-        **axis,
+        **axis_look(palette, "samples in the mix"),
         "type": "log",
-        "title": {**axis["title"], "text": "samples in the mix"},
         "tickvals": [place.get(size, size) for size in sizes],
         "ticktext": [_size_label(size) for size in sizes],
         "tickangle": 0,
         "automargin": True,
     }
-    up = {**axis, "title": {**axis["title"], "text": literal(y_title), "standoff": 12}, "automargin": True}
+    up = {**axis_look(palette, literal(y_title)), "automargin": True}
+    up["title"]["standoff"] = 12
     names = [trace["name"] for trace in traces if "name" in trace]
     margin = {"l": 60, "r": 20, "t": 36, "b": 56}
     layout = look(names, palette, height, margin=margin, xaxis=across, yaxis=up, shapes=shapes, annotations=notes)

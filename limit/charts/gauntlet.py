@@ -94,11 +94,10 @@ def _axes(panel: int, across: list[float], up: list[float], palette: Palette, fi
     number = _number(panel)
     x = {**axis_look(palette), "domain": across, "anchor": f"y{number}", "type": "category", "showgrid": False}
     y = {
-        **axis_look(palette), "domain": up, "anchor": f"x{number}", "zeroline": True, "zerolinewidth": 1.5,
+        **axis_look(palette, "score above chance" if first else None),
+        "domain": up, "anchor": f"x{number}", "zeroline": True, "zerolinewidth": 1.5,
         "rangemode": "tozero", "tickformat": ".2f",
     }  # fmt: skip
-    if first:
-        y["title"] = {**y["title"], "text": "score above chance"}
     return {f"xaxis{number}": x, f"yaxis{number}": y}
 
 
@@ -240,9 +239,8 @@ def task_dots(rows: Sequence[Row], palette: Palette, *, height: int | None = Non
         )
     names = [literal(task) for task in tasks]
     lines = [literal(task).replace(" (", "<br>(") for task in tasks]  # a narrow screen has no room for both in one
-    axis = axis_look(palette)
     down = {
-        **axis,
+        **axis_look(palette),
         "range": [len(tasks) - 0.4, -0.6],
         "categoryorder": "array",
         "categoryarray": names,
@@ -250,8 +248,7 @@ def task_dots(rows: Sequence[Row], palette: Palette, *, height: int | None = Non
         "ticktext": lines,
         "tickfont": {"size": 12},
     }
-    title = {**axis["title"], "text": "score above chance"}
-    across = {**axis, "title": title, "tickformat": ".2f", "automargin": True}
+    across = {**axis_look(palette, "score above chance"), "tickformat": ".2f", "automargin": True}
     zero = {"type": "line", "x0": 0, "x1": 0, "y0": 0, "y1": 1, "yref": "y domain",
             "line": {"color": palette.muted, "width": 1.5}}  # fmt: skip
     # A narrow screen has room for one name in a line of the legend, and plotly takes that room from the plot.

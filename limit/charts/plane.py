@@ -54,16 +54,15 @@ def plane(rows: Sequence[Row], palette: Palette, *, height: int = 460, front: bo
             traces.append(_point(row, palette, dominated=pale))
     even = {"type": "line", "x0": 0, "x1": 1, "xref": "x domain", "y0": 50, "y1": 50, "yref": "y",
             "line": {"color": palette.muted, "width": 1, "dash": "dot"}}  # fmt: skip
-    title = axis_look(palette)["title"]
     ranges = _range(shown, "x", 0.05), _range(shown, "y", 0.07)
-    x = {"title": {**title, "text": "Gauntlet average (score above chance)"}, "tickformat": ".3~f", "nticks": 6}
-    y = {"title": {**title, "text": "preferred over the baseline (%)"}}
+    x = {**axis_look(palette, "Gauntlet average (score above chance)"), "tickformat": ".3~f", "nticks": 6}
+    y = axis_look(palette, "preferred over the baseline (%)")
     margin = {"l": 60, "r": 24, "t": 20, "b": 52}
     layout = look(
         (), palette, height, showlegend=False, margin=margin, shapes=[even],
         annotations=_names(shown, dominated, fronts, ranges, height - margin["t"] - margin["b"], palette),
-        xaxis={**axis_look(palette), **x, "automargin": True, "range": ranges[0]},
-        yaxis={**axis_look(palette), **y, "automargin": True, "range": ranges[1]},
+        xaxis={**x, "automargin": True, "range": ranges[0]},
+        yaxis={**y, "automargin": True, "range": ranges[1]},
     )  # fmt: skip
     return Drawing(traces, layout)
 

@@ -39,9 +39,8 @@ def share_bars(
                 "hovertemplate": "%{y}: %{x:.1f} %<extra></extra>",
             }
         )
-    axis = axis_look(palette)
-    down = {**axis, "autorange": "reversed", "automargin": True}
-    across = {**axis, "title": {**axis["title"], "text": literal(x_title)}, "rangemode": "tozero"}
+    down = {**axis_look(palette), "autorange": "reversed", "automargin": True}
+    across = {**axis_look(palette, literal(x_title)), "rangemode": "tozero"}
     return Drawing(traces, look(groups, palette, height, xaxis=across, yaxis=down))
 
 

@@ -77,13 +77,13 @@ def look(
     return shared
 
 
-def axis_look(palette: Palette) -> dict[str, Any]:
-    """What all axes share."""
+def axis_look(palette: Palette, title: str | None = None) -> dict[str, Any]:
+    """What all axes share, and the title of one."""
     return {
         "gridcolor": palette.grid,
         "zerolinecolor": palette.muted,
         "linecolor": palette.grid,
-        "title": {"font": {"size": 13}},
+        "title": {"font": {"size": 13}, "text": title},
     }
 
 

@@ -10,15 +10,12 @@ from typing import Any, Literal
 import pyarrow.parquet as pq
 
 from limit.core import Json, LimitError, content_id
-from limit.settings import SHIPPED, Workspace
+from limit.settings import EVERYDAY_PROMPTS, EVERYDAY_SET, SHIPPED, SMALL_PROMPTS, SMALL_SET, Workspace
 from limit.sources.clean import strip_template
 from limit.sources.readers import read_records
 
 _LABELS = re.compile(r"\A\s*(?:Question|Q):|\s(?:Answer|A):\s*\Z")  # words of the form, which a copy may lack
 SHIPPED_ITEMS = SHIPPED / "tiny" / "gauntlet"
-# Open-ended questions, one a line, where a workspace has none: beside the small Gauntlet, and beside any other.
-SMALL_SET, SMALL_PROMPTS = "tiny-open", SHIPPED / "tiny" / "prompts.txt"
-EVERYDAY_SET, EVERYDAY_PROMPTS = "everyday", SHIPPED / "judge" / "everyday.txt"
 SMALL_GAUNTLET = "the small Gauntlet that ships"
 
 

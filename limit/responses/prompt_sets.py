@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from limit.core import Json, LimitError, atomic_path, content_id, explained, read_json, utc_now, write_json
 from limit.responses.identity import prompt_id
-from limit.settings import SHIPPED, Workspace, safe_name
+from limit.settings import EVERYDAY_PROMPTS, EVERYDAY_SET, Workspace, safe_name
 
 PREAMBLE = "Below is an instruction that describes a task. Write a response that appropriately completes the request."
 _BLOCK = re.compile(r"\s*###\s*Instruction:?[ \t]*\n(?P<text>.*?)\s*(?:###\s*Response:?\s*)?", re.DOTALL)
@@ -27,7 +27,7 @@ CATEGORY_FIELDS = ("category", "topic", "dataset", "subset")
 MAX_CATEGORY_CHARS = 80
 # Names under which the paper's own prompt files are known to its published counts.
 PAPER_STEMS = {"lima_test_prompts": "lima", "instructv3_test_prompts": "instruct-v3"}
-SHIPPED_SETS = {"everyday": SHIPPED / "judge" / "everyday.txt"}  # a hundred questions of this project's own
+SHIPPED_SETS = {EVERYDAY_SET: EVERYDAY_PROMPTS}  # a hundred questions of this project's own
 MAX_PROMPT_CHARS = 1_000_000
 # Stands between the turns of a two-turn prompt, and between its two answers, so that a dialogue is one text to every
 # reader after this: the judge sees both questions and, on each side, both answers.

@@ -39,12 +39,12 @@ def source_info_at(folder: Path) -> Json | None:
     return {**info, "path": str(folder), "indexed": (folder / INDEX_NAME).is_file()}
 
 
-def rejected_rows(info: Json, most: int = 100) -> list[Json]:
-    """The first rows of a source that could not be used: {line, reason, text, file, record}; empty where none is kept.
+def rejected_rows(folder: Path, most: int = 100) -> list[Json]:
+    """The first rows that could not be used, of the source in `folder`: {line, reason, text, file, record}.
 
-    `line` is where a row starts in its file, `text` its beginning.
+    `line` is where a row starts in its file, `text` its beginning. Empty where no file of them is kept.
     """
-    path = Path(info["path"]) / "rejects.jsonl"
+    path = folder / "rejects.jsonl"
     if not path.is_file():
         return []
     with explained(path), path.open(encoding="utf-8") as file:

@@ -51,14 +51,9 @@ def length_figure(lengths: Mapping[str, Json], palette: Palette, height: int = 2
                 "hovertemplate": "from %{customdata:,.0f} characters: %{y:.1f} %<extra></extra>",
             }
         )
-    across = {**_axis(palette, "response length, characters (log)"), "type": "log", "dtick": 1}
-    up = {**_axis(palette, "share of samples, %"), "rangemode": "tozero"}
+    across = {**axis_look(palette, "response length, characters (log)"), "type": "log", "dtick": 1}
+    up = {**axis_look(palette, "share of samples, %"), "rangemode": "tozero"}
     return Drawing(traces, look(lengths, palette, height, xaxis=across, yaxis=up))
-
-
-def _axis(palette: Palette, title: str) -> Json:
-    axis = axis_look(palette)
-    return {**axis, "title": {**axis["title"], "text": title}}
 
 
 def _line_colour(name: str, palette: Palette) -> str:
@@ -84,7 +79,7 @@ def length_histogram(facts: Json, palette: Palette, chosen: tuple[int, int] | No
     }
     top = math.ceil(math.log10(max(facts["edges"], default=1)) + BAR)
     ticks = list(range(top + 1))
-    axis = _axis(palette, "response length, characters")
+    axis = axis_look(palette, "response length, characters")
     texts = [f"{10 ** (n % 3)}{('', 'k', 'M', 'G')[n // 3]}" for n in ticks]
     across = {**axis, "tickvals": ticks, "ticktext": texts, "tickangle": 0, "fixedrange": True}
     up = {"visible": False, "fixedrange": True, "rangemode": "tozero"}

@@ -84,8 +84,7 @@ def _rejects(source: Json) -> None:
     """What could not be used, where it stands in its file, and why."""
     words = "1 row" if source["rejected"] == 1 else f"{formats.count(source['rejected'])} rows"
     with st.expander(f"{words} not used"):
-        found = rejected_rows(source)
-        rows = [{"line": r["line"], "reason": printable(r["reason"]), "row": first_line(r["text"])} for r in found]
+        rows = _rejected(source["path"], source["created"])
         st.dataframe(rows, hide_index=True, alt="rows that could not be used", lazy=False)
         if len(rows) < source["rejected"]:
             st.caption(f"the first {len(rows)}; all of them stand in rejects.jsonl in the source's folder")
@@ -189,6 +188,12 @@ def _held(name: str, default: str) -> Any:
 def _number(name: str) -> int:
     text = str(_held(name, "0") or "0")
     return int(text) if text.isascii() and text.isdecimal() else 0
+
+
+@st.cache_data(show_spinner=False, max_entries=50)
+def _rejected(path: str, created: str) -> list[Json]:
+    found = rejected_rows(Path(path))
+    return [{"line": r["line"], "reason": printable(r["reason"]), "row": first_line(r["text"])} for r in found]
 
 
 @st.cache_data(show_spinner=False, max_entries=200)

@@ -17,16 +17,9 @@ from limit.mixes.checks import kept_check
 from limit.mixes.duplicates import find_duplicates, jaccard
 from limit.mixes.leaks import find_leaks
 from limit.mixes.ngrams import WordHasher, grams
-from limit.mixes.reference import (
-    EVERYDAY_PROMPTS,
-    EVERYDAY_SET,
-    SMALL_SET,
-    Reference,
-    load_references,
-    reference_facts,
-)
+from limit.mixes.reference import Reference, load_references, reference_facts
 from limit.responses.prompt_sets import SHIPPED_SETS, save_prompt_set
-from limit.settings import Workspace
+from limit.settings import EVERYDAY_PROMPTS, EVERYDAY_SET, SMALL_SET, Workspace
 from limit.sources import add_source
 from limit.tiny import PROMPT_SET, ensure_sources
 from tests.mixes.conftest import short_rows, write_rows

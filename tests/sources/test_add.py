@@ -107,7 +107,7 @@ def test_rejects_have_line_and_reason_and_nothing_is_lost(ws: Workspace, tmp_pat
         (4, "response is a list, expected text"),
     ]
     assert all(len(r["text"]) <= 200 for r in rejects)
-    assert rejected_rows(source_info(ws, "mixed"), most=2) == rejects[:2]
+    assert rejected_rows(ws.source("mixed"), most=2) == rejects[:2]
 
 
 def test_rejects_of_one_long_line_and_of_inner_folders_say_which_record(ws: Workspace, tmp_path: Path) -> None:
