@@ -23,6 +23,7 @@ Clusters = Sequence[Hashable] | NDArray[Any]
 POWER = 0.8
 _BLOCK = 2_000_000  # resampled values held at once: 16 MB
 _FEW = 16  # items for each distinct value from which on counting picks is faster than picking
+_SHORT = 16  # columns
 
 
 @dataclass(frozen=True)
@@ -240,10 +241,20 @@ def _grouped_flip_p(values: NDArray[np.float64], sizes: NDArray[np.int64], seed:
     for value, size in zip(values, sizes, strict=True):
         words = rng.integers(0, 2**64, size=(draws, -(-int(size) // 64)), dtype=np.uint64)
         words[:, -1] >>= np.uint64(-int(size) % 64)
-        kept = np.bitwise_count(words).sum(axis=1, dtype=np.int64)
+        kept = _row_sums(np.bitwise_count(words))
         total += value * (2 * kept - size)
     observed = abs(float(values @ sizes)) - 1e-9 * float(np.abs(values) @ sizes)
     return (int((np.abs(total) >= observed).sum()) + 1) / (draws + 1)
+
+
+def _row_sums(counts: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The sum of each row; of short rows column by column, which is several times faster."""
+    if counts.shape[1] > _SHORT:
+        return counts.sum(axis=1, dtype=np.float64)
+    total = counts[:, 0].astype(np.float64)
+    for column in range(1, counts.shape[1]):
+        total += counts[:, column]
+    return total
 
 
 def _needed_n(estimate: float, per_cluster: NDArray[np.float64], level: float) -> int | None:

@@ -7,15 +7,18 @@ the independent unit. Verdicts use Holm's correction over all the lines of one c
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from limit.statistics import Difference, Interval, holm, paired_difference, verdict_of
-from limit.store import Store
+from limit.store import Store, queries_gauntlet
+from limit.store.packed import unpack
 from limit.store.queries_gauntlet import CORE
 from limit.store.queries_preferences import comparisons
 from limit.store.schema import Row
@@ -23,6 +26,7 @@ from limit.store.schema import Row
 READING_ERROR = "reading error"  # basis of a difference that was read off a published figure, not tested
 LEVEL = 0.05  # p below which a difference counts as told, after the correction
 PartKey = tuple[Any, ...]
+T = TypeVar("T")
 WHY_NOT = {
     "not published": "a score is not published",
     "not judged": "nobody judged the two",
@@ -118,11 +122,20 @@ def compare_with(store: Store, rows: Sequence[Row], full: Row, measure: str) -> 
 
     def make(missing: list[str]) -> dict[str, Row]:
         scores = item_scores(store, [full["eval_ids"], *(by_key[key]["eval_ids"] for key in missing)])
-        return {key: _scored(mine, scores[0], measure) for key, mine in zip(missing, scores[1:], strict=True)}
+        return dict(zip(missing, side_by_side(lambda mine: _scored(mine, scores[0], measure), scores[1:]), strict=True))
 
     lines = dict(zip(keys, store.hold(keys, make), strict=True))
     found = {row["key"]: dict(lines[key]) for key, row in zip(keys, own, strict=True)}
     return [found[row["key"]] if row["key"] in found else _published(row, full, measure) for row in rows]
+
+
+def side_by_side(make: Callable[[T], Row], each: Sequence[T]) -> list[Row]:
+    """`make` of each, in order, on as many cores as there are: resampling is numpy's work, which threads can share."""
+    workers = min(len(each), os.cpu_count() or 1)
+    if workers < 2:
+        return [make(one) for one in each]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(make, each))
 
 
 def _scored(mine: ItemScores, other: ItemScores, measure: str) -> Row:
@@ -160,7 +173,7 @@ def _category(measure: str | None) -> str | None:
 def _lines_of(items: dict[str, tuple[Any, Any]], only: str | None) -> list[Row]:
     """The average and each category from `shared_scores`, or one of them."""
     names = [c for c in CORE if c in items] + sorted(set(items) - set(CORE))
-    lines = []
+    pairs = []
     if names and only in (None, "average"):
         core = [c for c in names if c in CORE] or names
         total = sum(len(items[c][0]) for c in core)
@@ -168,8 +181,9 @@ def _lines_of(items: dict[str, tuple[Any, Any]], only: str | None) -> list[Row]:
             np.concatenate([items[c][side] * total / (len(core) * len(items[c][side])) for c in core])
             for side in (0, 1)
         )
-        lines.append(_paired("average", "items", first, second))
-    return lines + [_paired(c, "items", *items[c]) for c in names if only in (None, c)]
+        pairs.append(("average", first, second))
+    pairs += [(c, *items[c]) for c in names if only in (None, c)]
+    return side_by_side(lambda pair: _paired(pair[0], "items", *pair[1:]), pairs)
 
 
 def paired_scores(
@@ -189,33 +203,33 @@ def item_scores(store: Store, evals: Sequence[Sequence[str]]) -> list[ItemScores
 
 
 def _item_scores(store: Store, evals: dict[str, list[str]]) -> dict[str, ItemScores]:
-    mine = [[eval_id for ids in evals.values() for eval_id in ids], [key for key, ids in evals.items() for _ in ids]]
-    parts = store.rows(
-        """with mine as (select unnest(?) as eval_id, unnest(?) as model),
-           scored as (
-             select model, category, task, num_fewshot, coalesce(subcategory, '') as part, idx, avg(correct) as score
-             from gauntlet_items join mine using (eval_id) where correct is not null group by all)
-           select model, category, task, num_fewshot, part,
-                  list(idx order by idx) as idx, list(score order by idx) as score
-           from scored group by all""",
-        mine,
-    )
-    baselines = store.rows(
-        """with mine as (select unnest(?) as eval_id, unnest(?) as model)
-           select model, task, num_fewshot, any_value(baseline) as baseline,
-                  list(distinct questions) filter (where questions is not null) as questions
-           from gauntlet_tasks join mine using (eval_id) group by all""",
-        mine,
-    )
+    models: dict[str, list[str]] = {}
+    for key, ids in evals.items():
+        for eval_id in ids:
+            models.setdefault(eval_id, []).append(key)
     out = {key: ItemScores({}, {}, {}) for key in evals}
-    for row in parts:
-        part = tuple(row[name] for name in ("category", "task", "num_fewshot", "part"))
-        out[row["model"]].parts[part] = np.array(row["idx"]), np.array(row["score"], float)
-    for row in baselines:
+    packed: dict[tuple[str, PartKey], list[tuple[Any, Any]]] = {}
+    for row in queries_gauntlet.packed_scores(store, list(models)):
+        part = (row["category"], row["task"], row["num_fewshot"], row["subcategory"] or "")
+        for key in models[row["eval_id"]]:
+            packed.setdefault((key, part), []).append(unpack(row["idx"], row["correct"]))
+    for (key, part), each in packed.items():
+        out[key].parts[part] = _mean_scores(each)
+    for row in queries_gauntlet.task_questions(store, list(models)):
         task = (row["task"], row["num_fewshot"])
-        out[row["model"]].baselines[task] = row["baseline"] or 0.0
-        out[row["model"]].questions[task] = set(row["questions"] or [])
+        for key in models[row["eval_id"]]:
+            out[key].baselines.setdefault(task, row["baseline"] or 0.0)
+            out[key].questions.setdefault(task, set()).update([row["questions"]] if row["questions"] else [])
     return out
+
+
+def _mean_scores(each: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
+    """Item numbers and mean scores over evaluations, whichever items each of them has."""
+    numbers = [idx for idx, _ in each]
+    if all(np.array_equal(idx, numbers[0]) for idx in numbers[1:]) and (np.diff(numbers[0]) > 0).all():
+        return numbers[0], np.mean([scores for _, scores in each], axis=0)
+    shared, at = np.unique(np.concatenate(numbers), return_inverse=True)
+    return shared, np.bincount(at, np.concatenate([scores for _, scores in each])) / np.bincount(at)
 
 
 def shared_scores(a: ItemScores, b: ItemScores, category: str | None = None) -> dict[str, tuple[Any, Any]]:

@@ -126,6 +126,24 @@ def _task_rows(store: Store, eval_ids: Sequence[str], category: str | None) -> l
     return rows
 
 
+def packed_scores(store: Store, eval_ids: Sequence[str]) -> list[Row]:
+    """Every scored item of some evaluations, in rows of `gauntlet_scores`: unpack idx and correct with `unpack`."""
+    return store.rows(
+        """select eval_id, category, task, num_fewshot, subcategory, idx, correct from gauntlet_scores
+           where eval_id in (select unnest(?))""",
+        [list(eval_ids)],
+    )
+
+
+def task_questions(store: Store, eval_ids: Sequence[str]) -> list[Row]:
+    """What each task of some evaluations was scored against: eval_id, task, num_fewshot, baseline, questions."""
+    return store.rows(
+        """select eval_id, task, num_fewshot, baseline, questions from gauntlet_tasks
+           where eval_id in (select unnest(?))""",
+        [list(eval_ids)],
+    )
+
+
 def paired_items(store: Store, eval_a: str, eval_b: str, category: str | None = None) -> list[Row]:
     """Items that both evaluations scored: category, task, num_fewshot, subcategory, idx, a and b (0 or 1).
 

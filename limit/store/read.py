@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from limit.core import Json, read_json
 from limit.specs.gauntlet import questions_of
 from limit.store.files import Found
+from limit.store.packed import pack
 from limit.store.preference import preference_row
 from limit.store.published import read_published
 from limit.store.schema import Rows
@@ -109,8 +110,9 @@ def _eval(found: Found) -> Rows:
 
 def _items_parquet(found: Found) -> Rows:
     wanted = ["task", "category", "subcategory", "num_fewshot", "idx", "correct", "margin", "near_tie", "nan"]
-    table = _parquet(found, wanted, eval_id=found.parts[3])
-    return {"gauntlet_items": table}
+    eval_id = found.parts[3]
+    table = _parquet(found, wanted, eval_id=eval_id)
+    return {"gauntlet_items": table, "gauntlet_scores": pack(table, eval_id)}
 
 
 def _parquet(found: Found, wanted: list[str], **fixed: str) -> pa.Table:

@@ -21,11 +21,13 @@ REVISION = 5  # raise it when rows are read differently; a change of columns is 
 Row = dict[str, Any]
 Rows = dict[str, list[Row] | pa.Table]  # by table; arrow for what comes in columns
 
-TEXT, INT, REAL, BOOL, JSON = "VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN", "VARCHAR /* JSON */"
+TEXT, INT, REAL, BOOL, JSON, BYTES = "VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN", "VARCHAR /* JSON */", "BLOB"
 
 
-def _columns(text: str = "", int: str = "", real: str = "", bool: str = "", json: str = "") -> dict[str, str]:
-    groups = ((text, TEXT), (int, INT), (real, REAL), (bool, BOOL), (json, JSON))
+def _columns(
+    text: str = "", int: str = "", real: str = "", bool: str = "", json: str = "", bytes: str = ""
+) -> dict[str, str]:
+    groups = ((text, TEXT), (int, INT), (real, REAL), (bool, BOOL), (json, JSON), (bytes, BYTES))
     return {name: kind for names, kind in groups for name in names.split()}
 
 
@@ -80,6 +82,7 @@ TABLES: dict[str, dict[str, str]] = {
     "gauntlet_items": _columns(
         text="eval_id task category subcategory", int="num_fewshot idx correct", real="margin", bool="near_tie nan"
     ),
+    "gauntlet_scores": _columns(text="eval_id task category subcategory", int="num_fewshot", bytes="idx correct"),
     "prompt_sets": _columns(text="prompt_set title licence created", int="n", json="description"),
     "prompts": _columns(text="prompt_set prompt_id text", int="position multiplicity"),
     "response_sets": _columns(text="set_id prompt_set run_id created", json="config"),
@@ -142,7 +145,14 @@ for _table in TABLES.values():
 
 FILES = {"file": TEXT, "origin": TEXT, "kind": TEXT, "size": INT, "mtime_ns": INT, "sha256": TEXT}
 
-_ARROW = {TEXT: pa.string(), JSON: pa.string(), INT: pa.int64(), REAL: pa.float64(), BOOL: pa.bool_()}
+_ARROW = {
+    TEXT: pa.string(),
+    JSON: pa.string(),
+    INT: pa.int64(),
+    REAL: pa.float64(),
+    BOOL: pa.bool_(),
+    BYTES: pa.binary(),
+}
 
 
 def ddl() -> str:
@@ -239,4 +249,16 @@ def as_bool(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-_FIT: dict[str, Callable[[Any], Any]] = {TEXT: as_text, JSON: as_json_text, INT: as_int, REAL: as_real, BOOL: as_bool}
+def as_bytes(value: Any) -> bytes | None:
+    """Bytes, else None."""
+    return value if isinstance(value, bytes) else None
+
+
+_FIT: dict[str, Callable[[Any], Any]] = {
+    TEXT: as_text,
+    JSON: as_json_text,
+    INT: as_int,
+    REAL: as_real,
+    BOOL: as_bool,
+    BYTES: as_bytes,
+}
