@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import textwrap
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from limit.charts.figure import Drawing
@@ -37,14 +38,18 @@ def series_label(series: str) -> str:
 
 def literal(text: Any, limit: int = 120) -> str:
     """Untrusted text as plotly shows it: no tags, no MathJax, no template fields, at most `limit` characters."""
-    shown = clipped(str(text), limit)
-    return html.escape(shown, quote=False).replace("$", "&#36;").replace("%{", "%&#123;")
+    return _literal(str(text), limit)
+
+
+@lru_cache(maxsize=4096)
+def _literal(text: str, limit: int) -> str:
+    return html.escape(clipped(text, limit), quote=False).replace("$", "&#36;").replace("%{", "%&#123;")
 
 
 def clipped(text: str, limit: int) -> str:
     """At most `limit` characters on one line, without signs that print nothing."""
     shown = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "".join(sign if sign.isprintable() else " " for sign in shown)
+    return shown if shown.isprintable() else "".join(sign if sign.isprintable() else " " for sign in shown)
 
 
 def look(

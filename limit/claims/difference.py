@@ -20,7 +20,7 @@ from limit.statistics import Difference, Interval, holm, paired_difference, verd
 from limit.store import Store, queries_gauntlet
 from limit.store.packed import unpack
 from limit.store.queries_gauntlet import CORE
-from limit.store.queries_preferences import comparisons
+from limit.store.queries_preferences import comparisons, prompt_means
 from limit.store.schema import Row
 
 READING_ERROR = "reading error"  # basis of a difference that was read off a published figure, not tested
@@ -303,8 +303,9 @@ def _preferences(store: Store, rows: Sequence[Row], other: Row) -> list[Row]:
     direct = [(_between(store, judged, row, other), _between(store, judged, other, row)) for row in rows]
     wanted = [tuple(row["comparison_ids"]) for row in (*rows, other)]
     wanted += [ids for pair in direct for ids in pair]
-    means = prompt_means(store, wanted)
-    return [_preference(row, other, *pair, means) for row, pair in zip(rows, direct, strict=True)]
+    means = _verdicts(store, wanted)
+    each = list(zip(rows, direct, strict=True))
+    return side_by_side(lambda one: _preference(one[0], other, *one[1], means), each)
 
 
 def _preference(
@@ -356,25 +357,11 @@ def _between(
     return tuple(sorted(comparison for pair in pairs for comparison in table.get(pair, ())))
 
 
-def prompt_means(store: Store, wanted: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], dict[str, float]]:
-    """The candidate's mean score of each prompt (0-1) over each of several groups of comparisons; ties are one half."""
+def _verdicts(store: Store, wanted: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], dict[str, float]]:
+    """The candidate's mean score of each prompt over each of several groups of comparisons, read once."""
     groups = {f"prompts {' '.join(ids)}": ids for ids in wanted if ids}
-    found = store.hold(list(groups), lambda missing: _prompt_means(store, {key: groups[key] for key in missing}))
+    found = store.hold(list(groups), lambda missing: prompt_means(store, {key: groups[key] for key in missing}))
     return {(): {}} | dict(zip(groups.values(), found, strict=True))
-
-
-def _prompt_means(store: Store, groups: dict[str, tuple[str, ...]]) -> dict[str, dict[str, float]]:
-    rows = store.rows(
-        """with mine as (select unnest(?) as comparison_id, unnest(?) as name)
-           select name, prompt_id, avg(case verdict when '2' then 1.0 when '1' then 0.0 else 0.5 end) as score
-           from judgments join mine using (comparison_id) where verdict is not null and prompt_id is not null
-           group by name, prompt_id order by name, prompt_id""",
-        [[one for ids in groups.values() for one in ids], [name for name, ids in groups.items() for _ in ids]],
-    )
-    out: dict[str, dict[str, float]] = {name: {} for name in groups}
-    for row in rows:
-        out[row["name"]][row["prompt_id"]] = row["score"]
-    return out
 
 
 def sentence(line: Row, a: str, b: str) -> str:

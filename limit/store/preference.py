@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from limit.judge.judgments import Comparison
 from limit.judge.summary import summarise
-from limit.store.schema import Row
+from limit.store.schema import Row, as_text
+
+SCORES = {"1": 0.0, "2": 1.0}  # of the second answer, the candidate's
 
 
 def preference_row(comparison_id: str, rows: Sequence[Row]) -> Row:
@@ -15,7 +17,19 @@ def preference_row(comparison_id: str, rows: Sequence[Row]) -> Row:
     summary = summarise(frame, rows)
     seeds = sorted({int(row.get("seed") or 0) for row in rows})
     per_seed = [{"seed": s, "preference_pct": p} for s, p in zip(seeds, summary["per_seed_pct"], strict=False)]
-    return {**summary, "comparison_id": comparison_id, "per_seed": per_seed, "longer_wins_pct": longer_wins_pct(rows)}
+    own = {"per_seed": per_seed, "by_prompt": score_sums(rows), "longer_wins_pct": longer_wins_pct(rows)}
+    return {**summary, "comparison_id": comparison_id, **own}
+
+
+def score_sums(rows: Sequence[Row]) -> dict[str, tuple[float, int]]:
+    """The candidate's scores by prompt (win 1, tie one half, loss 0): their sum and how many verdicts there are."""
+    sums: dict[str, tuple[float, int]] = {}
+    for row in rows:
+        prompt, verdict = as_text(row.get("prompt_id")), as_text(row.get("verdict"))
+        if prompt is not None and verdict is not None:
+            total, n = sums.get(prompt, (0.0, 0))
+            sums[prompt] = total + SCORES.get(verdict, 0.5), n + 1
+    return sums
 
 
 def longer_wins_pct(rows: Sequence[Row]) -> float | None:

@@ -24,7 +24,7 @@ def comparisons(
 def _comparisons(store: Store) -> list[Row]:
     by_run = {run["run_id"]: run for run in runs(store)}
     rows = store.rows(
-        """select c.* exclude (file, config), p.* exclude (file, origin, comparison_id)
+        """select c.* exclude (file, config), p.* exclude (file, origin, comparison_id, by_prompt)
            from comparisons c left join preferences p using (comparison_id) order by c.created, comparison_id"""
     )
     return [_bar(row, by_run) for row in rows]
@@ -48,14 +48,26 @@ def _bar(row: Row, by_run: dict[str, Row]) -> Row:
     }
 
 
-def prompt_scores(store: Store, comparison_id: str) -> list[Row]:
-    """The candidate's score of each prompt: prompt_id, score (1 win, 0.5 tie, 0 loss, mean over rows), n rows."""
-    return store.rows(
-        """select prompt_id, avg(case verdict when '2' then 1.0 when '1' then 0.0 when 'tie' then 0.5 end) as score,
-                  count(*) as n
-           from judgments where comparison_id = ? and verdict is not null group by prompt_id order by prompt_id""",
-        [comparison_id],
+def prompt_means(store: Store, groups: dict[str, Sequence[str]]) -> dict[str, dict[str, float]]:
+    """For each named group of comparisons the candidate's mean score of each prompt: win 1, tie one half, loss 0.
+
+    The mean is over all verdicts of the group, prompts in the order of their ids.
+    """
+    rows = store.rows(
+        "select comparison_id, by_prompt from preferences where comparison_id in (select unnest(?))",
+        [list(dict.fromkeys(one for ids in groups.values() for one in ids))],
     )
+    sums = {row["comparison_id"]: as_json(row["by_prompt"]) or {} for row in rows}
+    return {name: _means([sums.get(one, {}) for one in ids]) for name, ids in groups.items()}
+
+
+def _means(each: Sequence[dict[str, tuple[float, int]]]) -> dict[str, float]:
+    totals: dict[str, tuple[float, int]] = {}
+    for sums in each:
+        for prompt, (total, n) in sums.items():
+            before = totals.get(prompt, (0.0, 0))
+            totals[prompt] = before[0] + total, before[1] + n
+    return {prompt: total / n for prompt, (total, n) in sorted(totals.items())}
 
 
 def judgments(
@@ -80,20 +92,12 @@ def prompt_outcomes(store: Store, a: Row, b: Row) -> list[Row]:
 
     `a` and `b` are rows of `queries_models`. A model's verdicts are those of its comparisons with the baseline.
     """
-    rows = store.rows(
-        """select prompt_id, avg(score) filter (where list_contains($a, comparison_id)) as a,
-                  avg(score) filter (where list_contains($b, comparison_id)) as b
-           from (select prompt_id, comparison_id,
-                        case verdict when '2' then 1.0 when '1' then 0.0 else 0.5 end as score
-                 from judgments where verdict is not null and prompt_id is not null
-                   and (list_contains($a, comparison_id) or list_contains($b, comparison_id)))
-           group by prompt_id order by prompt_id""",
-        {"a": a["comparison_ids"], "b": b["comparison_ids"]},
+    means = prompt_means(store, {"a": a["comparison_ids"], "b": b["comparison_ids"]})
+    first, second = (
+        dict.fromkeys(means[other], 0.5) if row["is_baseline"] else means[name]
+        for name, other, row in (("a", "b", a), ("b", "a", b))
     )
-    for row in rows:
-        row["a"] = 0.5 if a["is_baseline"] else row["a"]
-        row["b"] = 0.5 if b["is_baseline"] else row["b"]
-    return [row for row in rows if row["a"] is not None and row["b"] is not None]
+    return [{"prompt_id": prompt, "a": first[prompt], "b": second[prompt]} for prompt in first if prompt in second]
 
 
 def answers_to(store: Store, a: Row, b: Row, prompt_id: str) -> Json | None:

@@ -106,6 +106,16 @@ def _texts(values: Iterable[object]) -> list[str]:
     return [value for value in values if isinstance(value, str)]
 
 
+def answered_runs(store: Store) -> dict[str, list[str]]:
+    """Own runs that have answered each prompt set of the workspace: prompt set to run ids."""
+    rows = store.rows(
+        """select prompt_set, list(distinct run_id order by run_id) as runs from response_sets
+           where origin = 'workspace' and prompt_set in (select prompt_set from prompt_sets where origin = 'workspace')
+           group by prompt_set order by prompt_set"""
+    )
+    return {row["prompt_set"]: row["runs"] for row in rows}
+
+
 def problems(store: Store) -> list[Row]:
     """Files that could not be read, with the reason."""
     return store.rows("select file, problem from problems order by file, problem")

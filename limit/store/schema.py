@@ -101,7 +101,7 @@ TABLES: dict[str, dict[str, str]] = {
         text="comparison_id",
         int="wins losses ties invalid n_prompts",
         real="preference_pct ci_low ci_high longer_wins_pct",
-        json="per_seed",
+        json="per_seed by_prompt",
     ),
     "votes": _columns(text="prompt_set voter prompt_id verdict created", int="line", json="vote"),
     "studies": _columns(text="study title created", json="plan"),

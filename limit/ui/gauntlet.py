@@ -15,7 +15,7 @@ from limit.store import Store
 from limit.store.queries_gauntlet import best_evals, evals, protocol_text, task_rows
 from limit.store.queries_runs import runs
 from limit.store.schema import Row
-from limit.ui.gauntlet_bars import AVERAGE, bar_rows, dot_rows
+from limit.ui.gauntlet_bars import AVERAGE, bar_rows, dot_rows, score_by
 from limit.ui.gauntlet_items import eval_records, show_items
 from limit.ui.gauntlet_launch import show_launch
 from limit.ui.gauntlet_tables import bars_table, tasks_table
@@ -84,10 +84,8 @@ def _evaluations(store: Store, heads: dict[str, Row]) -> list[str]:
     """Ids of the evaluations to show; one of each run unless others are picked."""
     if not heads:
         return []
-    known = {run["run_id"]: run for run in runs(store)}
-    names = {id_: run["name"] for id_, run in known.items()}
     version = next(iter(heads.values()))["version"]
-    start = first_shown(list(best_evals(store, version).values()), known)
+    names, start = store.hold([f"offered {version}"], lambda keys: {keys[0]: _offered(store, version)})[0]
     linked = [key for key in st.query_params.get_all("eval") if key in heads]
     picked = st.multiselect(
         "Evaluations",
@@ -98,6 +96,14 @@ def _evaluations(store: Store, heads: dict[str, Row]) -> list[str]:
     if set(picked) != set(start) or linked:
         st.query_params["eval"] = picked
     return picked
+
+
+def _offered(store: Store, version: str) -> tuple[dict[str, str], list[str]]:
+    """Names of the runs, and what a page of this version opens with."""
+    known = {run["run_id"]: run for run in runs(store)}
+    return {id_: run["name"] for id_, run in known.items()}, first_shown(
+        list(best_evals(store, version).values()), known
+    )
 
 
 def first_shown(best: Sequence[Row], known: Mapping[str, Row]) -> list[str]:
@@ -250,8 +256,7 @@ def _named(row: Row) -> Row:
 
 
 def _by_rule(row: Row, column: str) -> Row:
-    value = row["accuracy"] if row[column] is None else row[column]
-    return {**row, "score": (value - row["baseline"]) / (1 - row["baseline"]), "low": None, "high": None}
+    return {**row, "score": score_by(row, column), "low": None, "high": None}
 
 
 def _dots_alt(rows: Sequence[Row]) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from limit import charts
 from limit.store import Store
 from limit.store.queries_gauntlet import evals, gauntlet_rows, task_rows
@@ -89,13 +87,14 @@ def _shades(firsts: Mapping[str, Row], names: Mapping[str, str]) -> dict[str, in
 def _rule_rows(store: Store, chosen: Sequence[str], column: str) -> list[Row]:
     """Category means by another rule than the Gauntlet's; tasks that have no such rule keep their own accuracy."""
     counted = _counted(store, chosen)
-    frame = pd.DataFrame([r for r in task_rows(store, chosen) if (r["key"], r["task"], r["num_fewshot"]) in counted])
-    if frame.empty:
-        return []
-    value = frame[column].astype(float).fillna(frame["accuracy"].astype(float))
-    frame["value"] = (value - frame["baseline"]) / (1 - frame["baseline"])
+    values: dict[tuple[str, str], list[float]] = {}
+    for row in task_rows(store, chosen):
+        if (row["key"], row["task"], row["num_fewshot"]) in counted:
+            score = score_by(row, column)
+            if score is not None:
+                values.setdefault((row["eval_id"], row["category"]), []).append(score)
     heads = {(row["eval_id"], row["category"]): row for row in gauntlet_rows(store, chosen)}
-    means = frame.groupby(["eval_id", "category"])["value"].mean().to_dict()
+    means = {key: sum(each) / len(each) for key, each in values.items()}
     found = []
     for (eval_id, category), head in heads.items():
         if category == AVERAGE:
@@ -105,6 +104,13 @@ def _rule_rows(store: Store, chosen: Sequence[str], column: str) -> list[Row]:
             score = means.get((eval_id, category))
         found.append({**head, "score": score, "low": None, "high": None})
     return found
+
+
+def score_by(row: Row, column: str) -> float | None:
+    """A task's score above chance by another rule; None where it has no accuracy, or chance is always right."""
+    value = row["accuracy"] if row[column] is None else row[column]
+    chance = row["baseline"] or 0.0
+    return None if value is None or chance == 1 else float((value - chance) / (1 - chance))
 
 
 def _counted(store: Store, chosen: Sequence[str]) -> set[tuple[str, str, int]]:

@@ -68,7 +68,7 @@ def show_items(store: Store, rows: Sequence[Row], heads: dict[str, Row]) -> None
         other = eval_folder(store, second) if second else None
         if other is not None:
             _verdict(folder, other, task, shots)
-        _items(folder, other, task, shots)
+        _items(store, folder, other, task, shots)
 
 
 def _keep_only(key: str, options: Sequence[str]) -> None:
@@ -125,9 +125,9 @@ def _compared(a: str, b: str) -> list[Row]:
     return compare(Path(a), Path(b))
 
 
-def _items(folder: Path, other: Path | None, task: str, shots: int) -> None:
-    items = _load(folder, task, shots)
-    beside = {_key(item): item for item in _load(other, task, shots)} if other else {}
+def _items(store: Store, folder: Path, other: Path | None, task: str, shots: int) -> None:
+    items = _load(store, folder, task, shots)
+    beside = {_key(item): item for item in _load(store, other, task, shots)}
     show = st.segmented_control(
         "Show", FILTERS if other else FILTERS[:-1], default="all", required=True, key="show", bind="query-params"
     )
@@ -156,10 +156,15 @@ def _open_item(folder: Path, place: int | None) -> None:
     st.session_state["clicked_item"] = clicked
 
 
-def _load(folder: Path | None, task: str, shots: int) -> list[Row]:
-    if folder is None:
-        return []
-    rows: list[Row] = read_items(folder, filters={"task": task, "num_fewshot": shots}).to_pylist()
+def _load(store: Store, folder: Path | None, task: str, shots: int) -> list[Row]:
+    return _loaded(store.version, str(folder), task, shots) if folder else []
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _loaded(version: int, folder: str, task: str, shots: int) -> list[Row]:
+    """A task's items with their texts: the last few that were looked at; none is to be changed."""
+    del version  # part of the cache key only
+    rows: list[Row] = read_items(Path(folder), filters={"task": task, "num_fewshot": shots}).to_pylist()
     return rows
 
 

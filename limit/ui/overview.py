@@ -11,6 +11,7 @@ import streamlit as st
 
 from limit import charts
 from limit.access import may
+from limit.charts.palette import Mode
 from limit.claims.evidence import AS_PUBLISHED
 from limit.claims.suggest import chip, suggestions
 from limit.core import LimitError, read_json
@@ -84,7 +85,10 @@ def show() -> None:
 
 def palette_for(store: Store) -> charts.Palette:
     """The palette of the reader's theme with a colour for every mix, oldest first."""
-    return charts.Palette.of("dark" if is_dark() else "light").with_mixes(mix["series"] for mix in mixes(store))
+    mode: Mode = "dark" if is_dark() else "light"
+    key = f"palette {mode}"
+    made = store.hold([key], lambda _: {key: charts.Palette.of(mode).with_mixes(mix["series"] for mix in mixes(store))})
+    return made[0]
 
 
 def study_names(store: Store) -> dict[str, Models]:

@@ -10,7 +10,7 @@ import streamlit as st
 from limit import charts
 from limit.core import read_jsonl
 from limit.formats import count, percent, percent_interval
-from limit.judge.judgments import Comparison, unique_rows
+from limit.judge.judgments import unique_rows
 from limit.judge.quality import unchecked_judges
 from limit.store import Store
 from limit.store.queries_models import own_rows
@@ -170,7 +170,8 @@ def _few(bars: list[Row]) -> list[Row]:
 def _name_unchecked(store: Store, rows: Sequence[Row]) -> None:
     """Which bars are a judge's scores rather than a preference that readers have confirmed."""
     judged = [row for row in rows if row["kind"] == "judged"]
-    found = _unchecked(tuple(row["comparison_id"] for row in judged), store.version, [comparison_of(r) for r in judged])
+    key = f"unchecked {' '.join(row['comparison_id'] for row in judged)}"
+    found = store.hold([key], lambda _: {key: _unchecked(judged)})[0]
     if found:
         names = ", ".join(sorted({row["judge"] or "unknown judge" for row in judged if row["comparison_id"] in found}))
         bars = "its comparison shows" if len(found) == 1 else f"{count(len(found))} comparisons show"
@@ -180,10 +181,10 @@ def _name_unchecked(store: Store, rows: Sequence[Row]) -> None:
         )
 
 
-@st.cache_data(max_entries=8, show_spinner="Looking which judges were checked")
-def _unchecked(ids: tuple[str, ...], version: int, _comparisons: list[Comparison]) -> set[str]:
-    del ids, version  # part of the cache key only
-    return {comparison.comparison_id for comparison in unchecked_judges(open_workspace(), _comparisons)}
+def _unchecked(judged: Sequence[Row]) -> set[str]:
+    with st.spinner("Looking which judges were checked"):
+        found = unchecked_judges(open_workspace(), [comparison_of(row) for row in judged])
+    return {comparison.comparison_id for comparison in found}
 
 
 def order_words(rows: Sequence[Row]) -> str:

@@ -16,13 +16,11 @@ from limit.judge.checks import launch_check, sample_pairs
 from limit.judge.estimate import estimate, estimate_words
 from limit.judge.requests import JudgeRequest, build_request, launch_judge
 from limit.judge.worker import pair_answers
-from limit.responses.prompt_sets import list_prompt_sets
-from limit.responses.response_sets import list_response_sets
-from limit.runs import list_runs
 from limit.settings import safe_name
 from limit.specs.judge import JudgeSpec
 from limit.store import Store
 from limit.store.queries_preferences import comparisons
+from limit.store.queries_runs import answered_runs, runs
 from limit.ui.clicks import clicked, keep_started, keep_words, show_started, show_words
 from limit.ui.shell import errors_in_words, open_workspace, plain
 
@@ -52,7 +50,7 @@ def show_forms(store: Store) -> None:
     with st.expander("Check a judge on verdicts that exist", icon=":material/rule:"), errors_in_words():
         _check_form(store)
     with st.expander("Run a judge", icon=":material/gavel:"), errors_in_words():
-        _judge_form()
+        _judge_form(store)
     with told, errors_in_words():
         show_words("import")
         for form in ("check", "run"):
@@ -87,10 +85,9 @@ def _import_form(store: Store) -> None:
         st.rerun()
 
 
-def _judge_form() -> None:
+def _judge_form(store: Store) -> None:
     ws = open_workspace()
-    sets = {entry["prompt_set"]: entry for entry in list_prompt_sets(ws)}
-    answered = {name: {facts["run_id"] for facts in list_response_sets(ws, prompt_set=name)} for name in sets}
+    answered = answered_runs(store)
     ready = [name for name, runs in answered.items() if len(runs) > 1]
     if not ready:
         st.info(
@@ -99,13 +96,13 @@ def _judge_form() -> None:
             icon=":material/info:",
         )
         return
-    names = {run["run_id"]: run["name"] for run in list_runs(ws)}
+    names = {run["run_id"]: run["name"] for run in runs(store)}
     prompts = st.selectbox("Prompts", ready)
-    runs = sorted(answered[prompts], key=lambda run_id: names.get(run_id, run_id))
+    able = sorted(answered[prompts], key=lambda run_id: names.get(run_id) or run_id)
     left, right = st.columns(2)
-    baseline = left.selectbox("Baseline", runs, format_func=lambda run_id: names.get(run_id, run_id))
-    others = [run_id for run_id in runs if run_id != baseline]
-    candidate = right.selectbox("Candidate", others, format_func=lambda run_id: names.get(run_id, run_id))
+    baseline = left.selectbox("Baseline", able, format_func=lambda run_id: names.get(run_id) or run_id)
+    others = [run_id for run_id in able if run_id != baseline]
+    candidate = right.selectbox("Candidate", others, format_func=lambda run_id: names.get(run_id) or run_id)
     judge, limits = _choose_judge("run")
     if judge["model"] or judge["backend"] == "rubric":
         request = build_request(ws, baseline, candidate, prompts, _judge_of(judge))

@@ -168,6 +168,8 @@ def show_text(text: str, limit: int = 20_000) -> None:
 
 def printable(text: str) -> str:
     """Control and direction-changing characters as visible codes, so that text cannot rearrange the page."""
+    if text.replace("\n", "").replace("\t", "").isprintable():
+        return text
     return "".join(
         sign if sign in "\n\t" or (sign.isprintable() and sign not in _DIRECTION) else f"\\u{ord(sign):04x}"
         for sign in text

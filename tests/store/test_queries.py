@@ -161,9 +161,9 @@ def test_comparisons_have_counts_interval_and_colours(store: Store) -> None:
         assert (row["wins"] + row["losses"], row["ties"], row["invalid"], row["n_prompts"]) == (28, 1, 1, 30)
         assert row["low"] <= row["preference_pct"] <= row["high"]
         assert row["baseline_series"] == "lima"
-    scores = preferences.prompt_scores(store, rows[0]["comparison_id"])
-    assert len(scores) == 29
-    assert next(score["score"] for score in scores if score["prompt_id"] == "p1") == 0.5
+    scores = preferences.prompt_means(store, {"one": [rows[0]["comparison_id"]], "none": []})
+    assert len(scores["one"]) == 29 and scores["none"] == {}
+    assert scores["one"]["p1"] == 0.5
 
 
 def test_pair_texts_are_read_from_the_journal(store: Store) -> None:
