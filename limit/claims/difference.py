@@ -6,6 +6,7 @@ the independent unit. Verdicts use Holm's correction over all the lines of one c
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections import Counter
@@ -299,8 +300,7 @@ def _from_difference(measure: str, unit: str, d: Difference, factor: float = 1.0
 
 def _preferences(store: Store, rows: Sequence[Row], other: Row) -> list[Row]:
     """Preference of each row over `other`; verdicts are read once for all of them."""
-    judged: dict[tuple[Any, Any], dict[tuple[Any, Any], list[str]]] = {}
-    direct = [(_between(store, judged, row, other), _between(store, judged, other, row)) for row in rows]
+    direct = [(_between(store, row, other), _between(store, other, row)) for row in rows]
     wanted = [tuple(row["comparison_ids"]) for row in (*rows, other)]
     wanted += [ids for pair in direct for ids in pair]
     means = _verdicts(store, wanted)
@@ -340,21 +340,21 @@ def _by_intervals(a: Row, b: Row) -> Row:
     return _line("preference", "none", "published intervals", verdict=verdict, **bounds)
 
 
-def _between(
-    store: Store, judged: dict[tuple[Any, Any], dict[tuple[Any, Any], list[str]]], candidate: Row, baseline: Row
-) -> tuple[str, ...]:
-    """Direct comparisons of two models, by the judge and on the prompts that their rates are from.
-
-    `judged` keeps, for each judge and prompt set, the comparisons by the two runs.
-    """
+def _between(store: Store, candidate: Row, baseline: Row) -> tuple[str, ...]:
+    """Direct comparisons of two models, by the judge and on the prompts that their rates are from."""
     judge, prompts = (candidate[name] or baseline[name] for name in ("judge", "prompt_set"))
-    if (judge, prompts) not in judged:
-        table = judged.setdefault((judge, prompts), {})
-        for row in comparisons(store, prompts, judge):
-            table.setdefault((row["candidate_run"], row["baseline_run"]), []).append(row["comparison_id"])
-    table = judged[judge, prompts]
+    key = f"judged {json.dumps([judge, prompts])}"
+    table = store.hold([key], lambda _: {key: _by_runs(store, prompts, judge)})[0]
     pairs = ((mine, other) for mine in candidate["run_ids"] for other in baseline["run_ids"])
     return tuple(sorted(comparison for pair in pairs for comparison in table.get(pair, ())))
+
+
+def _by_runs(store: Store, prompts: str | None, judge: str | None) -> dict[tuple[Any, Any], list[str]]:
+    """Comparisons on a prompt set by a judge: (candidate's run, baseline's run) to their ids."""
+    table: dict[tuple[Any, Any], list[str]] = {}
+    for row in comparisons(store, prompts, judge):
+        table.setdefault((row["candidate_run"], row["baseline_run"]), []).append(row["comparison_id"])
+    return table
 
 
 def _verdicts(store: Store, wanted: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], dict[str, float]]:

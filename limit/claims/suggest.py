@@ -13,14 +13,14 @@ LABEL_CHARS = 70  # of a model's name in a suggested sentence
 MOST_TRIED = 12  # models of one kind of claim
 
 
-def suggestions(store: Store, rows: Sequence[Row]) -> list[Json]:
+def suggestions(store: Store, rows: Sequence[Row], most: int = MOST_TRIED) -> list[Json]:
     """Claims about the models of one layer that the data support: {sentence, test, evidence, layer}.
 
     Each candidate test is run and only those are offered that hold or were published so; the words say no more than
-    the test does.
+    the test does. Of each kind of claim about scores `most` are tried.
     """
     models = {row["key"]: row for row in rows}
-    candidates = _candidates(rows)
+    candidates = _candidates(rows, most)
     found = evaluate_all(store, [test for test, _ in candidates], models)
     return [
         {"sentence": sentence, "test": test, "evidence": evidence}
@@ -29,7 +29,7 @@ def suggestions(store: Store, rows: Sequence[Row]) -> list[Json]:
     ]
 
 
-def _candidates(models: Sequence[Row]) -> list[tuple[Json, str]]:
+def _candidates(models: Sequence[Row], most: int) -> list[tuple[Json, str]]:
     rows = [{**row, "label": short(row["label"])} for row in models]
     baseline = next((row for row in rows if row["is_baseline"]), None)
     tests: list[tuple[Json, str]] = []
@@ -40,10 +40,10 @@ def _candidates(models: Sequence[Row]) -> list[tuple[Json, str]]:
             (_liked(row, baseline, "above"), f"The judge prefers {row['label']} to {baseline['label']}."),
             (_liked(row, baseline, "below"), f"The judge prefers {baseline['label']} to {row['label']}."),
         ]
-    return [*tests, *_score_candidates([row for row in rows if row["x"] is not None], baseline)]
+    return [*tests, *_score_candidates([row for row in rows if row["x"] is not None], baseline, most)]
 
 
-def _score_candidates(scored: Sequence[Row], baseline: Row | None) -> list[tuple[Json, str]]:
+def _score_candidates(scored: Sequence[Row], baseline: Row | None, most: int) -> list[tuple[Json, str]]:
     """Models that score above the judge's baseline (else the model that was not finetuned), and those like the largest.
 
     Of many models only the furthest above and the smallest are tried: each test reads thousands of items.
@@ -52,21 +52,21 @@ def _score_candidates(scored: Sequence[Row], baseline: Row | None) -> list[tuple
     below = baseline or next((row for row in scored if row["samples"] == 0), None)
     if below is not None and below["x"] is not None:
         higher = [row for row in scored if row["x"] > below["x"]]
-        for row in _few(higher, lambda row: -row["x"]):
+        for row in _few(higher, most, lambda row: -row["x"]):
             words = f"{row['label']} scores above {below['label']} on the Gauntlet."
             tests.append((_test(row, "average", "above", below), words))
     full = max(scored, key=lambda row: row["samples"] or 0, default=None)
     if full is not None:
         smaller = [row for row in scored if row["samples"] and row["key"] != full["key"]]
-        for row in _few(smaller, lambda row: row["samples"]):
+        for row in _few(smaller, most, lambda row: row["samples"]):
             words = f"{row['label']} ({row['samples']:,} samples) cannot be told from {full['label']} on the Gauntlet."
             tests.append((_test(row, "average", "level", full), words))
     return tests
 
 
-def _few(rows: Sequence[Row], order: Callable[[Row], float]) -> list[Row]:
-    """The first `MOST_TRIED` by `order`, in the order in which they stand."""
-    kept = {row["key"] for row in sorted(rows, key=order)[:MOST_TRIED]}
+def _few(rows: Sequence[Row], most: int, order: Callable[[Row], float]) -> list[Row]:
+    """The first `most` by `order`, in the order in which they stand."""
+    kept = {row["key"] for row in sorted(rows, key=order)[:most]}
     return [row for row in rows if row["key"] in kept]
 
 

@@ -128,20 +128,18 @@ def _task_rows(store: Store, eval_ids: Sequence[str], category: str | None) -> l
 
 def packed_scores(store: Store, eval_ids: Sequence[str]) -> list[Row]:
     """Every scored item of some evaluations, in rows of `gauntlet_scores`: unpack idx and correct with `unpack`."""
-    return store.rows(
-        """select eval_id, category, task, num_fewshot, subcategory, idx, correct from gauntlet_scores
-           where eval_id in (select unnest(?))""",
-        [list(eval_ids)],
-    )
+    columns = "eval_id, category, task, num_fewshot, subcategory, idx, correct"
+    return _of_evals(store, f"select {columns} from gauntlet_scores", eval_ids)
 
 
 def task_questions(store: Store, eval_ids: Sequence[str]) -> list[Row]:
     """What each task of some evaluations was scored against: eval_id, task, num_fewshot, baseline, questions."""
-    return store.rows(
-        """select eval_id, task, num_fewshot, baseline, questions from gauntlet_tasks
-           where eval_id in (select unnest(?))""",
-        [list(eval_ids)],
-    )
+    return _of_evals(store, "select eval_id, task, num_fewshot, baseline, questions from gauntlet_tasks", eval_ids)
+
+
+def _of_evals(store: Store, query: str, eval_ids: Sequence[str]) -> list[Row]:
+    """Rows of some evaluations. Ids listed one by one are looked for in the scan; a join takes twice the time."""
+    return store.rows(f"{query} where eval_id in ({', '.join('?' * len(eval_ids))})", eval_ids) if eval_ids else []
 
 
 def paired_items(store: Store, eval_a: str, eval_b: str, category: str | None = None) -> list[Row]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from limit.core import Json
 from limit.store.index import Store
+from limit.store.preference import mean_scores
 from limit.store.queries_runs import runs
 from limit.store.schema import Row
 from limit.store.series import as_json, named_role
@@ -24,7 +25,7 @@ def comparisons(
 def _comparisons(store: Store) -> list[Row]:
     by_run = {run["run_id"]: run for run in runs(store)}
     rows = store.rows(
-        """select c.* exclude (file, config), p.* exclude (file, origin, comparison_id, by_prompt)
+        """select c.* exclude (file, config), p.* exclude (file, origin, comparison_id, prompts, scores, verdicts)
            from comparisons c left join preferences p using (comparison_id) order by c.created, comparison_id"""
     )
     return [_bar(row, by_run) for row in rows]
@@ -53,21 +54,11 @@ def prompt_means(store: Store, groups: dict[str, Sequence[str]]) -> dict[str, di
 
     The mean is over all verdicts of the group, prompts in the order of their ids.
     """
-    rows = store.rows(
-        "select comparison_id, by_prompt from preferences where comparison_id in (select unnest(?))",
-        [list(dict.fromkeys(one for ids in groups.values() for one in ids))],
-    )
-    sums = {row["comparison_id"]: as_json(row["by_prompt"]) or {} for row in rows}
-    return {name: _means([sums.get(one, {}) for one in ids]) for name, ids in groups.items()}
-
-
-def _means(each: Sequence[dict[str, tuple[float, int]]]) -> dict[str, float]:
-    totals: dict[str, tuple[float, int]] = {}
-    for sums in each:
-        for prompt, (total, n) in sums.items():
-            before = totals.get(prompt, (0.0, 0))
-            totals[prompt] = before[0] + total, before[1] + n
-    return {prompt: total / n for prompt, (total, n) in sorted(totals.items())}
+    ids = list(dict.fromkeys(one for group in groups.values() for one in group))
+    query = f"""select comparison_id, prompts, scores, verdicts from preferences
+                where comparison_id in ({", ".join("?" * len(ids))})"""
+    found = {row["comparison_id"]: row for row in store.rows(query, ids)} if ids else {}
+    return {name: mean_scores([found[one] for one in group if one in found]) for name, group in groups.items()}
 
 
 def judgments(

@@ -76,13 +76,12 @@ def training_metrics(store: Store, run_ids: Sequence[str], kind: str = "train") 
 
 def jobs(store: Store, states: Sequence[str] | None = None, limit: int = 200) -> list[Row]:
     """Jobs with their status, newest first; `states` keeps only some."""
-    return store.rows(
-        """select j.* exclude (file, origin), s.* exclude (file, origin, job_id)
-           from jobs j left join job_status s using (job_id)
-           where ? is null or list_contains(?, s.state)
-           order by j.created desc, job_id limit ?""",
-        [None if states is None else 1, list(states or []), limit],
-    )
+    wanted = [None if states is None else 1, list(states or []), limit]
+    query = """select j.* exclude (file, origin), s.* exclude (file, origin, job_id)
+               from jobs j left join job_status s using (job_id)
+               where ? is null or list_contains(?, s.state)
+               order by j.created desc, job_id limit ?"""
+    return store.recall(f"jobs {wanted}", lambda: store.rows(query, wanted))
 
 
 def studies(store: Store) -> list[Row]:
@@ -90,6 +89,10 @@ def studies(store: Store) -> list[Row]:
 
     The ids are those that the study's own plan names; runs, evaluations and comparisons may belong to several studies.
     """
+    return store.remember("studies", lambda: _studies(store))
+
+
+def _studies(store: Store) -> list[Row]:
     rows = store.rows("select study, title, created, origin, plan from studies order by created desc, study")
     for row in rows:
         plan = as_json(row.pop("plan")) or {}
@@ -118,7 +121,8 @@ def answered_runs(store: Store) -> dict[str, list[str]]:
 
 def problems(store: Store) -> list[Row]:
     """Files that could not be read, with the reason."""
-    return store.rows("select file, problem from problems order by file, problem")
+    every = "select file, problem from problems order by file, problem"
+    return store.remember("problems", lambda: store.rows(every))
 
 
 def recipe_of(run: Row) -> Row:

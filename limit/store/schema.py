@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from limit.core import content_id
 
-REVISION = 5  # raise it when rows are read differently; a change of columns is noticed without
+REVISION = 6  # raise it when rows are read differently; a change of columns is noticed without
 
 Row = dict[str, Any]
 Rows = dict[str, list[Row] | pa.Table]  # by table; arrow for what comes in columns
@@ -101,7 +101,8 @@ TABLES: dict[str, dict[str, str]] = {
         text="comparison_id",
         int="wins losses ties invalid n_prompts",
         real="preference_pct ci_low ci_high longer_wins_pct",
-        json="per_seed by_prompt",
+        json="per_seed prompts",
+        bytes="scores verdicts",
     ),
     "votes": _columns(text="prompt_set voter prompt_id verdict created", int="line", json="vote"),
     "studies": _columns(text="study title created", json="plan"),

@@ -65,14 +65,14 @@ def _families(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def _answer(store: Store, members: list[Row], measure: str) -> Sufficient | None:
-    return _cached_answer(store.version, [row["key"] for row in members], measure, store, members)
+    """`smallest_sufficient`, computed once for the data at hand."""
+    key = f"answer {measure} {' '.join(row['key'] for row in members)}"
 
+    def compare(_: list[str]) -> dict[str, Sufficient | None]:
+        with st.spinner("Comparing sizes with the full set"):
+            return {key: smallest_sufficient(store, members, measure)}
 
-@st.cache_data(show_spinner="Comparing sizes with the full set", max_entries=128)
-def _cached_answer(
-    version: int, keys: list[str], measure: str, _store: Store, _members: list[Row]
-) -> Sufficient | None:
-    return smallest_sufficient(_store, _members, measure)
+    return store.hold([key], compare)[0]
 
 
 def _measure_label(measure: str) -> str:

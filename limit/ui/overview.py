@@ -41,6 +41,7 @@ SIZES = ("7B", "30B", "all")
 MANY = 12  # more models than this do not fit one picture
 EMBEDDED = "mini"  # the study whose results ship and that this machine can repeat
 CLAIMS = 4  # shown at once; the rest on request
+TRIED = 6  # models of each kind of claim: Present tries more
 STEPS = (
     ("Look at the data", "pages/samples.py", "Samples"),
     ("Put a small mix together", "pages/mix.py", "Mix"),
@@ -330,7 +331,7 @@ def _supported(store: Store, rows: Sequence[Row], layer: str) -> list[Row]:
 
 @st.cache_data(show_spinner=False, max_entries=64)
 def _suggested(version: int, keys: list[str], _store: Store, _members: list[Row]) -> list[Row]:
-    return suggestions(_store, _members)
+    return suggestions(_store, _members, most=TRIED)
 
 
 def verdict(row: Row, rows: Sequence[Row]) -> str:
