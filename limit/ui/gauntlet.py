@@ -21,7 +21,7 @@ from limit.ui.gauntlet_launch import show_launch
 from limit.ui.gauntlet_tables import bars_table, tasks_table
 from limit.ui.overview import palette_for
 from limit.ui.panels import show_panels
-from limit.ui.shell import chart, errors_in_words, next_step, note_line, open_store, page_head, plain
+from limit.ui.shell import chart, errors_in_words, folded, next_step, note_line, open_store, page_head, plain
 
 PAPER = "the paper"
 PAPER_VERSION = "v0"
@@ -146,8 +146,7 @@ def _bars(store: Store, rows: list[Row], heads: Sequence[Row], rule: str, with_p
         words = [f"{charts.category_label(c)} without {', '.join(m)}" for c, m in lacking.items() if c in charts.PANELS]
         st.caption(plain(f"Hatched bars are partial and not comparable with whole ones: {'; '.join(words)}."))
     if shown:
-        with st.expander("Table"):
-            bars_table(shown, PAPER)
+        folded("Table", "bars-table", bars_table, shown, PAPER)
 
 
 def _clicked(key: str) -> list[str]:
@@ -246,8 +245,7 @@ def _tasks(store: Store, chosen: Sequence[str], heads: dict[str, Row], rule: str
         near_ties=f"{sum(row['near_ties'] or 0 for row in rows):,}",
         nan=f"{sum(row['nan'] or 0 for row in rows):,}",
     )
-    with st.expander("Tasks as a table"):
-        tasks_table(rows)
+    folded("Tasks as a table", "tasks-table", tasks_table, rows)
     st.fragment(show_items)(store, rows, heads)
 
 

@@ -22,7 +22,7 @@ from limit.ui.preferences_bars import pooled_bars
 from limit.ui.preferences_detail import comparison_of, show_comparison
 from limit.ui.preferences_forms import show_forms
 from limit.ui.preferences_ranking import show_ranking
-from limit.ui.shell import chart, errors_in_words, note_line, open_store, open_workspace, page_head, plain
+from limit.ui.shell import chart, errors_in_words, folded, note_line, open_store, open_workspace, page_head, plain
 
 PAPER, OWN = "The paper", "Your comparisons"
 ORDERS = {
@@ -95,12 +95,15 @@ def _paper(store: Store) -> None:
     )
     for row in rows:
         st.markdown(f"- {plain(paper_sentence(row))}")
-    with st.expander("Numbers, seeds and lengths"):
-        st.dataframe([_paper_numbers(row) for row in rows], hide_index=True, lazy=False, alt="The paper's preferences")
-        st.caption(
-            "The longer answer wins most verdicts in every file, so part of each preference is length; the paper's "
-            "answers are not shipped, so a length-controlled rate needs the annotation files: import them below."
-        )
+    folded("Numbers, seeds and lengths", "paper-numbers", _paper_table, rows)
+
+
+def _paper_table(rows: Sequence[Row]) -> None:
+    st.dataframe([_paper_numbers(row) for row in rows], hide_index=True, lazy=False, alt="The paper's preferences")
+    st.caption(
+        "The longer answer wins most verdicts in every file, so part of each preference is length; the paper's "
+        "answers are not shipped, so a length-controlled rate needs the annotation files: import them below."
+    )
 
 
 def paper_sentence(row: Row) -> str:

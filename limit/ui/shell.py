@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -183,6 +183,18 @@ def chart(figure: Any, alt: str, key: str, **options: Any) -> Any:
     """Draw a plotly figure in our own colours with a description for screen readers."""
     config = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
     return st.plotly_chart(figure, width="stretch", theme=None, key=key, config=config, alt=alt, **options)
+
+
+@st.fragment
+def folded(label: str, key: str, fill: Callable[..., None], *args: Any) -> None:
+    """An expander whose content is made only while it is open: for tables that few readers open.
+
+    Not for forms: what was typed would be forgotten when it closes.
+    """
+    box = st.expander(label, key=key, on_change="rerun")
+    if box.open:
+        with box:
+            fill(*args)
 
 
 def is_dark() -> bool:
