@@ -157,7 +157,7 @@ class Store:
         if self._scan_s < QUICK_S:
             self.refresh()
         elif time.monotonic() - self._scanned > 20 * self._scan_s and not self._lock.locked():
-            threading.Thread(target=self._refresh_quietly, daemon=True).start()
+            threading.Thread(target=self._refresh_quietly).start()  # no daemon: DuckDB aborts a process that ends in it
 
     def _refresh_quietly(self) -> None:
         with contextlib.suppress(duckdb.Error, OSError):  # the next rerun tries again; a closing store ends here

@@ -111,12 +111,11 @@ def _texts(values: Iterable[object]) -> list[str]:
 
 def answered_runs(store: Store) -> dict[str, list[str]]:
     """Own runs that have answered each prompt set of the workspace: prompt set to run ids."""
-    rows = store.rows(
-        """select prompt_set, list(distinct run_id order by run_id) as runs from response_sets
-           where origin = 'workspace' and prompt_set in (select prompt_set from prompt_sets where origin = 'workspace')
-           group by prompt_set order by prompt_set"""
-    )
-    return {row["prompt_set"]: row["runs"] for row in rows}
+    query = """select prompt_set, list(distinct run_id order by run_id) as runs from response_sets
+               where origin = 'workspace' and prompt_set in
+                 (select prompt_set from prompt_sets where origin = 'workspace')
+               group by prompt_set order by prompt_set"""
+    return {row["prompt_set"]: row["runs"] for row in store.remember("answered", lambda: store.rows(query))}
 
 
 def problems(store: Store) -> list[Row]:
