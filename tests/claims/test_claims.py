@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from limit import access
@@ -16,6 +18,7 @@ from limit.claims.difference import (
     changed_tasks,
     compare_models,
     compare_with,
+    item_scores,
     only_by_correction,
     paired_scores,
     sentence,
@@ -149,9 +152,6 @@ def test_published_models_are_compared_by_their_reading_error_only(store: Store)
 
 
 def test_subcategories_weigh_alike_whatever_their_size(ws: Workspace, tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     run = write_run(ws, None, 1)
     eval_id = write_eval(ws, run, "base", items=10)
     path = ws.run(run) / "gauntlet" / eval_id / "items.parquet"
@@ -162,6 +162,27 @@ def test_subcategories_weigh_alike_whatever_their_size(ws: Workspace, tmp_path: 
     with Store.open(ws, shipped=nothing(tmp_path)) as store:
         first, _ = paired_scores(store, [eval_id], [eval_id])["world_knowledge"]
     assert first.mean() == pytest.approx(0.5)
+
+
+def test_seeds_are_averaged_item_by_item_whichever_items_they_have(ws: Workspace, tmp_path: Path) -> None:
+    ids = []
+    for seed, kept in enumerate((range(10), range(10), range(0, 10, 2))):
+        run = write_run(ws, "aaaaaaaaaaa1", seed)
+        ids.append(write_eval(ws, run, "aaaaaaaaaaa1", items=10, seed=seed))
+        path = ws.run(run) / "gauntlet" / ids[-1] / "items.parquet"
+        rows = [row for row in pq.read_table(path).to_pylist() if row["idx"] in kept]
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    with Store.open(ws, shipped=nothing(tmp_path)) as store:
+        for chosen in (ids[:1], ids[:2], ids):
+            (scores,) = item_scores(store, [chosen])
+            for (category, task, _, _), (numbers, means) in scores.parts.items():
+                expected = store.rows(
+                    """select idx, avg(correct) as score from gauntlet_items
+                       where list_contains(?, eval_id) and category = ? and task = ? group by idx order by idx""",
+                    [chosen, category, task],
+                )
+                assert numbers.tolist() == [row["idx"] for row in expected]
+                assert means.tolist() == pytest.approx([row["score"] for row in expected])
 
 
 def test_the_smallest_sufficient_size_is_named_with_its_uncertainty(ws: Workspace, tmp_path: Path) -> None:

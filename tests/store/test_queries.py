@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from limit.settings import Workspace
@@ -16,6 +18,7 @@ from limit.store import queries_models as models
 from limit.store import queries_preferences as preferences
 from limit.store import queries_published as published
 from limit.store import queries_runs as runs
+from limit.store.packed import unpack
 from limit.store.series import mix_series, named_role
 from tests.store.study import (
     MIXES,
@@ -319,3 +322,92 @@ def test_an_interval_of_a_rate_over_seeds_stays_a_rate() -> None:
     found = models._combined_rate(pairs)
     assert found["high"] == 100.0 and found["low"] > 0
     assert (found["wins"], found["ties"]) == (24, 6)
+
+
+def _change_items(ws: Workspace, run: str, eval_id: str, change: Callable[[list[dict[str, Any]]], Any]) -> None:
+    path = ws.run(run) / "gauntlet" / eval_id / "items.parquet"
+    rows = pq.read_table(path).to_pylist()
+    rows = change(rows) or rows
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def _by_part(store: Store) -> dict[tuple[Any, ...], dict[int, float]]:
+    """Mean score of each item of each evaluation, straight from the rows of `gauntlet_items`."""
+    found: dict[tuple[Any, ...], dict[int, float]] = {}
+    for row in store.rows(
+        """select eval_id, category, task, num_fewshot, subcategory, idx, avg(correct) as score from gauntlet_items
+           where correct is not null and idx is not null group by all"""
+    ):
+        *part, idx, score = row.values()
+        found.setdefault(tuple(part), {})[idx] = score
+    return found
+
+
+def _packed(store: Store) -> dict[tuple[Any, ...], dict[int, float]]:
+    rows = gauntlet.packed_scores(store, [row["eval_id"] for row in gauntlet.evals(store)])
+    found = {}
+    for row in rows:
+        *part, idx, correct = row.values()
+        numbers, scores = unpack(idx, correct)
+        assert list(numbers) == sorted(numbers)
+        found[tuple(part)] = dict(zip(numbers.tolist(), scores.tolist(), strict=True))
+    return found
+
+
+def test_packed_scores_are_those_of_the_items(ws: Workspace, tmp_path: Path) -> None:
+    run = write_run(ws, None, 1)
+    whole, gaps = write_eval(ws, run, "base"), write_eval(ws, run, "base", version="v0")
+
+    def with_gaps(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for number, row in enumerate(rows):
+            row["subcategory"] = ["law", None][number % 2]
+            row["correct"] = None if number % 7 == 0 else row["correct"]
+            row["idx"] = None if number % 31 == 0 else row["idx"] * 3
+        return rows[::-1]  # written in any order
+
+    _change_items(ws, run, gaps, with_gaps)
+    with Store.open(ws, shipped=nothing(tmp_path)) as store:
+        plain = _by_part(store)
+        assert {key[0] for key in plain} == {whole, gaps}
+        assert _packed(store) == plain
+        assert len(plain) == 5 + 10
+        stored = store.rows("select distinct eval_id from gauntlet_scores where idx is null")
+        assert stored == [{"eval_id": whole}], "numbers without a gap are not stored"
+
+
+def test_packed_scores_outlive_files_that_hold_something_else(ws: Workspace, tmp_path: Path) -> None:
+    run = write_run(ws, None, 1)
+    strange, empty, bare = (write_eval(ws, run, "base", version=name) for name in ("strange", "empty", "bare"))
+
+    def odd(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            row["idx"], row["correct"] = 2**40 + row["idx"], 10**12 * row["correct"]
+
+    _change_items(ws, run, strange, odd)
+    pq.write_table(pa.table({"task": pa.array([], pa.string())}), ws.run(run) / "gauntlet" / empty / "items.parquet")
+    pq.write_table(pa.table({"correct": ["yes"], "idx": ["one"]}), ws.run(run) / "gauntlet" / bare / "items.parquet")
+    with Store.open(ws, shipped=nothing(tmp_path)) as store:
+        packed = _packed(store)
+        assert {key[0] for key in packed} == {strange}
+        assert {score for scores in packed.values() for score in scores.values()} == {0.0, 1.0}
+        assert min(number for scores in packed.values() for number in scores) == 2**40
+        assert not store.rows("select * from problems")
+
+
+def test_scores_by_prompt_are_those_of_the_verdicts(store: Store) -> None:
+    ids = [row["comparison_id"] for row in preferences.comparisons(store)]
+    groups = {"one": ids[:1], "all": ids, "none": [], "unknown": ["nobody"]}
+    expected = {
+        name: {
+            row["prompt_id"]: row["score"]
+            for row in store.rows(
+                """select prompt_id, avg(case verdict when '2' then 1.0 when '1' then 0.0 else 0.5 end) as score
+                   from judgments where verdict is not null and list_contains(?, comparison_id) group by prompt_id""",
+                [group],
+            )
+        }
+        for name, group in groups.items()
+    }
+    found = preferences.prompt_means(store, groups)
+    assert found == expected and len(found["all"]) == 29
+    assert list(found["all"]) == sorted(found["all"])
