@@ -146,6 +146,45 @@ def read_json(path: Path) -> Json:
     return value
 
 
+def read_each(root: Path, name: str) -> dict[str, Json]:
+    """The JSON object in file `name` of each folder of `root` that has a readable one, by folder in name order.
+
+    A file is read again only when it was replaced, so a thousand of them cost a thousand calls of stat. Folders whose
+    name starts with a dot are not looked at. Nothing below the top level of an object is to be changed.
+    """
+    try:
+        with os.scandir(root) as entries:
+            folders = sorted((entry.name, entry.path) for entry in entries if not entry.name.startswith("."))
+    except OSError:
+        return {}
+    found = {}
+    for folder, path in folders:
+        with contextlib.suppress(LimitError):
+            value = read_kept(f"{path}/{name}")
+            if value is not None:
+                found[folder] = value
+    return found
+
+
+def read_kept(path: str) -> Json | None:
+    """As `read_json`, with the rules of `read_each`: kept until the file is replaced, None where there is no file."""
+    try:
+        info = os.stat(path)  # noqa: PTH116 - a Path for each of a thousand files costs more than the call
+    except (OSError, ValueError):
+        return None
+    mark = (info.st_ino, info.st_mtime_ns, info.st_size)
+    kept = _kept.get(path)
+    if kept is None or kept[0] != mark:
+        kept = _kept[path] = (mark, read_json(Path(path)))
+        while len(_kept) > MOST_KEPT:
+            _kept.pop(next(iter(_kept)), None)
+    return dict(kept[1])
+
+
+MOST_KEPT = 20_000  # files
+_kept: dict[str, tuple[tuple[int, int, int], Json]] = {}
+
+
 def append_jsonl(path: Path, rows: Iterable[Json], sync: bool = True) -> None:
     """Append one line per row with a single write; a torn last line left by a crash is closed first.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,17 @@ def recipe_changes(name: str, recipe: Recipe) -> Json:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """A recipe file, read again only when it changed; not to be changed."""
+    try:
+        info = path.stat()
+    except OSError as error:
+        raise LimitError(f"recipe file {path} cannot be read: {error}") from error
+    return _parsed(path, info.st_mtime_ns, info.st_size)
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(path: Path, changed_ns: int, size: int) -> dict[str, Any]:
+    del changed_ns, size  # part of the cache key only
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -6,7 +6,7 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from limit.core import Json, LimitError, read_json, utc_now, write_json
+from limit.core import Json, LimitError, read_each, read_json, utc_now, write_json
 from limit.models import canonical_name
 from limit.recipes import recipe_changes
 from limit.settings import Workspace
@@ -94,10 +94,5 @@ def run_spec(run: Json) -> RunSpec:
 
 def list_runs(ws: Workspace) -> list[Json]:
     """All run records, oldest first; a record that cannot be read is left out."""
-    runs = []
-    for path in sorted(ws.runs.glob("*/run.json")):
-        try:
-            runs.append(read_json(path))
-        except LimitError:
-            continue
+    runs = read_each(ws.runs, "run.json").values()
     return sorted(runs, key=lambda run: (str(run.get("created", "")), str(run.get("run_id", ""))))

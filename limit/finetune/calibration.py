@@ -10,12 +10,12 @@ import math
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from limit.core import Json, LimitError, read_json
+from limit.core import Json, LimitError, read_each, read_kept
 from limit.finetune.memory import Device, ModelSize, memory_parts, model_size, wants_recompute
 from limit.finetune.pace import EXPECTED_MFU, seconds_per_token, size_of_mix, tokens_per_sample
 from limit.models import resolve_model
+from limit.runs import run_spec
 from limit.settings import Workspace
 from limit.specs.run import Recipe, RunSpec
 
@@ -122,11 +122,8 @@ def _same_kind(past: RunSpec, spec: RunSpec, summary: Json, device: Device) -> b
 
 def finished_runs(ws: Workspace) -> Iterator[tuple[RunSpec, Json]]:
     """Requests and summaries of the finetunes that finished here."""
-    for path in ws.runs.glob("*/train/summary.json"):
-        try:
-            run, summary = read_json(path.parent.parent / "run.json"), read_json(path)
-            fields: Any = {info.name: run[info.name] for info in RunSpec.options() if info.name in run}
-            if summary.get("state") == "finished" and summary.get("tokens_per_s"):
-                yield RunSpec.from_dict(fields), summary
-        except (LimitError, KeyError):
+    for run_id, summary in read_each(ws.runs, "train/summary.json").items():
+        if summary.get("state") != "finished" or not summary.get("tokens_per_s"):
             continue
+        with contextlib.suppress(LimitError, KeyError):
+            yield run_spec(read_kept(f"{ws.runs}/{run_id}/run.json") or {}), summary

@@ -22,6 +22,7 @@ from limit.core import (
     LimitError,
     append_jsonl,
     explained,
+    read_each,
     read_json,
     read_jsonl,
     utc_now,
@@ -133,7 +134,10 @@ def load_comparison(ws: Workspace, comparison_id: str) -> Comparison:
     if not path.is_file():
         known = ", ".join(c.comparison_id for c in list_comparisons(ws)[:5]) or "none yet"
         raise LimitError(f"there is no comparison {comparison_id!r}; known: {known}; see `limit judge summary`")
-    data = read_json(path)
+    return _comparison(path, read_json(path))
+
+
+def _comparison(path: Path, data: Json) -> Comparison:
     try:
         known_fields = {name: data[name] for name in Comparison.__dataclass_fields__ if name in data}
         return Comparison(**{**known_fields, "seeds": tuple(data.get("seeds") or ())})
@@ -144,9 +148,9 @@ def load_comparison(ws: Workspace, comparison_id: str) -> Comparison:
 def list_comparisons(ws: Workspace) -> list[Comparison]:
     """All comparisons of the workspace, oldest first; a folder without a readable comparison.json is left out."""
     found = []
-    for path in ws.comparisons.glob("*/comparison.json"):
+    for name, data in read_each(ws.comparisons, "comparison.json").items():
         with contextlib.suppress(LimitError):
-            found.append(load_comparison(ws, path.parent.name))
+            found.append(_comparison(ws.comparisons / name / "comparison.json", data))
     return sorted(found, key=lambda c: (str(c.created), str(c.comparison_id)))
 
 

@@ -13,7 +13,7 @@ from limit.core import Json, read_jsonl
 from limit.judge.agreement import agreement, leanings, turned_pairs, verdicts_by_pair
 from limit.judge.judgments import JOURNAL, Comparison, list_comparisons, load_comparison, read_judgments, unique_rows
 from limit.judge.length import LengthControl, by_length_ratio, length_controlled
-from limit.judge.ranking import sign_tests
+from limit.judge.ranking import prompt_scores, sign_tests
 from limit.judge.summary import nested_interval, resolve_orders, summarise, tally
 from limit.settings import Workspace
 from limit.statistics import bootstrap_mean, seed_interval
@@ -44,7 +44,7 @@ def report(comparison: Comparison, rows: Sequence[Json]) -> Json:
         "missing": dict(Counter(str(row.get("status")) for row in resolved if row.get("verdict") is None)),
         "length_control": control,
         "length_thirds": by_length_ratio(shares, one, two),
-        "sign_test": sign_tests([rows])[0],
+        "sign_test": sign_tests([prompt_scores(rows)])[0],
         "leanings": leanings(rows),
         "median_chars": (_median(one), _median(two)),
     }
@@ -127,11 +127,28 @@ def check_judge(ws: Workspace, comparison: Comparison, rows: Sequence[Json]) -> 
 
 def unchecked_judges(ws: Workspace, comparisons: Sequence[Comparison]) -> list[Comparison]:
     """Those judged comparisons that share fewer than 30 pairs with people or imported verdicts."""
-    trusted = [_verdicts(ws, c.comparison_id).keys() for c in list_comparisons(ws) if c.kind != "judged"]
+    trusted = [_pairs(ws, c.comparison_id) for c in list_comparisons(ws) if c.kind != "judged"]
     judged = [comparison for comparison in comparisons if comparison.kind == "judged"]
-    return [
-        c for c in judged if all(len(_verdicts(ws, c.comparison_id).keys() & keys) < MIN_SHARED for keys in trusted)
-    ]
+    if not trusted:
+        return judged
+    return [c for c in judged if all(len(_pairs(ws, c.comparison_id) & pairs) < MIN_SHARED for pairs in trusted)]
+
+
+def _pairs(ws: Workspace, comparison_id: str) -> frozenset[int]:
+    """Hashes of the pairs that have a verdict."""
+    path = ws.comparison(comparison_id) / JOURNAL
+    try:
+        facts = path.stat()
+    except OSError:
+        return frozenset()
+    return _read_pairs(path, facts.st_mtime_ns, facts.st_size)
+
+
+@functools.lru_cache(maxsize=4096)
+def _read_pairs(path: Path, changed_ns: int, size: int) -> frozenset[int]:
+    """Read again only when the file changed; hashes, because the texts of hundreds of comparisons would not fit."""
+    del changed_ns, size  # part of the cache key only
+    return frozenset(map(hash, verdicts_by_pair(list(unique_rows(read_jsonl(path))))))
 
 
 def _verdicts(ws: Workspace, comparison_id: str) -> Mapping[PairKey, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ Games = Sequence[tuple[str, str, float, Any]]
 Array = NDArray[np.float64]
 PRIOR = 1e-3  # keeps the strength of a model that never lost finite
 MAX_STEPS = 60
+_HELD = 2_000_000  # values of curvature held at once: 16 MB
 
 
 def bradley_terry(games: Games, anchor: str, draws: int = 200) -> list[Json]:
@@ -24,67 +25,117 @@ def bradley_terry(games: Games, anchor: str, draws: int = 200) -> list[Json]:
 
     Each entry: {model, strength (logits above the anchor), win_pct (against the anchor), low, high, games}; the
     interval of win_pct resamples prompts. Models that no chain of games joins to the anchor are left out.
+
+    Given the anchor, models that only it joins to one another say nothing about each other: each such group is fitted
+    by itself, and all models that met the anchor alone in one step.
     """
-    joined = _joined(games, anchor)
+    groups = _groups(games, anchor)
+    joined = {anchor}.union(*groups)
     games = [game for game in games if game[0] in joined and game[1] in joined]
-    models = sorted(joined - {anchor})
-    column = {model: i for i, model in enumerate(models)}
-    design = np.zeros((len(games), len(models)))
-    for row, (baseline, candidate, _, _) in enumerate(games):
-        for model, sign in ((baseline, -1.0), (candidate, 1.0)):
-            if model != anchor:
-                design[row, column[model]] += sign
-    y = np.array([game[2] for game in games])
-    fitted = _fit(design, y, np.ones((1, len(y))))[0]
-    spread = _bootstrap(design, y, [game[3] for game in games], draws)
-    played = {model: sum(model in game[:2] for game in games) for model in models}
-    entries = [
-        {
-            "model": model,
-            "strength": float(fitted[i]),
-            "win_pct": 100 * float(special.expit(fitted[i])),
-            "low": float(np.quantile(spread[:, i], 0.025)),
-            "high": float(np.quantile(spread[:, i], 0.975)),
-            "games": played[model],
-        }
-        for model, i in column.items()
-    ]
+    if not games:
+        return []
+    pairs, counts, scores = _by_pair(games)
+    weights = np.ones((1 + draws, counts.shape[1]))  # the first row is the sample itself
+    weights[1:] = _resampled(counts.shape[1], draws)
+    entries = []
+    for models in groups:
+        rows = [row for row, pair in enumerate(pairs) if models & set(pair)]
+        design = _design([pairs[row] for row in rows], sorted(models))
+        strengths = _fit(design, weights @ counts[rows].T, weights @ scores[rows].T)
+        shares = 100 * special.expit(strengths)
+        low, high = np.quantile(shares[1:], [0.025, 0.975], axis=0)
+        played = np.abs(design).T @ counts[rows].sum(axis=1)
+        entries += [
+            {
+                "model": model,
+                "strength": float(strengths[0, i]),
+                "win_pct": float(shares[0, i]),
+                "low": float(low[i]),
+                "high": float(high[i]),
+                "games": int(played[i]),
+            }
+            for i, model in enumerate(sorted(models))
+        ]
     return sorted(entries, key=lambda entry: -entry["strength"])
 
 
-def _joined(games: Games, anchor: str) -> set[str]:
-    reached, grew = {anchor}, True
-    while grew:
-        near = {model for game in games if reached & set(game[:2]) for model in game[:2]}
-        grew = not near <= reached
-        reached |= near
-    return reached
+def _groups(games: Games, anchor: str) -> list[set[str]]:
+    """Models that some chain of games joins to the anchor, by which others they meet without it; loners in one set."""
+    met: dict[str, set[str]] = {}
+    for one, two in {game[:2] for game in games}:
+        met.setdefault(one, set()).add(two)
+        met.setdefault(two, set()).add(one)
+    groups: list[set[str]] = []
+    loners: set[str] = set()
+    seen = {anchor}
+    for first in sorted(met.get(anchor, ())):
+        group, waiting = set(), [first]
+        while waiting:
+            model = waiting.pop()
+            if model not in seen:
+                seen.add(model)
+                group.add(model)
+                waiting += met[model]
+        (groups.append if len(group) > 1 else loners.update)(group)
+    return [*groups, loners] if loners else groups
 
 
-def _fit(design: Array, y: Array, weights: Array) -> Array:
-    """Strengths by Newton's method, many fits at once: weights [fits, games] -> strengths [fits, models]."""
-    games, models = design.shape
-    squares = (design[:, :, None] * design[:, None, :]).reshape(games, models * models)
-    ridge = 2 * PRIOR * np.eye(models)
-    beta = np.zeros((len(weights), models))
+def _by_pair(games: Games) -> tuple[list[tuple[str, str]], Array, Array]:
+    """Pairs of models, how many games each has on each prompt [pairs, prompts], and the sums of their scores."""
+    pairs: dict[tuple[str, str], int] = {}
+    prompts: dict[Any, int] = {}
+    places = np.array([(pairs.setdefault(game[:2], len(pairs)), prompts.setdefault(game[3], len(prompts)))
+                       for game in games]).reshape(-1, 2)  # fmt: skip
+    shape = len(pairs), len(prompts)
+    counts, scores = np.zeros(shape), np.zeros(shape)
+    np.add.at(counts, tuple(places.T), 1.0)
+    np.add.at(scores, tuple(places.T), [game[2] for game in games])
+    return list(pairs), counts, scores
+
+
+def _resampled(prompts: int, draws: int) -> NDArray[np.int64]:
+    """How often each prompt is drawn [draws, prompts]."""
+    return np.random.default_rng(17).multinomial(prompts, np.full(prompts, 1 / prompts), size=draws)
+
+
+def _design(pairs: Sequence[tuple[str, str]], models: Sequence[str]) -> Array:
+    """+1 for the candidate and -1 for the baseline of each pair [pairs, models]; the anchor has no column."""
+    column = {model: i for i, model in enumerate(models)}
+    design = np.zeros((len(pairs), len(models)))
+    for row, (baseline, candidate) in enumerate(pairs):
+        for model, sign in ((baseline, -1.0), (candidate, 1.0)):
+            if model in column:
+                design[row, column[model]] += sign
+    return design
+
+
+def _fit(design: Array, counts: Array, scores: Array) -> Array:
+    """Strengths by Newton's method, many fits at once: games and sums of scores [fits, pairs] -> [fits, models]."""
+    models = design.shape[1]
+    apart = bool((np.count_nonzero(design, axis=1) <= 1).all())  # no two of these models met
+    beta = np.zeros((len(counts), models))
+    block = max(1, _HELD // (models * models))
     for _ in range(MAX_STEPS):
         p = special.expit(beta @ design.T)
-        gradient = (weights * (y - p)) @ design - 2 * PRIOR * beta
-        curvature = ((weights * p * (1 - p)) @ squares).reshape(-1, models, models) + ridge
-        step = np.clip(np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0], -1.0, 1.0)
+        gradient = (scores - counts * p) @ design - 2 * PRIOR * beta
+        information = counts * p * (1 - p)
+        if apart:
+            step = gradient / (information @ np.abs(design) + 2 * PRIOR)
+        else:
+            parts = range(0, len(beta), block)
+            step = np.concatenate([_solved(design, information[i : i + block], gradient[i : i + block]) for i in parts])
+        step = np.clip(step, -1.0, 1.0)
         beta += step
         if np.abs(step).max(initial=0.0) < 1e-9:
             break
     return beta
 
 
-def _bootstrap(design: Array, y: Array, prompts: Sequence[Any], draws: int) -> Array:
-    """Win percentages against the anchor in each draw [draws, models]."""
-    numbers: dict[Any, int] = {}
-    cluster = np.array([numbers.setdefault(prompt, len(numbers)) for prompt in prompts], dtype=int)
-    rng = np.random.default_rng(17)
-    weights = rng.multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), size=draws)[:, cluster]
-    return 100 * special.expit(_fit(design, y, weights.astype(float)))
+def _solved(design: Array, information: Array, gradient: Array) -> Array:
+    """Newton's step of some fits, from the information of each pair."""
+    curvature = np.matmul(design.T * information[:, None, :], design) + 2 * PRIOR * np.eye(design.shape[1])
+    step: Array = np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0]
+    return step
 
 
 def prompt_scores(rows: Sequence[Json]) -> dict[Any, float]:
@@ -96,14 +147,14 @@ def prompt_scores(rows: Sequence[Json]) -> dict[Any, float]:
     return {prompt: sum(scores) / len(scores) for prompt, scores in found.items()}
 
 
-def sign_tests(comparisons: Sequence[Sequence[Json]]) -> list[Json]:
-    """For each comparison's rows {wins, losses, p_value, p_holm, verdict, needed_prompts}, counted in prompts.
+def sign_tests(comparisons: Sequence[Mapping[Any, float]]) -> list[Json]:
+    """For the `prompt_scores` of each comparison {wins, losses, p_value, p_holm, verdict, needed_prompts} in prompts.
 
     `verdict` is better, worse or cannot tell at 5 % after Holm's correction over all of them.
     """
     tested: list[Json] = []
-    for rows in comparisons:
-        scores = np.array(list(prompt_scores(rows).values()))
+    for by_prompt in comparisons:
+        scores = np.array(list(by_prompt.values()))
         wins, losses = int((scores > 0.5).sum()), int((scores < 0.5).sum())
         sd = float(scores.std(ddof=1)) if len(scores) > 1 else float("nan")
         rate = float(scores.mean()) if len(scores) else float("nan")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from limit.core import Json, LimitError, read_json
+from limit.core import Json, LimitError, read_each, read_json, read_kept
 from limit.settings import Workspace
 
 if TYPE_CHECKING:
@@ -16,12 +17,10 @@ if TYPE_CHECKING:
 
 def list_mixes(ws: Workspace) -> list[Json]:
     """All mixes, the newest first, each as `load_mix` gives it; one that cannot be read is left out."""
-    folders = sorted(ws.mixes.iterdir()) if ws.mixes.is_dir() else []
-    ids = [folder.name for folder in folders if not folder.name.startswith(".") and (folder / "mix.json").is_file()]
     found = []
-    for mix_id in ids:
-        with contextlib.suppress(LimitError):
-            found.append(load_mix(ws, mix_id))
+    for mix_id, manifest in read_each(ws.mixes, "mix.json").items():
+        with contextlib.suppress(LimitError):  # a folder that cannot be the name of a mix
+            found.append(_named(ws.mix(mix_id), manifest))
     return sorted(found, key=lambda mix: str(mix["created"]), reverse=True)
 
 
@@ -34,10 +33,15 @@ def load_mix(ws: Workspace, mix_id: str) -> Json:
             f"mix {mix_id!r} does not exist; known are {', '.join(known[:20]) or 'none yet'}; "
             "build one with `mix build`"
         )
-    human = {"name": mix_id, "note": "", "created": ""}
-    with contextlib.suppress(LimitError):  # never named, or a damaged name: the mix itself is whole
-        human |= read_json(folder / "label.json")
-    return {**read_json(folder / "mix.json"), **human, "path": str(folder)}
+    return _named(folder, read_json(folder / "mix.json"))
+
+
+def _named(folder: Path, manifest: Json) -> Json:
+    """A manifest with what people call the mix."""
+    human = {"name": folder.name, "note": "", "created": ""}
+    with contextlib.suppress(LimitError):  # a damaged name: the mix itself is whole
+        human |= read_kept(f"{folder}/label.json") or {}
+    return {**manifest, **human, "path": str(folder)}
 
 
 def mix_samples(ws: Workspace, mix_id: str, columns: list[str] | None = None) -> pa.Table:

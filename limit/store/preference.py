@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from limit.judge.judgments import Comparison
+from limit.judge.ranking import prompt_scores
 from limit.judge.summary import summarise
 from limit.store.schema import Row, as_text
 
@@ -29,8 +30,8 @@ def preference_row(comparison_id: str, rows: Sequence[Row]) -> Row:
 def _by_prompt(rows: Sequence[Row]) -> Row:
     """The candidate's scores by prompt: sorted `prompts`, the sums of their `scores` and how many `verdicts` each has.
 
-    A win is 1, a tie one half, a loss 0. Prompts without a verdict stay, so that comparisons over one prompt set have
-    the same list.
+    A win is 1, a tie one half, a loss 0. `agreed` has the mean over pairs on which both orders must agree, else NaN.
+    Prompts without a verdict stay, so that comparisons over one prompt set have the same list.
     """
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
@@ -39,12 +40,19 @@ def _by_prompt(rows: Sequence[Row]) -> Row:
         if prompt is not None:
             sums[prompt] = sums.get(prompt, 0.0) + (0.0 if verdict is None else SCORES.get(verdict, 0.5))
             counts[prompt] = counts.get(prompt, 0) + (verdict is not None)
-    prompts = sorted(sums)
+    prompts, agreed = sorted(sums), {as_text(prompt): score for prompt, score in prompt_scores(rows).items()}
     return {
         "prompts": prompts,
         "scores": np.array([sums[prompt] for prompt in prompts], "<f8").tobytes(),
         "verdicts": np.array([counts[prompt] for prompt in prompts], "<i8").tobytes(),
+        "agreed": np.array([agreed.get(prompt, np.nan) for prompt in prompts], "<f8").tobytes(),
     }
+
+
+def agreed_scores(row: Row) -> dict[str, float]:
+    """`limit.judge.ranking.prompt_scores` of the comparison behind a row of `preferences`."""
+    scores = np.frombuffer(row["agreed"] or b"", "<f8").tolist()
+    return {prompt: s for prompt, s in zip(_names(row["prompts"] or "[]"), scores, strict=True) if s == s}
 
 
 def mean_scores(each: Sequence[Row]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from limit.core import Json
 from limit.store.index import Store
-from limit.store.preference import mean_scores
+from limit.store.preference import agreed_scores, mean_scores
 from limit.store.queries_runs import runs
 from limit.store.schema import Row
 from limit.store.series import as_json, named_role
@@ -25,7 +25,8 @@ def comparisons(
 def _comparisons(store: Store) -> list[Row]:
     by_run = {run["run_id"]: run for run in runs(store)}
     rows = store.rows(
-        """select c.* exclude (file, config), p.* exclude (file, origin, comparison_id, prompts, scores, verdicts)
+        """select c.* exclude (file, config),
+                  p.* exclude (file, origin, comparison_id, prompts, scores, verdicts, agreed)
            from comparisons c left join preferences p using (comparison_id) order by c.created, comparison_id"""
     )
     return [_bar(row, by_run) for row in rows]
@@ -59,6 +60,14 @@ def prompt_means(store: Store, groups: dict[str, Sequence[str]]) -> dict[str, di
                 where comparison_id in ({", ".join("?" * len(ids))})"""
     found = {row["comparison_id"]: row for row in store.rows(query, ids)} if ids else {}
     return {name: mean_scores([found[one] for one in group if one in found]) for name, group in groups.items()}
+
+
+def agreed_scores_of(store: Store, comparison_ids: Sequence[str]) -> dict[str, dict[str, float]]:
+    """For each comparison the candidate's score of each prompt, where both orders must agree on a pair, else a tie."""
+    query = f"""select comparison_id, prompts, agreed from preferences
+                where comparison_id in ({", ".join("?" * len(comparison_ids))})"""
+    rows = store.rows(query, comparison_ids) if comparison_ids else []
+    return {row["comparison_id"]: agreed_scores(row) for row in rows}
 
 
 def judgments(

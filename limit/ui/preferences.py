@@ -156,7 +156,7 @@ def _own(store: Store, rows: Sequence[Row]) -> None:
         dotted="half of the decided verdicts: no preference",
     )
     _name_unchecked(store, rows)
-    show_ranking(rows, lambda row: _rows_of(store, row["comparison_id"]))
+    show_ranking(store, rows)
     by_id = {row["comparison_id"]: row for row in rows}
     names = {id_: f"{row['label']} · {row['prompt_set']} · {row['judge']}" for id_, row in by_id.items()}
     id_ = _choose(names)
@@ -172,11 +172,10 @@ def _few(bars: list[Row]) -> list[Row]:
 
 def _name_unchecked(store: Store, rows: Sequence[Row]) -> None:
     """Which bars are a judge's scores rather than a preference that readers have confirmed."""
-    judged = [row for row in rows if row["kind"] == "judged"]
-    key = f"unchecked {' '.join(row['comparison_id'] for row in judged)}"
-    found = store.hold([key], lambda _: {key: _unchecked(judged)})[0]
+    unchecked = store.hold(["unchecked"], lambda keys: {keys[0]: _unchecked(store)})[0]
+    found = [row for row in rows if row["comparison_id"] in unchecked]
     if found:
-        names = ", ".join(sorted({row["judge"] or "unknown judge" for row in judged if row["comparison_id"] in found}))
+        names = ", ".join(sorted({row["judge"] or "unknown judge" for row in found}))
         bars = "its comparison shows" if len(found) == 1 else f"{count(len(found))} comparisons show"
         st.caption(
             plain(f"Not checked on verdicts of people or GPT-4: {names}; {bars} a judge's scores, not a preference."),
@@ -184,10 +183,11 @@ def _name_unchecked(store: Store, rows: Sequence[Row]) -> None:
         )
 
 
-def _unchecked(judged: Sequence[Row]) -> set[str]:
+def _unchecked(store: Store) -> set[str]:
+    """Ids of the judged comparisons whose judge was not checked."""
     with st.spinner("Looking which judges were checked"):
-        found = unchecked_judges(open_workspace(), [comparison_of(row) for row in judged])
-    return {comparison.comparison_id for comparison in found}
+        judged = [comparison_of(row) for row in comparisons(store) if row["kind"] == "judged"]
+        return {comparison.comparison_id for comparison in unchecked_judges(open_workspace(), judged)}
 
 
 def order_words(rows: Sequence[Row]) -> str:

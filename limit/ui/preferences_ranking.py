@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 
 import streamlit as st
 
+from limit.core import Json
 from limit.formats import count, p_value, percent_interval
-from limit.judge.ranking import bradley_terry, prompt_scores, sign_tests
+from limit.judge.ranking import bradley_terry, sign_tests
+from limit.store import Store
+from limit.store.queries_preferences import agreed_scores_of
 from limit.store.schema import Row
 from limit.ui.shell import note_line, plain
 
 
-def show_ranking(rows: Sequence[Row], load: Callable[[Row], list[Row]]) -> None:
-    """For each prompt set and judge with two comparisons or more; `load` gives a comparison's judgments."""
+def show_ranking(store: Store, rows: Sequence[Row]) -> None:
+    """For each prompt set and judge with two comparisons or more."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["prompt_set"] or "unnamed", row["judge"] or "unknown judge"), []).append(row)
@@ -22,27 +26,42 @@ def show_ranking(rows: Sequence[Row], load: Callable[[Row], list[Row]]) -> None:
         return
     for (prompt_set, judge), group in groups.items():
         st.markdown(f"**{plain(prompt_set)}**, judged by {plain(judge)}")
-        _show_group(group, [load(row) for row in group])
+        _show_group(store, group)
 
 
-def _show_group(group: Sequence[Row], judged: Sequence[list[Row]]) -> None:
-    games = [
-        (str(row["baseline"]), str(row["candidate"]), score, prompt)
-        for row, rows in zip(group, judged, strict=True)
-        for prompt, score in prompt_scores(rows).items()
-    ]
-    if not games:
+def _ranked(store: Store, group: Sequence[Row]) -> tuple[str, list[Json], list[Json]]:
+    """The anchor, the strengths of all models and the sign test of each comparison, once for the data at hand."""
+    ids = [row["comparison_id"] for row in group]
+    key = f"ranking {' '.join(ids)}"
+
+    def rank(_: list[str]) -> dict[str, tuple[str, list[Json], list[Json]]]:
+        with st.spinner("Ranking", show_time=True):
+            found = agreed_scores_of(store, ids)
+            judged = [found.get(id_, {}) for id_ in ids]
+            games = [
+                (str(row["baseline"]), str(row["candidate"]), score, prompt)
+                for row, scores in zip(group, judged, strict=True)
+                for prompt, score in scores.items()
+            ]
+            baselines = Counter(game[0] for game in games)
+            anchor = max(sorted(baselines), key=baselines.__getitem__, default="")
+            return {key: (anchor, bradley_terry(games, anchor), sign_tests(judged) if games else [])}
+
+    return store.hold([key], rank)[0]
+
+
+def _show_group(store: Store, group: Sequence[Row]) -> None:
+    anchor, ranked, tested = _ranked(store, group)
+    if not tested:
         st.info("No verdicts yet.", icon=":material/info:")
         return
-    baselines = [game[0] for game in games]
-    anchor = max(sorted(set(baselines)), key=baselines.count)
     strengths = [
         {
             "model": entry["model"],
             f"wins against {anchor}": percent_interval(entry["win_pct"], entry["low"], entry["high"]),
             "prompts": count(entry["games"]),
         }
-        for entry in bradley_terry(games, anchor)
+        for entry in ranked
     ]
     st.dataframe(strengths, hide_index=True, lazy=False, alt=f"Strengths relative to {anchor}")
     tests = [
@@ -53,7 +72,7 @@ def _show_group(group: Sequence[Row], judged: Sequence[list[Row]]) -> None:
             "p after Holm": p_value(test["p_holm"]).removeprefix("= "),
             "verdict": test["verdict"],
         }
-        for row, test in zip(group, sign_tests(judged), strict=True)
+        for row, test in zip(group, tested, strict=True)
     ]
     st.dataframe(tests, hide_index=True, lazy=False, alt="Sign tests")
     note_line(

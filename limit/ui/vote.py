@@ -23,11 +23,9 @@ from limit.judge.votes import (
     reveal,
     voter_name,
 )
-from limit.responses.response_sets import list_response_sets
-from limit.runs import list_runs
-from limit.settings import Workspace
 from limit.store import Store
 from limit.store.queries_preferences import comparisons
+from limit.store.queries_runs import answered_runs, runs
 from limit.store.schema import Row
 from limit.ui.clicks import clicked, submitted
 from limit.ui.preferences import load_rows
@@ -43,6 +41,7 @@ from limit.ui.shell import (
     plain,
 )
 
+VOTER = "ballot-name"  # in the session while the page is open
 HOW_MANY = (10, 20, 50, 100, 300)
 BUTTONS: tuple[tuple[str, Choice, str], ...] = (
     ("Left is better", "left", "1"),
@@ -58,9 +57,9 @@ def show() -> None:
     with errors_in_words():
         store = open_store()
         chosen = st.query_params.get("on") or ""
-        if not chosen:
-            store.refresh()  # whoever chooses waits for a look at the files, however long it takes
-        sources, runs = _sources(store), _answered_runs(open_workspace())
+        if not chosen and VOTER not in st.session_state:
+            store.refresh()  # whoever comes to choose waits for a look at the files, however long it takes
+        sources, answered = _sources(store), _answered_runs(store)
         if chosen and chosen not in sources and "/" not in chosen:
             store.refresh()  # the link may be younger than the last look at the files
             sources = _sources(store)
@@ -68,8 +67,8 @@ def show() -> None:
             _vote_on_comparison(store, sources[chosen])
         elif st.query_params.get("voter") and chosen.count("/") == 2:
             _vote_on_runs(*chosen.split("/"))
-        elif sources or runs:
-            _set_up(sources, runs)
+        elif sources or answered:
+            _set_up(store, sources, answered)
         else:
             next_step(
                 "There are no pairs of answers yet: import verdicts, or let two runs answer the same prompts.",
@@ -83,17 +82,12 @@ def _sources(store: Store) -> dict[str, Row]:
     return {row["comparison_id"]: row for row in comparisons(store) if row.get("kind") != "votes"}
 
 
-def _answered_runs(ws: Workspace) -> dict[str, list[str]]:
+def _answered_runs(store: Store) -> dict[str, list[str]]:
     """Prompt sets that two runs or more have answered, with those runs."""
-    found: dict[str, list[str]] = {}
-    for facts in list_response_sets(ws):
-        runs = found.setdefault(str(facts.get("prompt_set")), [])
-        if str(facts.get("run_id")) not in runs:
-            runs.append(str(facts.get("run_id")))
-    return {prompts: runs for prompts, runs in found.items() if len(runs) > 1}
+    return {prompts: able for prompts, able in answered_runs(store).items() if len(able) > 1}
 
 
-def _set_up(sources: dict[str, Row], runs: dict[str, list[str]]) -> None:
+def _set_up(store: Store, sources: dict[str, Row], answered: dict[str, list[str]]) -> None:
     if not may("analyst"):
         st.info("Voting is for analysts; you are a viewer.", icon=":material/info:")
         return
@@ -103,9 +97,9 @@ def _set_up(sources: dict[str, Row], runs: dict[str, list[str]]) -> None:
     )
     if sources:
         _choose_comparison(sources)
-    if runs:
+    if answered:
         with st.expander("Two runs that nobody has compared yet", expanded=not sources, icon=":material/compare:"):
-            _choose_runs(runs)
+            _choose_runs(store, answered)
 
 
 def _choose_comparison(sources: dict[str, Row]) -> None:
@@ -113,20 +107,22 @@ def _choose_comparison(sources: dict[str, Row]) -> None:
         id_: f"{row['prompt_set']} prompts · ballot {number}" for number, (id_, row) in enumerate(sources.items(), 1)
     }
     with st.form("ballot"):
-        voter = st.text_input("Your name", max_chars=60, help="Only to tell voters apart and to resume.")
+        voter = st.text_input("Your name", max_chars=60, key=VOTER, help="Only to tell voters apart and to resume.")
         chosen = st.selectbox("Vote on", list(names), format_func=lambda id_: names[id_])
         many = st.segmented_control("Pairs", HOW_MANY, default=20, required=True)
         if submitted("Start", "vote-start", type="primary"):
             _begin(voter, chosen or "", many)
 
 
-def _choose_runs(runs: dict[str, list[str]]) -> None:
+def _choose_runs(store: Store, answered: dict[str, list[str]]) -> None:
     """Whoever sets up a ballot sees the names once; on which side they stand stays hidden."""
-    names = {str(run["run_id"]): str(run["name"]) for run in list_runs(open_workspace())}
-    prompts = st.selectbox("Prompts", list(runs), key="ballot-prompts")
+    names = {run["run_id"]: run["name"] or run["run_id"] for run in runs(store)}
+    prompts = st.selectbox("Prompts", list(answered), key="ballot-prompts")
     left, right = st.columns(2)
-    baseline = left.selectbox("One run", runs[prompts], format_func=lambda id_: names.get(id_, id_), key="ballot-one")
-    others = [run_id for run_id in runs[prompts] if run_id != baseline]
+    baseline = left.selectbox(
+        "One run", answered[prompts], format_func=lambda id_: names.get(id_, id_), key="ballot-one"
+    )
+    others = [run_id for run_id in answered[prompts] if run_id != baseline]
     candidate = right.selectbox("Other run", others, format_func=lambda id_: names.get(id_, id_), key="ballot-other")
     voter = st.text_input("Your name", max_chars=60, key="ballot-voter")
     many = st.segmented_control("Pairs", HOW_MANY, default=20, required=True, key="ballot-many")

@@ -18,7 +18,7 @@ from limit.judge.judgments import Comparison, load_comparison, read_judgments
 from limit.judge.length import by_length_ratio, length_controlled, longer_wins, win_rate
 from limit.judge.length import fit_minimal as minimal
 from limit.judge.quality import bounds, report
-from limit.judge.ranking import bradley_terry, sign_tests
+from limit.judge.ranking import bradley_terry, prompt_scores, sign_tests
 from limit.judge.summary import nested_interval, preference_interval, resolve_orders, summarise, tally
 from limit.settings import Workspace
 
@@ -206,10 +206,35 @@ def test_bradley_terry_finds_the_strengths_of_a_simulation() -> None:
         assert entry["low"] < entry["win_pct"] < entry["high"]
 
 
+def test_hundreds_of_models_against_one_are_ranked_by_how_often_they_win() -> None:
+    rng = np.random.default_rng(3)
+    won = {f"model {i:03}": int(rng.integers(5, 36)) for i in range(400)}
+    games = [("base", model, float(n < wins), n) for model, wins in won.items() for n in range(40)]
+    found = {entry["model"]: entry for entry in bradley_terry(games, "base")}
+    assert found.keys() == won.keys()
+    for model, wins in won.items():
+        assert found[model]["win_pct"] == pytest.approx(100 * wins / 40, abs=0.1)
+        assert found[model]["low"] < found[model]["win_pct"] < found[model]["high"]
+        assert found[model]["games"] == 40
+
+
+def test_models_that_meet_only_through_the_anchor_say_nothing_about_each_other() -> None:
+    rng = np.random.default_rng(5)
+    circle = [("a", "b"), ("b", "c"), ("c", "a"), ("a", "d")]
+    games = [(one, two, float(rng.random() < 0.6), n) for one, two in circle for n in range(50)]
+    apart = [("a", "e", float(rng.random() < 0.3), n) for n in range(50)]
+    alone = {entry["model"]: entry for entry in bradley_terry(games, "a")}
+    beside = {entry["model"]: entry for entry in bradley_terry([*apart, *games], "a")}
+    assert alone.keys() == {"b", "c", "d"} and beside.keys() == {"b", "c", "d", "e"}
+    for model, entry in alone.items():
+        assert beside[model] == pytest.approx(entry), "the same draws of the same prompts"
+    assert bradley_terry([], "a") == [] == bradley_terry([("x", "y", 1.0, 0)], "a")
+
+
 def test_sign_tests_are_corrected_together() -> None:
     strong = [row(str(n), "2") for n in range(30)] + [row(str(n + 30), "1") for n in range(8)]
     weak = [row(str(n), "2") for n in range(12)] + [row(str(n + 12), "1") for n in range(10)]
-    found = sign_tests([strong, weak, weak])
+    found = sign_tests([prompt_scores(rows) for rows in (strong, weak, weak)])
     assert [entry["verdict"] for entry in found] == ["better", "cannot tell", "cannot tell"]
     assert found[0]["p_holm"] == pytest.approx(3 * found[0]["p_value"])
     assert found[1]["needed_prompts"] > 400
