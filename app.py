@@ -6,7 +6,7 @@ from limit.settings import SHIPPED
 from limit.ui.access import sign_in
 from limit.ui.clicks import forget, waiting
 from limit.ui.first_start import prepare
-from limit.ui.router import navigate
+from limit.ui.router import navigate, settle
 
 # A Material icon would be fetched from the network; a picture of our own is not.
 ICON = str(SHIPPED / "brand" / "icon.png")
@@ -14,5 +14,7 @@ st.set_page_config(page_title="LIMIT", page_icon=ICON, layout="wide", initial_si
 prepare()  # before anybody is asked who they are: what ships is put in place for everyone
 sign_in()
 clicks = waiting()
-navigate().run()
+page = navigate()
+page.run()
 forget(clicks)
+settle(page.title)

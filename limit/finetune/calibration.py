@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from limit.core import Json, LimitError, read_each, read_kept
@@ -23,6 +23,9 @@ COMPUTED_WEIGHT = 0.5
 START_S = 15.0  # imports, loading, held-out losses and generations, before a run has shown its own
 
 
+Finished = Sequence[tuple[RunSpec, Json]]
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What finished runs say: factors on the computed time per token and on the tokens, GB to add, seconds of start
@@ -35,14 +38,16 @@ class Calibration:
     basis: str
 
 
-def calibration(ws: Workspace, spec: RunSpec, device: Device) -> Calibration:
+def calibration(ws: Workspace, spec: RunSpec, device: Device, finished: Finished | None = None) -> Calibration:
     """From finished runs on the same kind of device by the same method; those near in model size weigh most.
+
+    `finished` are the `finished_runs`, for who asks several times.
 
     The computed figure itself counts the more, the farther the nearest run is in size, so that a far smaller model
     cannot stretch a large one's time.
     """
     size = model_size(resolve_model(ws, spec.model))
-    past = list(_data_points(ws, spec, size, device))
+    past = list(_data_points(ws, finished_runs(ws) if finished is None else finished, spec, size, device))
     if not past:
         kind = f"{EXPECTED_MFU:.0%} of the GPU's peak" if device.gpu else "a typical core"
         return Calibration(1.0, 1.0, 0.0, START_S, f"computed from model size and {kind}; no run has finished here yet")
@@ -72,8 +77,10 @@ class DataPoint:
     overhead_s: float
 
 
-def _data_points(ws: Workspace, spec: RunSpec, size: ModelSize, device: Device) -> Iterator[DataPoint]:
-    for past, summary in finished_runs(ws):
+def _data_points(
+    ws: Workspace, finished: Finished, spec: RunSpec, size: ModelSize, device: Device
+) -> Iterator[DataPoint]:
+    for past, summary in finished:
         if past.recipe is None or not _same_kind(past, spec, summary, device):
             continue
         with contextlib.suppress(LimitError, KeyError, TypeError, ZeroDivisionError, ValueError):
@@ -120,10 +127,12 @@ def _same_kind(past: RunSpec, spec: RunSpec, summary: Json, device: Device) -> b
     return past.recipe.method == spec.recipe.method
 
 
-def finished_runs(ws: Workspace) -> Iterator[tuple[RunSpec, Json]]:
+def finished_runs(ws: Workspace) -> Finished:
     """Requests and summaries of the finetunes that finished here."""
+    found = []
     for run_id, summary in read_each(ws.runs, "train/summary.json").items():
         if summary.get("state") != "finished" or not summary.get("tokens_per_s"):
             continue
         with contextlib.suppress(LimitError, KeyError):
-            yield run_spec(read_kept(f"{ws.runs}/{run_id}/run.json") or {}), summary
+            found.append((run_spec(read_kept(f"{ws.runs}/{run_id}/run.json") or {}), summary))
+    return found

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from limit.core import Json, LimitError
-from limit.finetune.calibration import calibration
+from limit.finetune.calibration import Finished, calibration
 from limit.finetune.memory import (
     Device,
     ModelSize,
@@ -67,11 +67,15 @@ class Estimate:
 
 
 def estimate_finetune(
-    ws: Workspace, spec: RunSpec, gpus: int | None = None, mix_size: tuple[int, int] | None = None
+    ws: Workspace,
+    spec: RunSpec,
+    gpus: int | None = None,
+    mix_size: tuple[int, int] | None = None,
+    finished: Finished | None = None,
 ) -> Estimate:
     """What `spec` will take here. Raises LimitError when the model or the mix cannot be found or sized.
 
-    `mix_size` (rows, characters) stands in for a mix that is not built yet.
+    `mix_size` (rows, characters) stands in for a mix that is not built yet, `finished` for a look at `finished_runs`.
     """
     if spec.recipe is None or spec.mix_id is None:
         raise LimitError("only a finetune can be estimated; give a mix and a recipe")
@@ -82,7 +86,7 @@ def estimate_finetune(
     samples = max(1, rows - held_out(ws, spec.mix_id, rows, recipe))
     per_epoch = steps_per_epoch(samples, recipe)
     steps = total_steps(per_epoch, recipe)
-    known = calibration(ws, spec, device)
+    known = calibration(ws, spec, device, finished)
     length = min(tokens_per_sample(chars, rows, recipe) * known.tokens, recipe.max_seq_len)
     tokens = round(length * samples_seen(steps, per_epoch, samples, recipe))
     recompute = wants_recompute(size, recipe, device, count)

@@ -61,8 +61,32 @@ class OptionInfo:
 
 
 @functools.cache
-def _type_hints(cls: Any) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
+def _options(cls: Any) -> tuple[OptionInfo, ...]:
+    hints = typing.get_type_hints(cls)
+    infos: list[OptionInfo] = []
+    for field in dataclasses.fields(cls):
+        meta = field.metadata
+        required = field.default is _REQUIRED and field.default_factory is _REQUIRED
+        default = None if required else field.default
+        if field.default_factory is not _REQUIRED:
+            default = field.default_factory()
+        declared = meta.get("choices") or _literal_values(hints[field.name])
+        infos.append(
+            OptionInfo(
+                name=field.name,
+                type=hints[field.name],
+                default=default,
+                help=meta.get("help", ""),
+                ge=meta.get("ge"),
+                gt=meta.get("gt"),
+                le=meta.get("le"),
+                choices=tuple(declared) if declared else None,
+                advanced=bool(meta.get("advanced")),
+                later=bool(meta.get("later")),
+                required=required,
+            )
+        )
+    return tuple(infos)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(option,))
@@ -84,31 +108,7 @@ class Spec:
     @classmethod
     def options(cls) -> list[OptionInfo]:
         """The fields in order, with their description, bounds and choices."""
-        hints = _type_hints(typing.cast(Any, cls))
-        infos = []
-        for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-            meta = field.metadata
-            required = field.default is _REQUIRED and field.default_factory is _REQUIRED
-            default = None if required else field.default
-            if field.default_factory is not _REQUIRED:
-                default = field.default_factory()
-            declared = meta.get("choices") or _literal_values(hints[field.name])
-            infos.append(
-                OptionInfo(
-                    name=field.name,
-                    type=hints[field.name],
-                    default=default,
-                    help=meta.get("help", ""),
-                    ge=meta.get("ge"),
-                    gt=meta.get("gt"),
-                    le=meta.get("le"),
-                    choices=tuple(declared) if declared else None,
-                    advanced=bool(meta.get("advanced")),
-                    later=bool(meta.get("later")),
-                    required=required,
-                )
-            )
-        return infos
+        return list(_options(typing.cast(Any, cls)))
 
     @classmethod
     def settings_help(cls, *left_out: str) -> str:
@@ -193,6 +193,7 @@ def parse_text(info: OptionInfo, text: str) -> Any:
     return text
 
 
+@functools.cache
 def _unwrap(kind: Any) -> tuple[Any, bool]:
     if get_origin(kind) in (Union, types.UnionType):
         rest = [arg for arg in get_args(kind) if arg is not type(None)]

@@ -6,6 +6,7 @@ Presets are data: one YAML file each in `data/studies/`. A study of your own is 
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from pathlib import Path
 
@@ -123,10 +124,21 @@ def _stored_spec(path: Path) -> StudySpec:
 
 
 def _read_spec(path: Path) -> StudySpec:
+    """The study of a YAML file, read again only when it changed."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        facts = path.stat()
+        return _parsed(path, facts.st_mtime_ns, facts.st_size)
     except FileNotFoundError:
         raise LimitError(f"there is no study file {path}") from None
+    except OSError as error:
+        raise LimitError(f"study file {path} cannot be read: {error}") from error
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(path: Path, changed_ns: int, size: int) -> StudySpec:
+    del changed_ns, size  # part of the cache key only
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise LimitError(f"study file {path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):

@@ -9,6 +9,7 @@ import streamlit as st
 from limit import jobs
 from limit.access import may
 from limit.core import LimitError
+from limit.finetune.calibration import finished_runs
 from limit.finetune.estimate import Estimate, estimate_finetune
 from limit.finetune.memory import model_size
 from limit.formats import count, money
@@ -181,9 +182,10 @@ def _choose_gpus() -> int | None:
 def _estimates(ws: Workspace, specs: list[RunSpec], gpus: int | None) -> list[Estimate]:
     """One for each mix; seeds cost the same."""
     by_mix: dict[str | None, Estimate] = {}
+    finished = finished_runs(ws)
     for spec in specs:
         if spec.mix_id not in by_mix:
-            by_mix[spec.mix_id] = estimate_finetune(ws, spec, gpus)
+            by_mix[spec.mix_id] = estimate_finetune(ws, spec, gpus, finished=finished)
     return [by_mix[spec.mix_id] for spec in specs]
 
 

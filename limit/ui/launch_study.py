@@ -8,7 +8,7 @@ import streamlit as st
 
 from limit import jobs
 from limit.access import may
-from limit.core import Json, LimitError
+from limit.core import Json, LimitError, read_each
 from limit.formats import count, duration, money
 from limit.settings import Workspace
 from limit.studies.clone import change_words, clone_study, mix_words, parse_mix, planned_studies, remove_plan
@@ -136,8 +136,8 @@ def _mixes(text: str, before: StudySpec) -> list[StudyMix]:
 
 def _fingerprint(ws: Workspace) -> str:
     """Changes when a source, a prompt set or a finished model comes or goes."""
-    return " ".join(str(len(list(folder.glob(what)))) for folder, what in (
-        (ws.sources, "*/source.json"), (ws.prompts, "*/prompt_set.json"), (ws.runs, "*/train/summary.json"),
+    return " ".join(str(len(read_each(folder, what))) for folder, what in (
+        (ws.sources, "source.json"), (ws.prompts, "prompt_set.json"), (ws.runs, "train/summary.json"),
     ))  # fmt: skip
 
 

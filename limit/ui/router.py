@@ -6,6 +6,7 @@ session has called `st.navigation`. `through_app` sends such a visitor through a
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import streamlit as st
@@ -21,12 +22,25 @@ PAGES = {
     "Tell": {"vote": "how_to_vote", "present": "co_present"},
 }
 _ROUTED = "limit-routed"
+_SETTLED: set[str] = set()
 
 
 def navigate() -> Any:
     """The page that the address names; to be run by app.py."""
     st.session_state[_ROUTED] = True
     return st.navigation(_pages(), expanded=True)
+
+
+def settle(title: str) -> None:
+    """Once a page has been shown for the first time, take what it brought along out of the garbage collector's sight.
+
+    Modules and tables of the index stay for as long as the server runs. Looking through them again takes the collector
+    longer than a page takes to answer a click, and it would do so in the middle of one.
+    """
+    if title not in _SETTLED:
+        _SETTLED.add(title)
+        gc.collect()
+        gc.freeze()
 
 
 def hide_pages() -> None:
