@@ -13,28 +13,29 @@ from limit.core import Json
 from limit.judge.summary import resolve_orders
 from limit.statistics import holm, needed_prompts, sign_test
 
-Games = Sequence[tuple[str, str, float, Any]]
+Judged = Sequence[tuple[str, str, Mapping[Any, float]]]  # baseline, candidate, the candidate's score of each prompt
 Array = NDArray[np.float64]
 PRIOR = 1e-3  # keeps the strength of a model that never lost finite
 MAX_STEPS = 60
 _HELD = 2_000_000  # values of curvature held at once: 16 MB
 
 
-def bradley_terry(games: Games, anchor: str, draws: int = 200) -> list[Json]:
-    """Strengths from games (baseline, candidate, candidate's score, prompt), strongest first.
+def bradley_terry(judged: Judged, anchor: str, draws: int = 200) -> list[Json]:
+    """Strengths from judged pairs of models, strongest first; each prompt of a pair is a game.
 
     Each entry: {model, strength (logits above the anchor), win_pct (against the anchor), low, high, games}; the
-    interval of win_pct resamples prompts. Models that no chain of games joins to the anchor are left out.
+    interval of win_pct resamples prompts. Models that no chain of pairs joins to the anchor are left out.
 
     Given the anchor, models that only it joins to one another say nothing about each other: each such group is fitted
     by itself, and all models that met the anchor alone in one step.
     """
-    groups = _groups(games, anchor)
+    judged = [pair for pair in judged if pair[2]]
+    groups = _groups(judged, anchor)
     joined = {anchor}.union(*groups)
-    games = [game for game in games if game[0] in joined and game[1] in joined]
-    if not games:
+    judged = [pair for pair in judged if pair[0] in joined and pair[1] in joined]
+    if not judged:
         return []
-    pairs, counts, scores = _by_pair(games)
+    pairs, counts, scores = _by_pair(judged)
     weights = np.ones((1 + draws, counts.shape[1]))  # the first row is the sample itself
     weights[1:] = _resampled(counts.shape[1], draws)
     entries = []
@@ -59,10 +60,10 @@ def bradley_terry(games: Games, anchor: str, draws: int = 200) -> list[Json]:
     return sorted(entries, key=lambda entry: -entry["strength"])
 
 
-def _groups(games: Games, anchor: str) -> list[set[str]]:
-    """Models that some chain of games joins to the anchor, by which others they meet without it; loners in one set."""
+def _groups(judged: Judged, anchor: str) -> list[set[str]]:
+    """Models that some chain of pairs joins to the anchor, by which others they meet without it; loners in one set."""
     met: dict[str, set[str]] = {}
-    for one, two in {game[:2] for game in games}:
+    for one, two, _ in judged:
         met.setdefault(one, set()).add(two)
         met.setdefault(two, set()).add(one)
     groups: list[set[str]] = []
@@ -80,16 +81,18 @@ def _groups(games: Games, anchor: str) -> list[set[str]]:
     return [*groups, loners] if loners else groups
 
 
-def _by_pair(games: Games) -> tuple[list[tuple[str, str]], Array, Array]:
+def _by_pair(judged: Judged) -> tuple[list[tuple[str, str]], Array, Array]:
     """Pairs of models, how many games each has on each prompt [pairs, prompts], and the sums of their scores."""
     pairs: dict[tuple[str, str], int] = {}
     prompts: dict[Any, int] = {}
-    places = np.array([(pairs.setdefault(game[:2], len(pairs)), prompts.setdefault(game[3], len(prompts)))
-                       for game in games]).reshape(-1, 2)  # fmt: skip
-    shape = len(pairs), len(prompts)
-    counts, scores = np.zeros(shape), np.zeros(shape)
-    np.add.at(counts, tuple(places.T), 1.0)
-    np.add.at(scores, tuple(places.T), [game[2] for game in games])
+    places = [
+        (pairs.setdefault((baseline, candidate), len(pairs)), [prompts.setdefault(p, len(prompts)) for p in by_prompt])
+        for baseline, candidate, by_prompt in judged
+    ]
+    counts, scores = np.zeros((len(pairs), len(prompts))), np.zeros((len(pairs), len(prompts)))
+    for (row, columns), (*_, by_prompt) in zip(places, judged, strict=True):
+        counts[row, columns] += 1
+        scores[row, columns] += list(by_prompt.values())
     return list(pairs), counts, scores
 
 

@@ -37,15 +37,15 @@ def _ranked(store: Store, group: Sequence[Row]) -> tuple[str, list[Json], list[J
     def rank(_: list[str]) -> dict[str, tuple[str, list[Json], list[Json]]]:
         with st.spinner("Ranking", show_time=True):
             found = agreed_scores_of(store, ids)
-            judged = [found.get(id_, {}) for id_ in ids]
-            games = [
-                (str(row["baseline"]), str(row["candidate"]), score, prompt)
-                for row, scores in zip(group, judged, strict=True)
-                for prompt, score in scores.items()
+            judged = [
+                (str(row["baseline"]), str(row["candidate"]), found.get(row["comparison_id"], {})) for row in group
             ]
-            baselines = Counter(game[0] for game in games)
-            anchor = max(sorted(baselines), key=baselines.__getitem__, default="")
-            return {key: (anchor, bradley_terry(games, anchor), sign_tests(judged) if games else [])}
+            games = Counter({baseline: 0 for baseline, *_ in judged})
+            for baseline, _, scores in judged:
+                games[baseline] += len(scores)
+            anchor = max(sorted(games), key=games.__getitem__)
+            tests = sign_tests([scores for *_, scores in judged])
+            return {key: (anchor, bradley_terry(judged, anchor), tests if games[anchor] else [])}
 
     return store.hold([key], rank)[0]
 

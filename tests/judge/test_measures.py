@@ -191,6 +191,10 @@ def test_seat_consistency_and_flips() -> None:
     assert (found["flip_pct"], found["n_repeated"]) == (50, 2)
 
 
+def one_by_one(games: list[tuple[str, str, float, Any]]) -> list[tuple[str, str, dict[Any, float]]]:
+    return [(baseline, candidate, {prompt: score}) for baseline, candidate, score, prompt in games]
+
+
 def test_bradley_terry_finds_the_strengths_of_a_simulation() -> None:
     rng, strength = np.random.default_rng(7), {"a": 0.0, "b": 1.0, "c": -0.7}
     games = []
@@ -199,7 +203,7 @@ def test_bradley_terry_finds_the_strengths_of_a_simulation() -> None:
         won = rng.random() < 1 / (1 + math.exp(strength[one] - strength[two]))
         games.append((str(one), str(two), float(won), n))
     games.append(("x", "y", 1.0, -1))
-    found = bradley_terry(games, "a", draws=50)
+    found = bradley_terry(one_by_one(games), "a", draws=50)
     assert [entry["model"] for entry in found] == ["b", "c"]
     for entry in found:
         assert entry["strength"] == pytest.approx(strength[entry["model"]], abs=0.2)
@@ -210,7 +214,7 @@ def test_hundreds_of_models_against_one_are_ranked_by_how_often_they_win() -> No
     rng = np.random.default_rng(3)
     won = {f"model {i:03}": int(rng.integers(5, 36)) for i in range(400)}
     games = [("base", model, float(n < wins), n) for model, wins in won.items() for n in range(40)]
-    found = {entry["model"]: entry for entry in bradley_terry(games, "base")}
+    found = {entry["model"]: entry for entry in bradley_terry(one_by_one(games), "base")}
     assert found.keys() == won.keys()
     for model, wins in won.items():
         assert found[model]["win_pct"] == pytest.approx(100 * wins / 40, abs=0.1)
@@ -223,12 +227,17 @@ def test_models_that_meet_only_through_the_anchor_say_nothing_about_each_other()
     circle = [("a", "b"), ("b", "c"), ("c", "a"), ("a", "d")]
     games = [(one, two, float(rng.random() < 0.6), n) for one, two in circle for n in range(50)]
     apart = [("a", "e", float(rng.random() < 0.3), n) for n in range(50)]
-    alone = {entry["model"]: entry for entry in bradley_terry(games, "a")}
-    beside = {entry["model"]: entry for entry in bradley_terry([*apart, *games], "a")}
+    alone = {entry["model"]: entry for entry in bradley_terry(one_by_one(games), "a")}
+    beside = {entry["model"]: entry for entry in bradley_terry(one_by_one([*apart, *games]), "a")}
     assert alone.keys() == {"b", "c", "d"} and beside.keys() == {"b", "c", "d", "e"}
     for model, entry in alone.items():
         assert beside[model] == pytest.approx(entry), "the same draws of the same prompts"
-    assert bradley_terry([], "a") == [] == bradley_terry([("x", "y", 1.0, 0)], "a")
+    assert (
+        bradley_terry([], "a")
+        == []
+        == bradley_terry([("x", "y", {0: 1.0})], "a")
+        == bradley_terry([("a", "b", {})], "a")
+    )
 
 
 def test_sign_tests_are_corrected_together() -> None:
