@@ -136,9 +136,15 @@ def _fit(design: Array, counts: Array, scores: Array) -> Array:
 
 def _solved(design: Array, information: Array, gradient: Array) -> Array:
     """Newton's step of some fits, from the information of each pair."""
-    curvature = np.matmul(design.T * information[:, None, :], design) + 2 * PRIOR * np.eye(design.shape[1])
-    step: Array = np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0]
-    return step
+    models = design.shape[1]
+    curvature = np.zeros((len(information), models, models))
+    both = np.flatnonzero(np.count_nonzero(design, axis=1) == 2)
+    one, two = design[both].argmax(axis=1), design[both].argmin(axis=1)
+    curvature[:, one, two] -= information[:, both]
+    curvature[:, two, one] -= information[:, both]
+    diagonal = np.arange(models)
+    curvature[:, diagonal, diagonal] = information @ np.abs(design) + 2 * PRIOR
+    return np.asarray(np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0], dtype=np.float64)
 
 
 def prompt_scores(rows: Sequence[Json]) -> dict[Any, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import streamlit as st
@@ -37,15 +36,14 @@ def _ranked(store: Store, group: Sequence[Row]) -> tuple[str, list[Json], list[J
     def rank(_: list[str]) -> dict[str, tuple[str, list[Json], list[Json]]]:
         with st.spinner("Ranking", show_time=True):
             found = agreed_scores_of(store, ids)
-            judged = [
-                (str(row["baseline"]), str(row["candidate"]), found.get(row["comparison_id"], {})) for row in group
-            ]
-            games = Counter({baseline: 0 for baseline, *_ in judged})
-            for baseline, _, scores in judged:
-                games[baseline] += len(scores)
+            names = [(str(row["baseline"]), str(row["candidate"])) for row in group]
+            scores = [found.get(id_, {}) for id_ in ids]
+            games = dict.fromkeys((pair[0] for pair in names), 0)
+            for pair, by_prompt in zip(names, scores, strict=True):
+                games[pair[0]] += len(by_prompt)
             anchor = max(sorted(games), key=games.__getitem__)
-            tests = sign_tests([scores for *_, scores in judged])
-            return {key: (anchor, bradley_terry(judged, anchor), tests if games[anchor] else [])}
+            judged = [(*pair, by_prompt) for pair, by_prompt in zip(names, scores, strict=True)]
+            return {key: (anchor, bradley_terry(judged, anchor), sign_tests(scores) if games[anchor] else [])}
 
     return store.hold([key], rank)[0]
 
