@@ -34,7 +34,7 @@ WHY_NOT = {
     "not scored": "they share no scored item",
     "other baseline": "each was judged against a baseline of its own",
 }
-SHOWN = {"average": "Gauntlet average", "preference": "Preference"}
+SHOWN = {"average": "Gauntlet average", "preference": "Preference (a tie counts one half)"}
 
 
 @dataclass(frozen=True)
@@ -384,15 +384,21 @@ def sentence(line: Row, a: str, b: str) -> str:
 
 
 def only_by_correction(line: Row) -> bool:
-    """Whether a difference cannot be told only because many were looked at: its own interval leaves out 0."""
-    told = line["estimate"] is not None and (line["low"] > 0 or line["high"] < 0)
-    return bool(line["verdict"] == "cannot tell" and line["basis"] == "paired" and told)
+    """Whether a difference cannot be told only because many were looked at: alone it would be."""
+    return leaves_out_zero(line) and bool(line["verdict"] == "cannot tell" and line["p_value"] < LEVEL)
+
+
+def leaves_out_zero(line: Row) -> bool:
+    """Whether a tested difference has an interval of its own that leaves out 0, whatever its p-value says."""
+    return line["basis"] == "paired" and (line["low"] > 0 or line["high"] < 0)
 
 
 def _more(line: Row) -> str:
     if line["needed_n"] is None or line["needed_n"] <= line["n"] or line["unit"] == "none":
         return ""
-    return f" About {line['needed_n'] - line['n']:,} more {line['unit']} would settle a difference of this size."
+    more = line["needed_n"] - line["n"]
+    unit = line["unit"] if more > 1 else line["unit"].removesuffix("s")
+    return f" About {more:,} more {unit} would settle a difference of this size."
 
 
 def _points(value: float) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from limit.claims.difference import READING_ERROR, only_by_correction, verdicts_with
+from limit.claims.difference import READING_ERROR, leaves_out_zero, verdicts_with
 from limit.claims.sizes import value_of
 from limit.core import Json, LimitError
 from limit.formats import accuracy_interval, percent_interval
@@ -125,7 +125,10 @@ def _of_line(line: Row, a: Row, b: Row, relation: str) -> Evidence:
     found = words[line["verdict"]]
     agrees: Outcome = "as published" if line["basis"] == READING_ERROR else "supported"
     outcome: Outcome = agrees if found == relation else "unclear" if found == "level" else "contradicted"
-    if relation == "level" and only_by_correction(line):  # the correction is there against bold claims, not for them
+    level = line["verdict"] == "cannot tell"
+    if (
+        relation == "level" and level and leaves_out_zero(line)
+    ):  # a correction is there against bold claims, not for them
         outcome = "unclear"
     return Evidence(outcome, line["estimate"], line["low"], line["high"], difference_caption(line, a, b), runs)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -27,39 +29,80 @@ class Sufficient:
     sentence: str
 
 
-def family(row: Row) -> str:
-    """What a mix is made of, whatever the sizes: models of one family form one curve."""
+def families(rows: Sequence[Row]) -> dict[str, str]:
+    """For the key of each finetuned model the name of its curve: what its mix is made of, whatever the size.
+
+    Models on another base model, or finetuned with another recipe, are on another curve. Where two mixes of one size
+    would share a curve, the shares of their sources keep them apart. The name says no more than it needs to.
+    """
+    finetuned = [row for row in rows if row["samples"]]
+    kinds = {row["key"]: _kind(row) for row in finetuned}
+    sizes = Counter((kinds[row["key"]], row["samples"]) for row in finetuned)
+    crowded = {kind for (kind, _), n in sizes.items() if n > 1}
+    layers = {row["layer"] for row in finetuned}
+    recipes = {row["recipe_name"] for row in finetuned}
+    settings: dict[str | None, set[str]] = {}
+    for row in finetuned:
+        settings.setdefault(row["recipe_name"], set()).add(row["recipe_id"])
+    names = {}
+    for row in finetuned:
+        words = [_sources(row)]
+        if row["origin"] != "published":
+            words += [_shares(row)] if kinds[row["key"]] in crowded else []
+            words += [row["layer"]] if len(layers) > 1 else []
+            words += [row["recipe_name"] or "no recipe"] if len(recipes) > 1 else []
+            words += [f"settings {row['recipe_id'][:4]}"] if len(settings[row["recipe_name"]]) > 1 else []
+        names[row["key"]] = " · ".join(word for word in words if word)
+    return names
+
+
+def _kind(row: Row) -> tuple[str, str, str]:
+    return _sources(row), row["layer"], row["recipe_id"]
+
+
+def _sources(row: Row) -> str:
     if row["origin"] == "published":
         return f"{row['layer']}"
-    names = dict.fromkeys(str(part["source"]) for part in row["parts"])
-    return " + ".join(names) or "base"
+    return " + ".join(dict.fromkeys(str(part["source"]) for part in row["parts"])) or "base"
+
+
+def _shares(row: Row) -> str:
+    """The shares of a mix's sources in per cent, as `90:10`; empty for a single source."""
+    counts: dict[str, int] = {}
+    for part in row["parts"]:
+        counts[str(part["source"])] = counts.get(str(part["source"]), 0) + (part.get("rows") or 0)
+    total = sum(counts.values())
+    return ":".join(f"{100 * n / total:.0f}" for n in counts.values()) if total and len(counts) > 1 else ""
 
 
 def family_series(rows: Sequence[Row]) -> dict[str, str]:
-    """The colour key of each family's line: that of the paper where one of its models has it, else its own name."""
+    """The colour key of each curve: that of the paper where one of its models has it, else its own name."""
+    names = families(rows)
     found: dict[str, str] = {}
     for row in rows:
-        if row["samples"] and row["series"] in PAPER_SERIES:
-            found.setdefault(family(row), row["series"])
-    return {family(row): found.get(family(row), family(row)) for row in rows}
+        if row["key"] in names and row["series"] in PAPER_SERIES:
+            found.setdefault(names[row["key"]], row["series"])
+    return {name: found.get(name, name) for name in names.values()}
 
 
 def curve_rows(rows: Sequence[Row], measure: str) -> list[Row]:
     """Rows for `charts.limit_curve`; `measure` is average, a category, or preference."""
-    colours = family_series(rows)
+    colours, names = family_series(rows), families(rows)
+    layers = len({row["layer"] for row in rows}) > 1
     out = []
     for row in rows:
         if row["samples"] is None:
             continue
         score, low, high = value_of(row, measure)
-        name = family(row)
         published = row["origin"] == "published"
         is_base = row["samples"] == 0 and not published
+        name = names.get(row["key"], _sources(row))
+        base = f"base model · {row['layer']}" if layers else "base model"
         out.append(
             {
                 "series": row["series"] if is_base else None if published else colours[name],
                 "point_series": row["series"] if published else None,
-                "label": "base model" if is_base else row["label"] if published else name,
+                "label": base if is_base else row["label"] if published else name,
                 "name": row["label"],
                 "size": row["samples"],
                 "score": score,
@@ -90,14 +133,15 @@ def smallest_sufficient(store: Store, rows: Sequence[Row], measure: str) -> Suff
     if len({row["samples"] for row in known}) < 2:
         return None
     full, sizes, known = known[-1], len(known), _spread(known)
-
     lines = _lines(store, known[:-1], full, measure)
     margin = MARGIN.get(measure, SCORE_MARGIN)
     enough = _from_here_on(known, lambda row: lines[row["key"]]["verdict"] != "worse")
+    worse = [row for row in known[:-1] if lines[row["key"]]["verdict"] == "worse"]
     shown = _from_here_on(known, lambda row: _low(lines[row["key"]]) > -margin)
     if full["origin"] == "published":
         return Sufficient(full["samples"], enough, None, _published_sentence(full, enough, measure))
-    words = _sentence(full, enough, shown, margin, measure)
+    last_worse = worse[-1] if worse and len(worse) < len(known) - 1 else None
+    words = _sentence(full, last_worse, enough, shown, margin, measure)
     if len(known) < sizes:
         words += f" Of {sizes:,} sizes {len(known)} were compared, evenly on the log axis."
     return Sufficient(full["samples"], enough, shown, words)
@@ -131,12 +175,12 @@ def _low(line: Row) -> float:
 
 
 def _from_here_on(known: Sequence[Row], holds: Callable[[Row], bool]) -> int | None:
-    """The smallest size from which on the condition holds for every larger size below the full one."""
+    """The smallest size from which on the condition holds for all models of every size, the full one left out."""
     best = None
-    for row in reversed(known[:-1]):
-        if not holds(row):
+    for size, members in itertools.groupby(reversed(known[:-1]), key=lambda row: row["samples"]):
+        if not all(holds(row) for row in members):
             break
-        best = row["samples"]
+        best = size
     return best
 
 
@@ -153,8 +197,16 @@ def _published_sentence(full: Row, enough: int | None, measure: str) -> str:
     return f"{words} How far scores would move with other items or seeds was not published, so nothing was tested."
 
 
-def _sentence(full: Row, enough: int | None, shown: int | None, margin: float, measure: str) -> str:
+def _sentence(
+    full: Row, last_worse: Row | None, enough: int | None, shown: int | None, margin: float, measure: str
+) -> str:
+    """The answer in words; `last_worse` is the largest model that is worse where others are not."""
     unit = "points" if measure == "preference" else "of score"
+    if enough is None and last_worse is not None:
+        return (
+            f"{last_worse['samples']:,} samples are worse than the full {full['samples']:,}, so no smaller size is "
+            "named, although some cannot be told from it; more items would settle it."
+        )
     if enough is None:
         words = f"Every smaller size is worse than the full {full['samples']:,} samples"
         return (

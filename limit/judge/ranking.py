@@ -15,6 +15,7 @@ from limit.statistics import holm, needed_prompts, sign_test
 
 Judged = Sequence[tuple[str, str, Mapping[Any, float]]]  # baseline, candidate, the candidate's score of each prompt
 Array = NDArray[np.float64]
+SCORES = {"1": 0.0, "tie": 0.5, "2": 1.0}  # of the second answer, the candidate's
 PRIOR = 1e-3  # keeps the strength of a model that never lost finite
 MAX_STEPS = 60
 _HELD = 2_000_000  # values of curvature held at once: 16 MB
@@ -148,11 +149,17 @@ def _solved(design: Array, information: Array, gradient: Array) -> Array:
 
 
 def prompt_scores(rows: Sequence[Json]) -> dict[Any, float]:
-    """The candidate's score of each distinct prompt: 1 win, 0.5 tie, 0 loss, mean over seeds and copies."""
+    """The candidate's score of each distinct prompt: 1 win, 0.5 tie, 0 loss, mean over seeds and copies.
+
+    A pair counts as in the preference rate: a win needs both orders, and a pair without a verdict in one of them, or
+    with a verdict that is none of the three, is left out.
+    """
     found: dict[Any, list[float]] = {}
     for row in resolve_orders(rows):
-        if row.get("verdict") is not None:
-            found.setdefault(row["prompt_id"], []).append({"2": 1.0, "1": 0.0}.get(row["verdict"], 0.5))
+        verdict = row.get("verdict")
+        score = SCORES.get(verdict) if isinstance(verdict, str) else None
+        if score is not None:
+            found.setdefault(row["prompt_id"], []).append(score)
     return {prompt: sum(scores) / len(scores) for prompt, scores in found.items()}
 
 

@@ -14,8 +14,6 @@ from limit.judge.ranking import prompt_scores
 from limit.judge.summary import summarise
 from limit.store.schema import Row, as_text
 
-SCORES = {"1": 0.0, "2": 1.0}  # of the second answer, the candidate's
-
 
 def preference_row(comparison_id: str, rows: Sequence[Row]) -> Row:
     """Counts, the rate by the paper's rule with its interval, the rate of each seed, and how often length won."""
@@ -28,51 +26,39 @@ def preference_row(comparison_id: str, rows: Sequence[Row]) -> Row:
 
 
 def _by_prompt(rows: Sequence[Row]) -> Row:
-    """The candidate's scores by prompt: sorted `prompts`, the sums of their `scores` and how many `verdicts` each has.
+    """The candidate's `prompt_scores`: sorted `prompts` and, for each, its score as bytes.
 
-    A win is 1, a tie one half, a loss 0. `agreed` has the mean over pairs on which both orders must agree, else NaN.
-    Prompts without a verdict stay, so that comparisons over one prompt set have the same list.
+    Prompts without a verdict stay, as NaN, so that comparisons over one prompt set have the same list.
     """
-    sums: dict[str, float] = {}
-    counts: dict[str, int] = {}
-    for row in rows:
-        prompt, verdict = as_text(row.get("prompt_id")), as_text(row.get("verdict"))
-        if prompt is not None:
-            sums[prompt] = sums.get(prompt, 0.0) + (0.0 if verdict is None else SCORES.get(verdict, 0.5))
-            counts[prompt] = counts.get(prompt, 0) + (verdict is not None)
-    prompts, agreed = sorted(sums), {as_text(prompt): score for prompt, score in prompt_scores(rows).items()}
-    return {
-        "prompts": prompts,
-        "scores": np.array([sums[prompt] for prompt in prompts], "<f8").tobytes(),
-        "verdicts": np.array([counts[prompt] for prompt in prompts], "<i8").tobytes(),
-        "agreed": np.array([agreed.get(prompt, np.nan) for prompt in prompts], "<f8").tobytes(),
-    }
+    known = {as_text(prompt): score for prompt, score in prompt_scores(rows).items()}
+    prompts = sorted({prompt for row in rows if (prompt := as_text(row.get("prompt_id"))) is not None})
+    return {"prompts": prompts, "scores": np.array([known.get(p, np.nan) for p in prompts], "<f8").tobytes()}
 
 
-def agreed_scores(row: Row) -> dict[str, float]:
-    """`limit.judge.ranking.prompt_scores` of the comparison behind a row of `preferences`."""
-    scores = np.frombuffer(row["agreed"] or b"", "<f8").tolist()
-    return {prompt: s for prompt, s in zip(_names(row["prompts"] or "[]"), scores, strict=True) if s == s}
+def scores_by_prompt(row: Row) -> dict[str, float]:
+    """`limit.judge.ranking.prompt_scores` of the comparison behind a row of `preferences`, by prompt id."""
+    prompts, scores = _read(row)
+    return {prompt: score for prompt, score in zip(prompts, scores.tolist(), strict=True) if score == score}
 
 
 def mean_scores(each: Sequence[Row]) -> dict[str, float]:
-    """Mean score of each prompt over all verdicts of some rows of `preferences`, by prompt id."""
-    read = [
-        (row["prompts"], np.frombuffer(row["scores"], "<f8"), np.frombuffer(row["verdicts"], "<i8"))
-        for row in each
-        if row["prompts"]
-    ]
-    sums: dict[str, Any] = {}  # by list of prompts: most comparisons of a model have one list
-    counts: dict[str, Any] = {}
-    for prompts, scores, verdicts in read:
-        sums[prompts] = sums.get(prompts, 0) + scores
-        counts[prompts] = counts.get(prompts, 0) + verdicts
-    totals: dict[str, tuple[float, int]] = {}
-    for prompts in sums:
-        for prompt, total, n in zip(_names(prompts), sums[prompts].tolist(), counts[prompts].tolist(), strict=True):
-            before = totals.get(prompt, (0.0, 0))
-            totals[prompt] = before[0] + total, before[1] + n
-    return {prompt: total / n for prompt, (total, n) in sorted(totals.items()) if n}
+    """Each prompt's mean over those of some rows of `preferences` that have a score of it, by prompt id."""
+    read = [_read(row) for row in each]
+    if len({prompts for prompts, _ in read}) == 1:  # as most comparisons of a model have it
+        stacked = np.stack([scores for _, scores in read])
+        counts = (~np.isnan(stacked)).sum(axis=0)
+        means = np.nansum(stacked, axis=0) / np.maximum(counts, 1)
+        return {p: mean for p, mean, n in zip(read[0][0], means.tolist(), counts.tolist(), strict=True) if n}
+    found: dict[str, list[float]] = {}
+    for prompts, scores in read:
+        for prompt, score in zip(prompts, scores.tolist(), strict=True):
+            found.setdefault(prompt, []).append(score)
+    kept = {prompt: [s for s in scores if s == s] for prompt, scores in sorted(found.items())}
+    return {prompt: sum(scores) / len(scores) for prompt, scores in kept.items() if scores}
+
+
+def _read(row: Row) -> tuple[tuple[str, ...], Any]:
+    return _names(row["prompts"] or "[]"), np.frombuffer(row["scores"] or b"", "<f8")
 
 
 @lru_cache(maxsize=64)

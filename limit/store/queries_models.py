@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import PurePath
 
 from limit.core import canonical_json, content_id
 from limit.statistics import seed_interval
@@ -22,6 +23,8 @@ PAPER = "the paper"
 ORIGINS = ("workspace", "shipped")
 COUNTS = ("n_prompts", "wins", "losses", "ties", "invalid")  # behind a preference rate
 BETWEEN_PROTOCOLS = " / "
+MOST_PARTS = 5  # of a path in the name of a base model
+MOST_CHARS = 60  # of what is added to a label
 MIN_SEEDS = 3  # a t interval over two seeds spans nearly everything
 
 
@@ -68,6 +71,8 @@ def _paper_rows(store: Store, sizes: Sequence[str], prompt_set: str) -> list[Row
                 "comparison_ids": [],
                 "mix_id": None,
                 "mix_ids": [],
+                "recipe_name": None,
+                "recipe_id": "",
             }
         )
     return out
@@ -157,10 +162,43 @@ def _of_origin(
     table = [run for run in runs(store) if run["origin"] == origin or run["run_id"] in measured]
     table = [run for run in table if run_ids is None or run["run_id"] in run_ids]
     out: list[Row] = []
-    for model in dict.fromkeys(run["model"] for run in table):
+    for model, name in _layer_names(dict.fromkeys(run["model"] for run in table)).items():
         members = [{**run, "origin": origin} for run in table if run["model"] == model]
-        out += _layer(store, model_name(model), members, judged, wanted)
-    return out
+        out += _layer(store, name, members, judged, wanted)
+    return _labels_apart(out)
+
+
+def _layer_names(models: Iterable[str]) -> dict[str, str]:
+    """Each base model's name; those that would be called alike have as much of their path as tells them apart."""
+    names = {model: model_name(model) for model in models}
+    for name, alike in _by_value(names).items():
+        parts = 1
+        while len(alike) > 1 and len({names[model] for model in alike}) < len(alike) and parts < MOST_PARTS:
+            parts += 1
+            names |= {model: "/".join(PurePath(model or name).parts[-parts:]) for model in alike}
+    return names
+
+
+def _by_value(names: Mapping[str, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for key, name in names.items():
+        found.setdefault(name, []).append(key)
+    return found
+
+
+def _labels_apart(rows: list[Row]) -> list[Row]:
+    """Rows whose labels differ: those of one label also name base model, recipe or key, whichever tells them apart."""
+    for qualifier, chars in (("layer", MOST_CHARS), ("recipe_name", MOST_CHARS), ("key", 6)):
+        told: dict[str, set[str | None]] = {}
+        for row in rows:
+            told.setdefault(row["label"], set()).add(row[qualifier])
+        rows = [
+            {**row, "label": f"{row['label']} · {row[qualifier][:chars]}"}
+            if len(told[row["label"]]) > 1 and row[qualifier]
+            else row
+            for row in rows
+        ]
+    return rows
 
 
 def _named_apart(rows: list[Row]) -> list[Row]:
@@ -276,6 +314,8 @@ def _model_row(
         "comparison_ids": [c["comparison_id"] for c in pairs],
         "mix_id": first["mix_id"],
         "mix_ids": list(dict.fromkeys(run["mix_id"] for run in members if run["mix_id"])),
+        "recipe_name": first["recipe_name"],
+        "recipe_id": content_id(first["recipe"]) if first["recipe"] else "",
     }
 
 

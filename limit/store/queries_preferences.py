@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from limit.core import Json
 from limit.store.index import Store
-from limit.store.preference import agreed_scores, mean_scores
+from limit.store.preference import mean_scores, scores_by_prompt
 from limit.store.queries_runs import runs
 from limit.store.schema import Row
 from limit.store.series import as_json, named_role
@@ -26,7 +26,7 @@ def _comparisons(store: Store) -> list[Row]:
     by_run = {run["run_id"]: run for run in runs(store)}
     rows = store.rows(
         """select c.* exclude (file, config),
-                  p.* exclude (file, origin, comparison_id, prompts, scores, verdicts, agreed)
+                  p.* exclude (file, origin, comparison_id, prompts, scores)
            from comparisons c left join preferences p using (comparison_id) order by c.created, comparison_id"""
     )
     return [_bar(row, by_run) for row in rows]
@@ -51,23 +51,24 @@ def _bar(row: Row, by_run: dict[str, Row]) -> Row:
 
 
 def prompt_means(store: Store, groups: dict[str, Sequence[str]]) -> dict[str, dict[str, float]]:
-    """For each named group of comparisons the candidate's mean score of each prompt: win 1, tie one half, loss 0.
+    """For each named group of comparisons the mean over them of the candidate's score of each prompt.
 
-    The mean is over all verdicts of the group, prompts in the order of their ids.
+    A win counts 1, a tie one half, a loss 0; pairs are resolved as for the preference rate. In order of prompt ids.
     """
-    ids = list(dict.fromkeys(one for group in groups.values() for one in group))
-    query = f"""select comparison_id, prompts, scores, verdicts from preferences
-                where comparison_id in ({", ".join("?" * len(ids))})"""
-    found = {row["comparison_id"]: row for row in store.rows(query, ids)} if ids else {}
+    found = _scored(store, [one for group in groups.values() for one in group])
     return {name: mean_scores([found[one] for one in group if one in found]) for name, group in groups.items()}
 
 
-def agreed_scores_of(store: Store, comparison_ids: Sequence[str]) -> dict[str, dict[str, float]]:
-    """For each comparison the candidate's score of each prompt, where both orders must agree on a pair, else a tie."""
-    query = f"""select comparison_id, prompts, agreed from preferences
-                where comparison_id in ({", ".join("?" * len(comparison_ids))})"""
-    rows = store.rows(query, comparison_ids) if comparison_ids else []
-    return {row["comparison_id"]: agreed_scores(row) for row in rows}
+def scores_of(store: Store, comparison_ids: Sequence[str]) -> dict[str, dict[str, float]]:
+    """For each comparison the candidate's score of each prompt."""
+    return {key: scores_by_prompt(row) for key, row in _scored(store, comparison_ids).items()}
+
+
+def _scored(store: Store, comparison_ids: Sequence[str]) -> dict[str, Row]:
+    ids = list(dict.fromkeys(comparison_ids))
+    query = f"""select comparison_id, prompts, scores from preferences
+                where comparison_id in ({", ".join("?" * len(ids))})"""
+    return {row["comparison_id"]: row for row in store.rows(query, ids)} if ids else {}
 
 
 def judgments(
@@ -88,7 +89,7 @@ def judgments(
 
 
 def prompt_outcomes(store: Store, a: Row, b: Row) -> list[Row]:
-    """Prompts on which both models were judged: prompt_id, a and b (mean verdict, 0-1; the baseline itself 0.5).
+    """Prompts on which both models were judged: prompt_id, a and b (mean score, 0-1; the baseline itself 0.5).
 
     `a` and `b` are rows of `queries_models`. A model's verdicts are those of its comparisons with the baseline.
     """

@@ -102,7 +102,7 @@ TABLES: dict[str, dict[str, str]] = {
         int="wins losses ties invalid n_prompts",
         real="preference_pct ci_low ci_high longer_wins_pct",
         json="per_seed prompts",
-        bytes="scores verdicts agreed",
+        bytes="scores",
     ),
     "votes": _columns(text="prompt_set voter prompt_id verdict created", int="line", json="vote"),
     "studies": _columns(text="study title created", json="plan"),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from limit import charts
-from limit.claims.sizes import Sufficient, curve_rows, family, smallest_sufficient
+from limit.claims.sizes import Sufficient, curve_rows, families, smallest_sufficient
 from limit.store import Store
 from limit.store.queries_gauntlet import CORE
 from limit.store.queries_models import protocols
@@ -57,10 +57,11 @@ def show_curve(store: Store, rows: Sequence[Row]) -> None:
 
 
 def _families(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    names = families(rows)
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        if row["samples"]:
-            groups.setdefault(family(row), []).append(row)
+        if row["key"] in names:
+            groups.setdefault(names[row["key"]], []).append(row)
     return groups
 
 

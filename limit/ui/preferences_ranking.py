@@ -10,7 +10,7 @@ from limit.core import Json
 from limit.formats import count, p_value, percent_interval
 from limit.judge.ranking import bradley_terry, sign_tests
 from limit.store import Store
-from limit.store.queries_preferences import agreed_scores_of
+from limit.store.queries_preferences import scores_of
 from limit.store.schema import Row
 from limit.ui.shell import note_line, plain
 
@@ -35,7 +35,7 @@ def _ranked(store: Store, group: Sequence[Row]) -> tuple[str, list[Json], list[J
 
     def rank(_: list[str]) -> dict[str, tuple[str, list[Json], list[Json]]]:
         with st.spinner("Ranking", show_time=True):
-            found = agreed_scores_of(store, ids)
+            found = scores_of(store, ids)
             names = [(str(row["baseline"]), str(row["candidate"])) for row in group]
             scores = [found.get(id_, {}) for id_ in ids]
             games = dict.fromkeys((pair[0] for pair in names), 0)

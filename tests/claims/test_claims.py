@@ -25,13 +25,14 @@ from limit.claims.difference import (
 )
 from limit.claims.evidence import Evidence, _of_line, before, check_test, evaluate, model_index, moved, state
 from limit.claims.nearest import Nearest
-from limit.claims.sizes import curve_rows, smallest_sufficient
+from limit.claims.sizes import curve_rows, families, smallest_sufficient
 from limit.claims.suggest import chip, suggestions
-from limit.core import LimitError, append_jsonl, write_json
+from limit.core import LimitError, append_jsonl, read_json, write_json
 from limit.settings import Workspace
 from limit.store import Store
 from limit.store.queries_gauntlet import paired_items
 from limit.store.queries_models import own_rows, paper_rows, study_rows
+from limit.store.queries_preferences import comparisons
 from tests.store import study
 from tests.store.study import (
     note_protocol,
@@ -202,6 +203,72 @@ def test_the_smallest_sufficient_size_is_named_with_its_uncertainty(ws: Workspac
     assert {row["label"] for row in curve} == {"tiny-instruct"}
 
 
+def test_mixes_of_one_size_are_on_curves_of_their_own(ws: Workspace, tmp_path: Path) -> None:
+    shares = {"ccccccccccc1": (900, 100, 0.2), "ccccccccccc2": (500, 500, 0.7), "ccccccccccc3": (5400, 600, 0.7),
+              "ccccccccccc4": (3000, 3000, 0.7)}  # fmt: skip
+    for number, (mix, (first, second, skill)) in enumerate(shares.items()):
+        study.SKILL[mix] = skill
+        parts = [("tiny-lima", None, first), ("tiny-instruct", None, second)]
+        write_mix(ws, mix, parts, created=f"2026-02-01T00:00:0{number}.000Z")
+        write_eval(ws, write_run(ws, mix, 1), mix, items=300, seed=number)
+    with Store.open(ws, shipped=nothing(tmp_path)) as store:
+        rows = own_rows(store)
+        names = families(rows)
+        assert set(names.values()) == {"tiny-lima + tiny-instruct · 90:10", "tiny-lima + tiny-instruct · 50:50"}
+        for mix, name in (("ccccccccccc1", "90:10"), ("ccccccccccc2", "50:50")):
+            row = next(row for row in rows if row["mix_id"] == mix)
+            assert names[row["key"]].endswith(name)
+        words = {}
+        for name in set(names.values()):
+            answer = smallest_sufficient(store, [row for row in rows if names[row["key"]] == name], "average")
+            assert answer is not None
+            words[name[-5:]] = answer.sentence
+        assert words["90:10"].startswith("Every smaller size is worse")
+        assert words["50:50"].startswith("From 1,000 samples on")
+        together = smallest_sufficient(store, rows, "average")
+        assert together is not None and "Every smaller size" not in together.sentence, "one of 1,000 is as good"
+    assert len({row["label"] for row in curve_rows(rows, "average")}) == 2
+
+
+def test_models_on_two_base_models_have_curves_and_names_of_their_own(ws: Workspace, tmp_path: Path) -> None:
+    for model_path in ("/one/model", "/two/model"):
+        for mix, size in (("ddddddddddd1", 100), ("ddddddddddd2", 500)):
+            study.SKILL[mix] = 0.5
+            write_mix(ws, mix, [("tiny-lima", None, size)], created=f"2026-02-01T00:00:0{size // 100}.000Z")
+            run = write_run(ws, mix, 1 if "one" in model_path else 2)
+            path = ws.run(run) / "run.json"
+            write_json(path, {**read_json(path), "model": model_path})
+            write_eval(ws, run, mix, items=50)
+    with Store.open(ws, shipped=nothing(tmp_path)) as store:
+        rows = own_rows(store)
+        assert len(rows) == 4 and len({row["label"] for row in rows}) == 4
+        assert {row["layer"] for row in rows} == {"one/model", "two/model"}
+        assert set(families(rows).values()) == {"tiny-lima · one/model", "tiny-lima · two/model"}
+        line = compare_models(store, rows[0], rows[2])[0]
+    assert "one/model" in line["sentence"] and "two/model" in line["sentence"]
+
+
+def test_preference_between_models_counts_pairs_as_the_rate_does(ws: Workspace, tmp_path: Path) -> None:
+    """Ten prompts with a verdict in one order only, ten lost in both, ten with a verdict that is none."""
+    write_study(ws, seeds=1)
+    comparison = next(ws.comparisons.iterdir())
+    rows = []
+    for number in range(30):
+        for order in ("ab", "ba"):
+            verdict = {0: "2" if order == "ab" else None, 1: "1", 2: "error"}[number // 10]
+            rows.append({"judgement_key": f"{number} {order}", "prompt_id": f"p{number}", "order": order, "seed": 1,
+                         "text_1": "x", "text_2": f"y{number}", "verdict": verdict, "status": "ok"})  # fmt: skip
+    (comparison / "judgments.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with Store.open(ws, shipped=nothing(tmp_path)) as store:
+        facts = next(row for row in comparisons(store) if row["comparison_id"] == comparison.name)
+        assert (facts["wins"], facts["losses"], facts["preference_pct"]) == (0, 10, 0.0)
+        candidate = next(row for row in own_rows(store) if comparison.name in row["comparison_ids"])
+        baseline = next(row for row in own_rows(store) if row["is_baseline"])
+        (line,) = compare_models(store, candidate, baseline, only="preference")
+        assert (line["n"], line["estimate"]) == (10, -50.0)
+        assert "a tie counts one half" in line["sentence"]
+
+
 def test_one_size_is_no_curve(store: Store) -> None:
     assert smallest_sufficient(store, [model(store, "lima 300")], "average") is None
 
@@ -249,12 +316,15 @@ def test_a_claim_about_a_rate_is_not_carried_over_to_another_baseline(store: Sto
 
 def test_the_correction_for_many_comparisons_supports_no_claim_that_two_are_level() -> None:
     line = {"measure": "average", "estimate": -0.03, "low": -0.06, "high": -0.004, "verdict": "cannot tell", "n": 100,
-            "basis": "paired", "unit": "items", "needed_n": 90}  # fmt: skip
+            "basis": "paired", "unit": "items", "needed_n": 101, "p_value": 0.02}  # fmt: skip
     assert only_by_correction(line) and "among all the comparisons made here" in sentence(line, "a", "b")
-    level = {**line, "low": -0.06, "high": 0.004, "needed_n": 500}
+    alone = {**line, "p_value": 0.08}  # an interval beside 0 by a hair, and a test that does not agree
+    assert not only_by_correction(alone) and "About 1 more item would settle" in sentence(alone, "a", "b")
+    level = {**line, "low": -0.06, "high": 0.004, "needed_n": 500, "p_value": 0.4}
     assert not only_by_correction(level) and "About 400 more items" in sentence(level, "a", "b")
     row = {"label": "a", "protocol": None, "categories": {}, "run_ids": []}
-    assert _of_line({**line, "sentence": ""}, row, row, "level").outcome == "unclear"
+    for unsure in (line, alone):
+        assert _of_line({**unsure, "sentence": ""}, row, row, "level").outcome == "unclear"
     assert _of_line({**level, "sentence": ""}, row, row, "level").outcome == "supported"
 
 

@@ -401,8 +401,11 @@ def test_scores_by_prompt_are_those_of_the_verdicts(store: Store) -> None:
         name: {
             row["prompt_id"]: row["score"]
             for row in store.rows(
-                """select prompt_id, avg(case verdict when '2' then 1.0 when '1' then 0.0 else 0.5 end) as score
-                   from judgments where verdict is not null and list_contains(?, comparison_id) group by prompt_id""",
+                """select prompt_id, avg(score) as score from (
+                     select prompt_id, comparison_id,
+                            avg(case verdict when '2' then 1.0 when '1' then 0.0 when 'tie' then 0.5 end) as score
+                     from judgments where verdict is not null and list_contains(?, comparison_id) group by all)
+                   group by prompt_id""",
                 [group],
             )
         }
