@@ -19,7 +19,12 @@ def _operator() -> Role:
     return "operator"
 
 
+def _nobody() -> str | None:
+    return None
+
+
 _provider: Callable[[], Role] = _operator
+_namer: Callable[[], str | None] = _nobody
 
 
 def set_role_provider(provider: Callable[[], Role] | None) -> None:
@@ -31,6 +36,17 @@ def set_role_provider(provider: Callable[[], Role] | None) -> None:
 def role() -> Role:
     """The role of whoever is acting now."""
     return _provider()
+
+
+def set_user_provider(provider: Callable[[], str | None] | None) -> None:
+    """Ask `provider` for the name of whoever is acting now; None goes back to an app without a login."""
+    global _namer
+    _namer = provider or _nobody
+
+
+def user() -> str | None:
+    """The name that the login gives whoever is acting now; None without a login."""
+    return _namer()
 
 
 def may(needed: Role) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from limit import access
 from limit.core import LimitError
+from limit.ui import access as login
 from limit.ui.access import role_of
 
 
@@ -15,6 +16,25 @@ from limit.ui.access import role_of
 def _restore() -> Iterator[None]:
     yield
     access.set_role_provider(None)
+    access.set_user_provider(None)
+
+
+@pytest.mark.parametrize(
+    ("facts", "name"),
+    [
+        ({"email": "ada@example.org", "sub": "7"}, "ada@example.org"),
+        ({"email": "ada@example.org", "email_verified": "false", "sub": "7"}, "7"),
+        ({}, "unknown"),
+    ],
+)
+def test_the_login_names_who_is_acting(monkeypatch: pytest.MonkeyPatch, facts: dict[str, str], name: str) -> None:
+    assert access.user() is None and login.current_user() is None
+    monkeypatch.setattr(login, "login_configured", lambda: True)
+    person = type("Person", (dict,), {"is_logged_in": True})(facts)
+    monkeypatch.setattr(login.st, "user", person)
+    assert login.current_user() == name
+    person.__class__.is_logged_in = False
+    assert login.current_user() is None
 
 
 def test_without_login_everybody_is_an_operator() -> None:

@@ -2,7 +2,7 @@
 
 A vote is a judgment whose judge is a person. Votes lie in `votes/<prompt set>.jsonl`, appended as they are cast; the
 comparison that shows them is brought up to date from there after each vote. A voter who has seen the outcome votes no
-more on that ballot.
+more on that ballot. Where there is a login, nobody votes under another name than the login's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from limit.access import require
+from limit.access import require, user
 from limit.core import Json, LimitError, append_jsonl, content_id, read_jsonl, utc_now
 from limit.judge.agreement import agreement, fleiss_kappa, pair_key, turned_pairs
 from limit.judge.judgments import (
@@ -62,6 +62,25 @@ def voter_name(text: str) -> str:
     name = " ".join(text.split())
     if not name or len(name) > MAX_NAME or not name.isprintable():
         raise LimitError(f"voter name {text[:80]!r} cannot be used; take 1 to {MAX_NAME} printable characters")
+    return name
+
+
+def signed_in() -> str | None:
+    """The name under which whoever is signed in votes; a long one is replaced by its hash. None without a login."""
+    name = user()
+    if name is None:
+        return None
+    try:
+        return voter_name(name)
+    except LimitError:
+        return content_id(name)
+
+
+def _own_name(text: str) -> str:
+    """A voter's name, which where there is a login has to be the login's. Raises LimitError."""
+    name, own = voter_name(text), signed_in()
+    if own is not None and name != own:
+        raise LimitError(f"you are signed in as {own!r} and may not vote as {name!r}; vote under your own name")
     return name
 
 
@@ -126,10 +145,18 @@ def read_votes(ws: Workspace, ballot: Ballot) -> list[Json]:
     return [row for row in rows if row.get("comparison_id") == comparison.comparison_id]
 
 
+def _rows_of(ws: Workspace, ballot: Ballot, voter: str) -> list[Json]:
+    return [row for row in read_votes(ws, ballot) if row.get("voter") == voter]
+
+
+def _is_revealed(mine: Sequence[Json]) -> bool:
+    return any(row.get("status") == "revealed" for row in mine)
+
+
 def next_turn(ws: Workspace, ballot: Ballot, voter: str) -> Turn | None:
     """The first pair that this voter has neither voted on nor skipped; None when done or when the names were shown."""
-    mine = [row for row in read_votes(ws, ballot) if row.get("voter") == voter]
-    if any(row.get("status") == "revealed" for row in mine):
+    mine = _rows_of(ws, ballot, voter)
+    if _is_revealed(mine):
         return None
     done = {row["judgement_key"] for row in mine}
     left = [pair for pair in ballot.pairs if _key(voter, pair) not in done]
@@ -155,12 +182,11 @@ def cast(ws: Workspace, ballot: Ballot, voter: str, pair: Pair, choice: Choice, 
     Raises LimitError when the voter may not vote, has seen the outcome, or the workspace cannot be written.
     """
     require("analyst", "vote")
-    voter = voter_name(voter)
+    voter = _own_name(voter)
     first, key = left_side(voter, pair), _key(voter, pair)
-    busy = "another vote is being written; press the key again"
-    with locked(ws.votes / ".lock", busy):
-        mine = [row for row in read_votes(ws, ballot) if row.get("voter") == voter]
-        if any(row.get("status") == "revealed" for row in mine):
+    with locked(ws.votes / ".lock", "another vote is being written; press the key again"):
+        mine = _rows_of(ws, ballot, voter)
+        if _is_revealed(mine):
             raise LimitError("the outcome of this ballot has been shown to you; votes after that would not be blind")
         if any(row["judgement_key"] == key for row in mine):
             return
@@ -198,8 +224,11 @@ def _show(ws: Workspace, ballot: Ballot) -> None:
 
 
 def reveal(ws: Workspace, ballot: Ballot, voter: str) -> None:
-    """Note that this voter has seen the names and the outcome."""
-    voter = voter_name(voter)
+    """Note, once, that this voter has seen the names and the outcome. Raises LimitError as `cast` does."""
+    require("analyst", "end a ballot")
+    voter = _own_name(voter)
+    if _is_revealed(_rows_of(ws, ballot, voter)):
+        return
     row = judgment_row(
         judgement_key=f"revealed-{content_id([ballot.comparison.comparison_id, voter])}",
         comparison_id=ballot.comparison.comparison_id,
@@ -207,7 +236,9 @@ def reveal(ws: Workspace, ballot: Ballot, voter: str) -> None:
         voter=voter,
         created=utc_now(),
     )
-    append_jsonl(votes_path(ws, ballot.comparison.prompt_set), [row])
+    with locked(ws.votes / ".lock", "a vote is being written; try again"):
+        if not _is_revealed(_rows_of(ws, ballot, voter)):
+            append_jsonl(votes_path(ws, ballot.comparison.prompt_set), [row])
 
 
 def outcome(ws: Workspace, ballot: Ballot, voter: str, judged: Sequence[Json]) -> Json:

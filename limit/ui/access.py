@@ -64,6 +64,13 @@ def current_role() -> Role:
     return role_of(_address(), st.secrets.get("roles", {}))
 
 
+def current_user() -> str | None:
+    """Who is behind the present script run: a vouched-for address, else the provider's own id; None without a login."""
+    if not login_configured() or not st.user.is_logged_in:
+        return None
+    return _address() or str(st.user.get("sub") or st.user.get("name") or "unknown")
+
+
 def _address() -> str | None:
     """The e-mail address that the provider vouches for; some send `email_verified` as text."""
     verified = str(st.user.get("email_verified", True)).casefold() == "true"
@@ -73,6 +80,7 @@ def _address() -> str | None:
 def sign_in() -> None:
     """Install the role provider; with `[auth]` configured, show a login page to strangers and go no further."""
     access.set_role_provider(current_role)
+    access.set_user_provider(current_user)
     if not login_configured():
         return
     if st.user.is_logged_in:

@@ -7,11 +7,12 @@ import time
 import streamlit as st
 
 from limit.access import may
-from limit.core import Json
+from limit.core import Json, LimitError
 from limit.formats import count, percent_interval
 from limit.judge.judgments import Comparison
 from limit.judge.runner import Pair
 from limit.judge.votes import (
+    MAX_NAME,
     Ballot,
     Choice,
     Turn,
@@ -21,6 +22,7 @@ from limit.judge.votes import (
     next_turn,
     outcome,
     reveal,
+    signed_in,
     voter_name,
 )
 from limit.store import Store
@@ -39,10 +41,12 @@ from limit.ui.shell import (
     open_workspace,
     page_head,
     plain,
+    show_error,
 )
 
 VOTER = "ballot-name"  # in the session while the page is open
 HOW_MANY = (10, 20, 50, 100, 300)
+VIEWER = "Voting is for analysts; you are a viewer."
 BUTTONS: tuple[tuple[str, Choice, str], ...] = (
     ("Left is better", "left", "1"),
     ("No difference", "tie", "0"),
@@ -63,11 +67,13 @@ def show() -> None:
         if chosen and chosen not in sources and "/" not in chosen:
             store.refresh()  # the link may be younger than the last look at the files
             sources = _sources(store)
-        if st.query_params.get("voter") and chosen in sources:
-            _vote_on_comparison(store, sources[chosen])
-        elif st.query_params.get("voter") and chosen.count("/") == 2:
-            _vote_on_runs(*chosen.split("/"))
-        elif sources or answered:
+        voter = st.query_params.get("voter")
+        if voter and (chosen in sources or chosen.count("/") == 2):
+            _ballot(store, voter, chosen, sources.get(chosen))
+            return
+        if chosen and chosen not in sources:
+            st.info("There is no such ballot here; choose another.", icon=":material/link_off:")
+        if sources or answered:
             _set_up(store, sources, answered)
         else:
             next_step(
@@ -75,6 +81,30 @@ def show() -> None:
                 "pages/preferences.py",
                 "Preferences",
             )
+
+
+def _ballot(store: Store, voter: str, chosen: str, source: Row | None) -> None:
+    """The next pair, or the outcome, of whoever may vote under this name; else why not, and a click back."""
+    own = signed_in()
+    if not may("analyst"):
+        st.info(VIEWER, icon=":material/info:")
+        st.page_link("pages/preferences.py", label="See what readers prefer", icon=":material/arrow_forward:")
+    elif own is not None and " ".join(voter.split()) != own:
+        st.info(plain(f"This is the ballot of {voter[:80]}; you are signed in as {own}."), icon=":material/info:")
+        query = {"voter": own, "on": chosen, "n": str(_how_many())}
+        st.page_link("pages/vote.py", label="Vote on it as yourself", query_params=query)
+    else:
+        try:
+            _vote_on_comparison(store, source) if source else _vote_on_runs(*chosen.split("/"))
+        except LimitError as error:
+            show_error(str(error))
+            _start_over()
+
+
+def _start_over() -> None:
+    if st.button("Vote on something else"):
+        st.query_params.clear()
+        st.rerun()
 
 
 def _sources(store: Store) -> dict[str, Row]:
@@ -89,7 +119,7 @@ def _answered_runs(store: Store) -> dict[str, list[str]]:
 
 def _set_up(store: Store, sources: dict[str, Row], answered: dict[str, list[str]]) -> None:
     if not may("analyst"):
-        st.info("Voting is for analysts; you are a viewer.", icon=":material/info:")
+        st.info(VIEWER, icon=":material/info:")
         return
     st.markdown(
         "You will read a prompt and two answers in random order, without names. Your votes are kept as you go: "
@@ -107,11 +137,19 @@ def _choose_comparison(sources: dict[str, Row]) -> None:
         id_: f"{row['prompt_set']} prompts · ballot {number}" for number, (id_, row) in enumerate(sources.items(), 1)
     }
     with st.form("ballot"):
-        voter = st.text_input("Your name", max_chars=60, key=VOTER, help="Only to tell voters apart and to resume.")
+        voter = _ask_name(VOTER)
         chosen = st.selectbox("Vote on", list(names), format_func=lambda id_: names[id_])
         many = st.segmented_control("Pairs", HOW_MANY, default=20, required=True)
         if submitted("Start", "vote-start", type="primary"):
             _begin(voter, chosen or "", many)
+
+
+def _ask_name(key: str) -> str:
+    """The name to vote under; where there is a login, it is the login's."""
+    own = signed_in()
+    words = "Only to tell voters apart and to resume." if own is None else "As you are signed in."
+    typed = st.text_input("Your name", own or "", MAX_NAME, key=key, help=words, disabled=own is not None)
+    return own or typed
 
 
 def _choose_runs(store: Store, answered: dict[str, list[str]]) -> None:
@@ -124,7 +162,7 @@ def _choose_runs(store: Store, answered: dict[str, list[str]]) -> None:
     )
     others = [run_id for run_id in answered[prompts] if run_id != baseline]
     candidate = right.selectbox("Other run", others, format_func=lambda id_: names.get(id_, id_), key="ballot-other")
-    voter = st.text_input("Your name", max_chars=60, key="ballot-voter")
+    voter = _ask_name("ballot-voter")
     many = st.segmented_control("Pairs", HOW_MANY, default=20, required=True, key="ballot-many")
     if clicked("Start with these runs", "vote-start-runs"):
         _begin(voter, f"{prompts}/{baseline}/{candidate}", many)
@@ -214,9 +252,7 @@ def _show_outcome(ballot: Ballot, voter: str, judged: list[Row]) -> None:
         )
         id_ = comparison.comparison_id
         st.page_link("pages/preferences.py", label="See the votes beside the judges", query_params={"comparison": id_})
-    if st.button("Vote on something else"):
-        st.query_params.clear()
-        st.rerun()
+    _start_over()
 
 
 def _sentence(start: str, summary: Json, comparison: Comparison) -> str:

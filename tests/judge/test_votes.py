@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from limit.access import set_role_provider
+from limit.access import set_role_provider, set_user_provider
 from limit.core import LimitError, append_jsonl, read_jsonl
 from limit.judge.annotations import import_files
 from limit.judge.judgments import Comparison, list_comparisons, read_judgments
@@ -24,6 +25,7 @@ from limit.judge.votes import (
     next_turn,
     outcome,
     reveal,
+    signed_in,
     voter_name,
     votes_path,
 )
@@ -127,6 +129,63 @@ def test_who_may_vote_and_under_which_name(ws: Workspace, ballot: Ballot) -> Non
         set_role_provider(None)
 
 
+@pytest.fixture
+def login() -> Iterator[Callable[[str, str | None], None]]:
+    """Act as somebody of this role and, where there is a login, of this name."""
+
+    def act(role: str, name: str | None) -> None:
+        set_role_provider(lambda: role)  # type: ignore[arg-type,return-value]
+        set_user_provider(lambda: name)
+
+    yield act
+    set_role_provider(None)
+    set_user_provider(None)
+
+
+@pytest.fixture
+def visitor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Opens the page as somebody of this role and, where there is a login, of this name."""
+
+    def visit(role: str, name: str | None, **query: str) -> Any:
+        for place, value in (("role", role), ("user", name)):
+            monkeypatch.setattr(f"limit.ui.access.current_{place}", lambda value=value: value)
+        set_role_provider(None)
+        return open_page("vote", **query)
+
+    yield visit
+    set_role_provider(None)
+    set_user_provider(None)
+
+
+def test_the_outcome_is_noted_once_and_not_by_a_viewer(
+    ws: Workspace, ballot: Ballot, login: Callable[[str, str | None], None]
+) -> None:
+    for _ in range(3):
+        reveal(ws, ballot, "Ada")
+    assert [row["status"] for row in read_jsonl(votes_path(ws, "test"))] == ["revealed"]
+    login("viewer", None)
+    with pytest.raises(LimitError, match="viewer may not end"):
+        reveal(ws, ballot, "Bo")
+    assert next_turn(ws, ballot, "Bo") is not None
+
+
+def test_where_there_is_a_login_nobody_votes_as_somebody_else(
+    ws: Workspace, ballot: Ballot, login: Callable[[str, str | None], None]
+) -> None:
+    cast(ws, ballot, "Ada", ballot.pairs[0], "left")
+    login("analyst", "bo@example.org")
+    with pytest.raises(LimitError, match="signed in as 'bo@"):
+        cast(ws, ballot, "Ada", ballot.pairs[1], "left")
+    with pytest.raises(LimitError, match="signed in as 'bo@"):
+        reveal(ws, ballot, "Ada")
+    cast(ws, ballot, "bo@example.org", ballot.pairs[0], "right")
+    assert outcome(ws, ballot, "bo@example.org", [])["voters"] == 2
+    login("analyst", f"{'x' * 80}@example.org")
+    own = signed_in()
+    assert own is not None and voter_name(own) == own
+    reveal(ws, ballot, own)
+
+
 def test_nothing_to_vote_on_is_said() -> None:
     same = [Pair("p", "Q?", "x", "x")]
     with pytest.raises(LimitError, match="nothing to vote on"):
@@ -151,7 +210,8 @@ def test_torn_votes_are_skipped(ws: Workspace, ballot: Ballot) -> None:
     assert later and later.number == 2
 
 
-def test_the_page_from_start_to_outcome(ws: Workspace, tmp_path: Path) -> None:
+def import_twelve(ws: Workspace, folder: Path) -> str:
+    """A comparison of twelve pairs whose names and texts are Markdown; returns its id."""
     texts = ("**Secret baseline text**", "candidate $text$ <b>")
     rows = [
         {
@@ -163,9 +223,53 @@ def test_the_page_from_start_to_outcome(ws: Workspace, tmp_path: Path) -> None:
         }
         for n in range(12)
     ]
-    path = tmp_path / "alpha_vs_beta_seed1.json"
+    path = folder / "alpha_vs_beta_seed1.json"
     path.write_text(json.dumps(rows))
-    (id_,) = import_files(ws, [path])["comparisons"]
+    return str(import_files(ws, [path])["comparisons"][0])
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "words"),
+    [
+        ("viewer", None, "Voting is for analysts"),
+        ("viewer", "eve@example.org", "Voting is for analysts"),
+        ("analyst", "eve@example.org", "you are signed in as eve@example.org"),
+    ],
+)
+def test_the_page_shows_nobody_the_ballot_of_somebody_else(
+    ws: Workspace, tmp_path: Path, visitor: Callable[..., Any], role: str, name: str | None, words: str
+) -> None:
+    id_ = import_twelve(ws, tmp_path)
+    app = visitor(role, name, voter="bob", on=id_, n="10")
+    assert words in app.info[0].value.replace("\\", "") and "Secret" not in words_of(app)
+    assert [button.label for button in app.button] == [] and len(app.get("page_link")) >= 2
+    assert not list(ws.root.glob("votes/*.jsonl"))
+
+
+def test_the_page_asks_no_name_of_whoever_is_signed_in(
+    ws: Workspace, tmp_path: Path, visitor: Callable[..., Any]
+) -> None:
+    id_ = import_twelve(ws, tmp_path)
+    form = visitor("analyst", "eve@example.org")
+    assert form.text_input[0].value == "eve@example.org" and form.text_input[0].disabled
+    app = visitor("analyst", "eve@example.org", voter="eve@example.org", on=id_, n="10")
+    app.button(key="vote-tie-1").click().run()
+    next(button for button in app.button if button.label.startswith("Finish here")).click().run()
+    assert "What it came to" in words_of(app)
+    app.run()
+    assert [row["status"] for row in read_jsonl(next(ws.root.glob("votes/*.jsonl")))] == ["ok", "revealed"]
+
+
+@pytest.mark.parametrize("on", ["x/../..", "own/nothing/else"])
+def test_a_wrong_link_to_a_ballot_has_a_way_back(ws: Workspace, on: str) -> None:
+    app = open_page("vote", voter="a", on=on)
+    assert len(app.error) == 1
+    next(button for button in app.button if button.label == "Vote on something else").click().run()
+    assert not app.error and "on" not in app.query_params
+
+
+def test_the_page_from_start_to_outcome(ws: Workspace, tmp_path: Path) -> None:
+    id_ = import_twelve(ws, tmp_path)
     app = open_page("vote")
     app.text_input[0].set_value("Ada")
     app.button[0].click().run()
