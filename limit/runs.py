@@ -6,6 +6,7 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from limit.access import require
 from limit.core import Json, LimitError, read_each, read_json, utc_now, write_json
 from limit.models import canonical_name
 from limit.recipes import recipe_changes
@@ -33,7 +34,7 @@ def ensure_run(ws: Workspace, spec: RunSpec, name: str | None = None) -> str:
 def ensure_outside_run(ws: Workspace, name: str) -> str:
     """The run of this id, or one named `name` for a model that ran elsewhere and of which only answers are at hand.
 
-    Raises LimitError when `name` looks like the id of a run that is not there.
+    Raises LimitError when `name` looks like the id of a run that is not there, or a new run may not be added.
     """
     if re.fullmatch(r"[0-9a-f]{12}", name) or (ws.run(name) / "run.json").exists():
         return str(load_run(ws, name)["run_id"])
@@ -41,6 +42,7 @@ def ensure_outside_run(ws: Workspace, name: str) -> str:
     run_id = spec.id()
     path = ws.run(run_id) / "run.json"
     if not path.exists():
+        require("operator", "add runs")
         write_json(path, {"run_id": run_id, **_frozen(spec, name)})
     return run_id
 

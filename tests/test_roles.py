@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,23 @@ from limit.claims.evidence import Evidence
 from limit.core import LimitError
 from limit.export.write import write_report
 from limit.finetune.launch import launch_finetune
+from limit.gauntlet.fetch import fetch
+from limit.gauntlet.harness import import_results
 from limit.gauntlet.launch import launch_gauntlet
+from limit.jobs.context import JobContext
 from limit.judge.annotations import import_files
 from limit.judge.requests import launch_judge, parse_judge
 from limit.mixes.build import build_mix, label_mix
 from limit.mixes.launch import launch_check
 from limit.recipes import load_recipe
 from limit.responses.launch import launch_respond
-from limit.settings import Workspace
+from limit.responses.prompt_sets import ensure_prompt_set, load_prompts
+from limit.runs import ensure_outside_run
+from limit.settings import EVERYDAY_SET, Workspace
 from limit.sources import add_source
 from limit.sources.launch import launch_work
 from limit.sources.marks import mark
+from limit.sources.searching import build_index
 from limit.specs.gauntlet import GauntletSpec
 from limit.specs.judge import RespondSpec
 from limit.specs.mix import MixPart, MixSpec
@@ -59,6 +66,11 @@ OPERATOR: dict[str, Act] = {
     "judge": lambda ws, folder: launch_judge(ws, RUN, OTHER, str(folder / "prompts.txt"), parse_judge("rubric")),
     "run a study": lambda ws, _: run_study(ws, "mini"),
     "stop a study": lambda ws, _: stop_study(ws, "mini"),
+    "build an index": lambda ws, _: build_index(ws, "lines", JobContext(None)),
+    "import evaluations": lambda ws, folder: import_results(ws, folder / "results_1.json", model="tiny"),
+    "add a run": lambda ws, _: ensure_outside_run(ws, "elsewhere"),
+    "add prompts": lambda ws, folder: ensure_prompt_set(ws, str(folder / "prompts.txt")),
+    "fetch task files": lambda ws, _: fetch(ws, "v0", source="http://127.0.0.1:9"),
     "stop a job": lambda ws, _: jobs.stop(ws, JOB),
     "remove a job": lambda ws, _: jobs.remove(ws, JOB),
     "pause the queue": lambda ws, _: jobs.pause(ws),
@@ -70,6 +82,8 @@ def full(ws: Workspace, tmp_path: Path) -> Iterator[Workspace]:
     write_study(ws, seeds=1)
     write_job(ws, JOB, "finished")
     (tmp_path / "lines.jsonl").write_text('{"prompt": "a", "response": "b"}\n')
+    results = {"results": {"arc": {"acc,none": 0.5}}, "n-samples": {"arc": {"effective": 4}}}
+    (tmp_path / "results_1.json").write_text(json.dumps(results))
     (tmp_path / "prompts.txt").write_text("Tell me about towns\n")
     add_source(ws, "lines", tmp_path / "lines.jsonl")
     yield ws
@@ -106,6 +120,11 @@ def test_a_viewer_may_not_import_judgments(full: Workspace, tmp_path: Path) -> N
     access.set_role_provider(lambda: "viewer")
     with pytest.raises(LimitError, match="may not import"):
         import_files(full, [tmp_path / "lines.jsonl"])
+
+
+def test_a_viewer_reads_prompts_that_ship_and_were_not_used_yet(full: Workspace) -> None:
+    access.set_role_provider(lambda: "viewer")
+    assert load_prompts(full, EVERYDAY_SET) and load_prompts(full, ensure_prompt_set(full, EVERYDAY_SET))
 
 
 def test_a_viewer_sees_and_exports(full: Workspace, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from limit.access import require
 from limit.core import Json, LimitError, explained, file_sha256, read_json, write_json
 from limit.gauntlet.tasks import DEFINITIONS, Task, fetched_folder, load_version
 from limit.settings import Workspace
@@ -38,6 +39,7 @@ def fetch(ws: Workspace, version: str, tasks: tuple[str, ...] = (), *, source: s
 
     Returns {path, files: [name], failed: {name: reason}}. Raises LimitError when none could be had.
     """
+    require("operator", "fetch task files")
     folder = fetched_folder(ws)
     base = (source or SOURCE).rstrip("/")
     if not base.startswith(("http://", "https://")):

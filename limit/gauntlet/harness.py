@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from limit.access import require
 from limit.core import Json, LimitError, content_id, file_sha256, read_json, utc_now, write_json
 from limit.gauntlet.harness_samples import VERSION, number_of, sample_paths, sample_rows, whole_of
 from limit.gauntlet.rows import forget_eval, open_tables
@@ -28,6 +29,7 @@ def import_results(ws: Workspace, file: Path, *, run_id: str | None = None, mode
     Returns {eval_id, run_id, path, tasks, skipped: {task: reason}}. Raises LimitError when the file holds no results or
     the model is unknown.
     """
+    require("operator", "import evaluations")
     value = read_json(file)
     results = value.get("results")
     if not isinstance(results, dict) or not results:

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from limit.access import require
 from limit.core import Json, LimitError, atomic_path, content_id, explained, read_json, utc_now, write_json
 from limit.responses.identity import prompt_id
 from limit.settings import EVERYDAY_PROMPTS, EVERYDAY_SET, Workspace, safe_name
@@ -57,10 +58,11 @@ class Prompt:
 def ensure_prompt_set(ws: Workspace, name_or_path: str, name: str | None = None) -> str:
     """The name of a prompt set of the workspace, reading a file into it when `name_or_path` is one, or a shipped set's.
 
-    Raises LimitError when there is neither such a set nor such a file, or the file cannot be read.
+    Raises LimitError when there is neither such a set nor such a file, or the file cannot be read or may not be added.
     """
     path = Path(name_or_path).expanduser()
     if path.is_file():
+        require("operator", "add prompts")
         stem = PAPER_STEMS.get(path.stem, re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-.") or "prompts")
         entries = read_entries(path)
         texts, topics = [entry[0] for entry in entries], [entry[1] for entry in entries]

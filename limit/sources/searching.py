@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from limit.access import require
 from limit.core import Json, LimitError, atomic_path
 from limit.jobs.context import JobContext
 from limit.settings import Workspace
@@ -101,6 +102,7 @@ def count_words(ws: Workspace, source: str, query: str) -> int | None:
 
 def build_index(ws: Workspace, source: str, context: JobContext) -> Json:
     """Build the full-text index of a source; replaces one that is there. Returns {source, rows, bytes, path}."""
+    require("operator", "index sources")
     info = source_info(ws, source)
     target = Path(info["path"]) / INDEX_NAME
     done = 0
