@@ -12,7 +12,7 @@ from limit.access import require
 from limit.core import Json, LimitError, read_json, utc_now, write_json
 from limit.settings import Workspace, safe_name
 from limit.specs.mix import MixPart
-from limit.studies.spec import PLAN, PRESETS, StudyMix, StudySpec, load_study
+from limit.studies.spec import PLAN, StudyMix, StudySpec, is_reserved, load_study
 
 
 def clone_study(
@@ -20,17 +20,23 @@ def clone_study(
 ) -> Json:
     """Plan study `new`: `spec`, or study `name` with `changes` to its fields. Nothing is started.
 
-    Returns {study, title, cloned_from, created, spec, changes}. Raises LimitError when the name is taken or a field is
-    wrong.
+    Returns {study, title, cloned_from, created, spec, changes}; the same plan again is the plan that is there. Raises
+    LimitError when the name is taken or a field is wrong.
     """
     require("analyst", "plan studies")
     origin, before = load_study(ws, name)
     after = (spec or before).replace(**(changes or {}))
     study = safe_name(new, "study")
-    if (ws.studies / study / "study.json").is_file() or (PRESETS / f"{study}.yaml").is_file():
+    if (ws.studies / study / "study.json").is_file() or is_reserved(study):
         raise LimitError(f"there is a study {study!r} already; give the clone another name")
-    if study == "paper":
-        raise LimitError("'paper' names the published results; give the clone another name")
+    path = ws.studies / study / PLAN
+    if path.is_file():
+        planned = read_json(path)
+        if planned.get("spec") == after.to_dict():
+            return planned
+        raise LimitError(
+            f"there is a plan {study!r} already; give the clone another name, or forget it on the Launch page"
+        )
     plan = {
         "study": study,
         "title": after.title,
@@ -39,7 +45,7 @@ def clone_study(
         "spec": after.to_dict(),
         "changes": change_words(before, after),
     }
-    write_json(ws.studies / study / PLAN, plan)
+    write_json(path, plan)
     return plan
 
 

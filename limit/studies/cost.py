@@ -94,7 +94,7 @@ def study_cost(ws: Workspace, spec: StudySpec) -> StudyCost:
 
 def comparisons_of(spec: StudySpec) -> int:
     """Pairs of runs that are judged, for one prompt set and one judge: each with the baseline of its seed."""
-    if spec.judge is None:
+    if not spec.judges():
         return 0
     runs = grid(spec)
     pairs = 0

@@ -8,11 +8,14 @@ from __future__ import annotations
 import difflib
 import functools
 import re
+import unicodedata
+from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 import yaml
 
-from limit.core import Json, LimitError, read_json
+from limit.core import Json, LimitError, content_id, read_json
 from limit.judge.requests import parse_judge
 from limit.recipes import load_recipe
 from limit.settings import SHIPPED, Workspace, safe_name
@@ -24,6 +27,7 @@ from limit.specs.run import Recipe
 PRESETS = SHIPPED / "studies"
 SHIPPED_RESULTS = SHIPPED / "tiny" / "results"
 MAX_SEED = 2**31 - 1  # what a run's seed may be
+PAPER = "paper"  # names the published results
 PLAN = "plan.json"  # beside study.json: what is to be run, before it is started
 
 
@@ -35,10 +39,21 @@ class StudyMix(Spec):
     seeds: tuple[int, ...] = option("only these seeds; empty: all of the study", default=())
 
     def check(self) -> None:
-        for part in self.parts:
-            MixPart.parse(part)
-        if not self.label.strip() or not self.parts:
+        object.__setattr__(self, "label", self.label.strip())
+        if not self.label or not self.parts:
             raise LimitError(f"a study's mix needs a label and at least one part, not {self.label!r} of {self.parts!r}")
+        if "=" in self.label or len(self.label.splitlines()) > 1:
+            raise LimitError(f"mix label {self.label!r} holds '=' or a line break; give the mix a label without them")
+        for part, text in zip(self.read_parts(), self.parts, strict=True):
+            if part.share is not None:
+                raise LimitError(
+                    f"mix {self.label!r} asks for {text!r}, a share, but a study's mix has no total to share; "
+                    "give a number of samples, 'all', or tokens such as '200000t'"
+                )
+
+    def read_parts(self) -> tuple[MixPart, ...]:
+        """The parts as a mix takes them. Raises LimitError."""
+        return tuple(MixPart.parse(part) for part in self.parts)
 
 
 class StudySpec(Spec):
@@ -66,7 +81,16 @@ class StudySpec(Spec):
             raise LimitError(f"two mixes of the study are called {doubled[0]!r}; give each its own label")
         if not self.models or not self.seeds or not (self.mixes or self.include_base):
             raise LimitError("a study needs at least one model, one seed, and mixes or the base model")
-        if self.judge is not None and (not self.prompts or self.baseline not in labels):
+        for what, values in (
+            ("model", self.models),
+            ("seed", self.seeds),
+            ("prompt set", self.prompts),
+            ("judge", self.judges()),
+            *((f"seed of mix {mix.label!r}", mix.seeds) for mix in self.mixes),
+        ):
+            _refuse_repeats(what, values)
+        self._refuse_same_runs()
+        if self.judges() and (not self.prompts or self.baseline not in labels):
             raise LimitError(
                 f"a judged study needs prompts and a baseline among its mixes ({', '.join(labels)}), "
                 f"not {self.baseline!r}"
@@ -78,6 +102,16 @@ class StudySpec(Spec):
             parse_judge(judge)
         self.full_recipe()
 
+    def _refuse_same_runs(self) -> None:
+        """Two labels for one run would be one row with one of the labels."""
+        for one, other in combinations(self.mixes, 2):
+            shared = sorted(set(one.seeds or self.seeds) & set(other.seeds or self.seeds))
+            if shared and one.read_parts() == other.read_parts():
+                raise LimitError(
+                    f"mixes {one.label!r} and {other.label!r} have the same parts ({' + '.join(one.parts)}) and share "
+                    f"seed {shared[0]}, so they are the same run; leave one out, or give each seeds of its own"
+                )
+
     def full_recipe(self) -> Recipe:
         """The recipe with the study's settings."""
         return load_recipe(self.recipe).with_settings(self.settings)
@@ -85,6 +119,12 @@ class StudySpec(Spec):
     def judges(self) -> list[str]:
         """All judges, the main one first."""
         return [*([self.judge] if self.judge else []), *self.other_judges]
+
+
+def _refuse_repeats(what: str, values: Sequence[object]) -> None:
+    for value in values:
+        if values.count(value) > 1:
+            raise LimitError(f"{what} {value} is named twice in the study; name it once")
 
 
 def preset_names() -> list[str]:
@@ -101,8 +141,7 @@ def load_study(ws: Workspace, name: str) -> tuple[str, StudySpec]:
     """(study name, spec) of a study that was started or planned, a preset, or a YAML file. Raises LimitError."""
     path = Path(name).expanduser()
     if path.suffix in (".yaml", ".yml"):
-        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-.") or "study"
-        return safe_name(stem, "study"), _read_spec(path)
+        return _file_study(path), _read_spec(path)
     if path.is_file() or "/" in name:
         raise LimitError(f"a study file ends in .yaml, not {path.name!r}; or give the name of a study")
     for stored in ("study.json", PLAN):
@@ -114,6 +153,25 @@ def load_study(ws: Workspace, name: str) -> tuple[str, StudySpec]:
         hint = f"did you mean {close[0]!r}?" if close else f"built in are {', '.join(preset_names())}"
         raise LimitError(f"there is no study {name!r}; {hint}; or give a YAML file")
     return name, _read_spec(PRESETS / f"{name}.yaml")
+
+
+def is_reserved(study: str) -> bool:
+    """Whether a name means a built-in study or the published results, so that no other study may have it."""
+    return study == PAPER or (PRESETS / f"{study}.yaml").is_file()
+
+
+def _file_study(path: Path) -> str:
+    """The name of a file's study: its stem, spaces as dashes. Where other letters have to go, a hash of the stem tells
+    it from stems that differ in those alone. Raises LimitError."""
+    stem = re.sub(r"\s+", "-", unicodedata.normalize("NFC", path.stem))
+    study = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")
+    if not study:
+        raise LimitError(f"study file {path.name!r} has no letter or digit from A-Z, a-z, 0-9 in its name; rename it")
+    if re.search(r"[^A-Za-z0-9._-]", stem):
+        study = f"{study}-{content_id(stem, 6)}"
+    if is_reserved(study) and path.resolve() != (PRESETS / f"{study}.yaml").resolve():
+        raise LimitError(f"study file {path.name!r} has the name of a built-in study, {study!r}; rename it")
+    return safe_name(study, "study")
 
 
 def _stored_spec(path: Path) -> StudySpec:

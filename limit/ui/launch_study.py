@@ -80,7 +80,7 @@ def _grid(spec: StudySpec) -> None:
     words = [f"models {', '.join(spec.models)}", f"recipe {spec.recipe}"]
     words += [f"Gauntlet {spec.gauntlet}"] if spec.gauntlet else ["no Gauntlet"]
     words += [f"prompts {', '.join(spec.prompts)}"] if spec.prompts else []
-    words += [f"judges {', '.join(spec.judges())} against {spec.baseline}"] if spec.judge else ["no judge"]
+    words += [f"judges {', '.join(spec.judges())} against {spec.baseline}"] if spec.judges() else ["no judge"]
     st.caption(plain(" · ".join(words)))
 
 
@@ -231,9 +231,15 @@ def _plan(ws: Workspace, name: str, new: str, spec: StudySpec) -> None:
 def _start(ws: Workspace, name: str, target: str, spec: StudySpec, budget: float | None) -> None:
     """Start a study, the clone that is on the screen if it was changed, and go on with showing its progress."""
     with errors_in_words():
+        fresh = target != name and all(plan["study"] != target for plan in planned_studies(ws))
         if target != name:
             clone_study(ws, name, target, spec=spec)
-        run_study(ws, target, budget_usd=budget)
+        try:
+            run_study(ws, target, budget_usd=budget)
+        except LimitError:
+            if fresh and not (ws.studies / target / "study.json").is_file():
+                remove_plan(ws, target)  # else its name would be taken when the form is put right
+            raise
         jobs.schedule(ws)
         st.session_state["plan"] = target
 

@@ -143,6 +143,14 @@ def test_wrong_changes_are_named(ws: Workspace) -> None:
     assert planned_studies(ws) == []
 
 
+def test_a_plan_is_not_replaced_by_another_one_of_its_name(ws: Workspace) -> None:
+    first = clone_study(ws, "mini", "c1", {"seeds": [3]})
+    assert clone_study(ws, "mini", "c1", {"seeds": [3]}) == first
+    with pytest.raises(LimitError, match="plan 'c1' already"):
+        clone_study(ws, "mini", "c1", {"seeds": [4]})
+    assert spec_of(ws, "c1").seeds == (3,)
+
+
 def test_a_damaged_plan_is_left_out_and_can_be_removed(ws: Workspace) -> None:
     write_json(ws.studies / "odd" / "plan.json", {"study": "odd"})
     assert planned_studies(ws) == []

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from limit import access, jobs
-from limit.core import write_json
+from limit.core import LimitError, write_json
 from limit.settings import Workspace
 from limit.studies import load_record, load_study
 from limit.studies.clone import planned_studies
@@ -59,6 +59,18 @@ def test_a_clone_is_planned_and_started_by_clicking(ws: Workspace) -> None:
     app.button(key="study-stop").click().run()
     ended = [jobs.status(ws, job)["state"] for run in load_record(ws, "mine")["runs"] for job in run["jobs"].values()]
     assert set(ended) == {"stopped"}
+
+
+def test_a_clone_that_could_not_start_leaves_its_name_free(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise LimitError("no")
+
+    monkeypatch.setattr("limit.ui.launch_study.run_study", refuse)
+    app = study_page(plan="mini")
+    app.text_input(key="clone-name-mini").set_value("mine")
+    app.text_input(key="clone-seeds-mini").set_value("3").run()
+    app.button(key="study-start").click().run()
+    assert planned_studies(ws) == []
 
 
 @pytest.mark.parametrize("mixes", ["no sign", "a = nothing", "a = tiny-lima:5\na = tiny-lima:6", "b = tiny-lima:0"])

@@ -10,7 +10,9 @@ from limit.core import LimitError
 from limit.settings import Workspace
 from limit.specs.mix import MixPart
 from limit.studies import StudyMix, StudySpec, load_study, preset_names
+from limit.studies.cost import comparisons_of
 from limit.studies.launch import grid
+from limit.studies.spec import PRESETS
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -69,11 +71,52 @@ def spec_with(**changes: object) -> StudySpec:
         ({"judge": "oracle"}, "no judge 'oracle'"),
         ({"mixes": [{"label": "a", "parts": ["x:1"]}, {"label": "a", "parts": ["y:1"]}]}, "called 'a'"),
         ({"mixes": [{"label": "a", "parts": ["x:many"]}]}, "'many'"),
+        ({"mixes": [{"label": "a", "parts": ["x:1"]}, {"label": "b", "parts": ["x:1"]}]}, "'a' and 'b' have the same"),
+        ({"mixes": [{"label": "a", "parts": ["x:1"]}, {"label": "b", "parts": ["x: 1"], "seeds": [17]}]}, "seed 17"),
+        ({"mixes": [{"label": "a", "parts": ["x:1"], "seeds": [3, 3]}]}, "seed of mix 'a' 3 is named twice"),
+        ({"seeds": [17, 17]}, "seed 17 is named twice"),
+        ({"models": ["tiny", "tiny"]}, "model tiny is named twice"),
+        ({"other_judges": ["rubric"]}, "judge rubric is named twice"),
+        ({"judge": None, "other_judges": ["rubric"], "baseline": None}, "baseline"),
+        ({"mixes": [{"label": "a=b", "parts": ["x:1"]}], "baseline": "a=b"}, "without them"),
+        ({"mixes": [{"label": "a", "parts": ["x:25%"]}]}, "'a' asks for 'x:25%', a share"),
     ],
 )
 def test_a_mistake_is_named(changes: dict[str, object], words: str) -> None:
     with pytest.raises(LimitError, match=words):
         spec_with(**changes)
+
+
+def test_the_same_parts_with_seeds_of_their_own_are_two_mixes() -> None:
+    mixes = [{"label": label, "parts": ["x:1"], "seeds": seeds} for label, seeds in (("a", [1]), ("b", [2, 3]))]
+    assert [mix.label for _, mix in grid(spec_with(mixes=mixes))] == ["a", "b", "b"]
+
+
+def test_other_judges_alone_are_judges() -> None:
+    mixes = [{"label": label, "parts": [f"x:{size}"]} for size, label in enumerate("ab", 1)]
+    assert comparisons_of(spec_with(judge=None, other_judges=["rubric"], mixes=mixes)) == 2
+
+
+def named(ws: Workspace, folder: Path, stem: str) -> str:
+    path = folder / f"{stem}.yaml"
+    path.write_text("title: t\nmodels: [tiny]\nrecipe: tiny\nmixes: [{label: a, parts: ['x:1']}]\n", encoding="utf-8")
+    return load_study(ws, str(path))[0]
+
+
+def test_study_files_with_different_names_are_different_studies(ws: Workspace, tmp_path: Path) -> None:
+    assert named(ws, tmp_path, "my grid") == "my-grid"
+    names = {named(ws, tmp_path, stem) for stem in ("研究-a", "実験-a", "a", "Größe", "Grüße")}
+    assert len(names) == 5
+
+
+@pytest.mark.parametrize("stem", ["研究", "paper", "mini", "---"])
+def test_a_study_file_without_a_name_of_its_own_has_to_be_renamed(ws: Workspace, tmp_path: Path, stem: str) -> None:
+    with pytest.raises(LimitError, match="rename it"):
+        named(ws, tmp_path, stem)
+
+
+def test_a_presets_own_file_is_the_preset(ws: Workspace) -> None:
+    assert load_study(ws, str(PRESETS / "mini.yaml"))[0] == "mini"
 
 
 def test_an_unknown_study_names_the_close_one(ws: Workspace) -> None:
