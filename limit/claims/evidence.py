@@ -64,6 +64,9 @@ def check_test(test: Mapping[str, Any]) -> None:
     for name in ("a", "measure", "relation"):
         if not isinstance(test.get(name), str):
             raise LimitError(f"a claim's test needs {name!r} as text, got {test.get(name)!r}")
+    for name in ("b", "baseline"):
+        if test.get(name) is not None and not isinstance(test[name], str):
+            raise LimitError(f"{name!r} of a claim's test is the key of a model, not {test[name]!r}")
     if test["relation"] not in RELATIONS:
         raise LimitError(f"claim relation is {test['relation']!r}; choose one of {', '.join(RELATIONS)}")
     if test.get("b") is None and test["measure"] != "preference":
@@ -194,6 +197,23 @@ def state(evidence: Evidence, bound: Mapping[str, Any]) -> State:
     if evidence.outcome == "unclear" or moved(evidence, bound):
         return "amber"
     return "published" if evidence.outcome == "as published" else "green"
+
+
+STATE_WORDS: dict[State, str] = {
+    "green": "the data support it",
+    "amber": "the numbers moved",
+    "red": "the data deny it",
+    "grey": "no data here",
+    "published": "as published, not tested",
+}
+
+
+def state_words(evidence: Evidence, bound: Mapping[str, Any]) -> str:
+    """The state in words; amber says which of its two reasons there is, or both."""
+    found = state(evidence, bound)
+    if found != "amber" or evidence.outcome != "unclear":
+        return STATE_WORDS[found]
+    return "cannot tell, and the numbers moved" if moved(evidence, bound) else "cannot tell"
 
 
 def moved(evidence: Evidence, bound: Mapping[str, Any]) -> bool:

@@ -20,12 +20,19 @@ MAX_SENTENCE = 300
 
 
 def read_claims(ws: Workspace) -> list[Json]:
-    """Claims in the order they are told; an entry that is no claim is left out. Raises LimitError if damaged."""
+    """Claims in the order they are told; an entry that is no claim, or a second one of an id, is left out.
+
+    Raises LimitError if the file is damaged.
+    """
     path = _file(ws)
     if not path.exists():
         return []
     claims = read_json(path).get("claims")
-    return [c for c in claims if _is_claim(c)] if isinstance(claims, list) else []
+    kept: dict[str, Json] = {}
+    for claim in claims if isinstance(claims, list) else []:
+        if _is_claim(claim):
+            kept.setdefault(claim["claim_id"], claim)
+    return list(kept.values())
 
 
 def _is_claim(value: Any) -> bool:

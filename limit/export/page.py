@@ -9,7 +9,7 @@ from typing import Any
 from plotly.offline import get_plotlyjs
 
 from limit.core import write_atomic
-from limit.export.report import Report, Section, items_of_all, mix_words
+from limit.export.report import Report, Section, items_of_all, mix_words, seeds_text
 from limit.formats import accuracy_interval, count, percent_interval
 from limit.store.schema import Row
 
@@ -33,13 +33,6 @@ small { display: block; color: #5b6070; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 @media print { h2 { break-after: avoid; } section { break-inside: avoid; } }
 """
-STATE_WORDS = {
-    "green": "the data support it",
-    "amber": "the numbers moved",
-    "red": "the data deny it",
-    "grey": "no data here",
-    "published": "as published, not tested",
-}
 
 
 def render_html(report: Report) -> str:
@@ -78,7 +71,7 @@ def _section(section: Section, number: int) -> str:
             config={"displayModeBar": False, "responsive": True},
         )
         figure = f'<div role="img" aria-label="{_text(section.alt)}">{body}</div>'
-    mark = f' <span class="state {section.mark}">{STATE_WORDS[section.mark]}</span>' if section.mark else ""
+    mark = f' <span class="state {section.mark}">{section.state}</span>' if section.mark else ""
     caption = f'<p class="caption">{_text(section.caption)}</p>'
     return f"<section><h2>{_text(section.heading)}{mark}</h2>{figure}{caption}</section>"
 
@@ -108,7 +101,7 @@ def _row(row: Row) -> str:
                 prompts and f"n = {prompts:,}",
             ),
         ),
-        ("num", row["n_seeds"] or "", ""),
+        ("num", seeds_text(row), ""),
         ("ids", " ".join(row["run_ids"]), ""),
         ("ids", " ".join(row["mix_ids"]), ""),
     )

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from limit import __version__, charts
-from limit.claims.evidence import before, evaluate, model_index, state
+from limit.claims.evidence import before, evaluate, model_index, state, state_words
 from limit.claims.ledger import read_claims
 from limit.claims.sizes import curve_rows, value_of
 from limit.core import LimitError
@@ -38,6 +38,7 @@ class Section:
     rows: tuple[Row, ...] = ()
     measure: str = "average"
     mark: str = ""
+    state: str = ""  # of a claim, in words
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,15 @@ def gauntlet_caption(models: Sequence[Row]) -> str:
     kind = "error bars are the reading error of the figure" if paper else "intervals 95 %"
     found = protocols(models)
     words = [*found, "not evaluated alike" if len(found) > 1 else ""] if found else ["no evaluation yet"]
-    return " · ".join(word for word in ["Score above chance, 0 is guessing", *words, kind] if word)
+    return " · ".join(word for word in ["Score above chance, 0 is guessing", *words, items_text(models), kind] if word)
+
+
+def items_text(models: Sequence[Row]) -> str:
+    """How many items stand behind the averages, as `n = 1,000 items`; empty where no model says it."""
+    known = sorted({items for row in models if row["x"] is not None and (items := items_of_all(row))})
+    if not known:
+        return ""
+    return f"n = {known[0]:,} items" if len(known) == 1 else f"n = {known[0]:,} to {known[-1]:,} items"
 
 
 def preference_caption(models: Sequence[Row]) -> str:
@@ -250,7 +259,6 @@ def _claims(store: Store, ws: Workspace, shown: Sequence[Row], palette: charts.P
             continue
         evidence = evaluate(store, claim["test"], models)
         figure, alt, rows = claim_figure(models, claim["test"], palette)
-        mark = state(evidence, claim["bound"])
         sections.append(
             Section(
                 "claim",
@@ -260,7 +268,8 @@ def _claims(store: Store, ws: Workspace, shown: Sequence[Row], palette: charts.P
                 alt,
                 tuple(rows),
                 claim["test"]["measure"],
-                mark,
+                state(evidence, claim["bound"]),
+                state_words(evidence, claim["bound"]),
             )
         )
     return sections
@@ -278,6 +287,21 @@ def items_of_all(row: Row) -> int | None:
     counts: list[int | None] = [(row["categories"].get(category) or {}).get("n") for category in CORE]
     known = [count for count in counts if count is not None]
     return sum(known) if len(known) == len(counts) else None
+
+
+def seed_count(row: Row, preference: bool) -> int | None:
+    """Seeds behind a model's preference rate, or behind its Gauntlet scores; the paper's are those it names."""
+    if row["origin"] == "published":
+        return row["n_seeds"] or None
+    return sum(seed["y" if preference else "x"] is not None for seed in row["seeds"]) or None
+
+
+def seeds_text(row: Row) -> str:
+    """Seeds of a model; where fewer of them were judged than evaluated, or the other way round, both numbers."""
+    evaluated, judged = seed_count(row, preference=False), seed_count(row, preference=True)
+    if evaluated and judged and evaluated != judged:
+        return f"{evaluated} evaluated, {judged} judged"
+    return str(evaluated or judged or row["n_seeds"] or "")
 
 
 def number_rows(models: Sequence[Row], study: str, created: str) -> list[Row]:
@@ -306,7 +330,7 @@ def number_rows(models: Sequence[Row], study: str, created: str) -> list[Row]:
                     "n": row["n_prompts"] if preference else items,
                     **{name: row[name] if preference else None for name in COUNTS[1:]},
                     "partial": bool(facts.get("partial")),
-                    "seeds": row["n_seeds"],
+                    "seeds": seed_count(row, preference) if value is not None else None,
                     "protocol": row["protocol"] if not preference else None,
                     "judge": row["judge"] if preference else None,
                     "prompt_set": row["prompt_set"] if preference else None,

@@ -5,6 +5,7 @@ Notable: python-pptx has no call for error bars and for a log axis, so those few
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -174,7 +175,9 @@ def _gauntlet(slide: Any, rows: Sequence[Row], palette: Palette) -> None:
         _fill(series.format, palette.colour(key))
         _error_bars(series, [spans.get((group, label, category), unknown) for category in categories])
     chart.plots[0].gap_width = 60
-    chart.value_axis.minimum_scale = min(0.0, *(row["score"] or 0.0 for row in rows))
+    ends = [row[name] or 0.0 for row in rows for name in ("score", "low", "high")]
+    chart.value_axis.minimum_scale = math.floor(10 * min(0.0, *ends)) / 10  # PowerPoint looks at bars, not at whiskers
+    chart.value_axis.maximum_scale = math.ceil(10 * max(0.1, *ends)) / 10
     _axes(chart, "", "score above chance")
 
 

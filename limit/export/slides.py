@@ -9,13 +9,13 @@ from typing import Any
 from limit import charts
 from limit.charts.palette import Palette
 from limit.core import atomic_path
-from limit.export.page import STATE_WORDS
-from limit.export.report import Report, Section
+from limit.export.report import Report, Section, items_of_all
 from limit.export.slide_charts import NAME_CHARS, draw, legal
 from limit.store.schema import Row
 
 TABLE_LINES = 26  # lines of text on one table slide
 WIDTHS_IN = (2.0, 0.8, 1.6, 1.7, 1.5, 1.7, 1.4, 1.4)  # of the table's columns
+HEADING_POINTS = ((110, 28), (230, 20), (10_000, 16))  # up to how many characters, and how large
 FEW_IDS = 12  # named at the foot of a slide; all stand in the tables
 
 
@@ -61,14 +61,19 @@ def _title_slide(deck: Any, report: Report) -> None:
 
 def _section_slide(deck: Any, section: Section, report: Report, palette: Palette) -> None:
     slide = _blank(deck)
-    _write(slide, section.heading, 0.6, 0.35, 12.1, 1.0, 28 if section.kind == "claim" else 26, bold=True)
+    _write(slide, section.heading, 0.6, 0.35, 12.1, 1.0, _heading_size(section.heading), bold=True)
     kind = section.kind
     if kind == "claim":
         kind = "preference" if section.rows and "preference_pct" in section.rows[0] else "gauntlet"
     draw(slide, kind, section.rows, palette)
-    mark = f"{STATE_WORDS[section.mark]} · " if section.mark else ""
+    mark = f"{section.state} · " if section.state else ""
     _write(slide, mark + section.caption, 0.6, 6.55, 12.1, 0.8, 11)
     slide.notes_slide.notes_text_frame.text = legal(f"{section.alt}\n\n{report.provenance(FEW_IDS)}")
+
+
+def _heading_size(text: str) -> int:
+    """Points at which a heading stays on the two or three lines above the chart; a claim has at most 300 characters."""
+    return next(points for most, points in HEADING_POINTS if len(text) <= most)
 
 
 def _pages(models: Sequence[Row]) -> list[list[Row]]:
@@ -90,7 +95,7 @@ def _table_slide(deck: Any, report: Report, models: Sequence[Row]) -> None:
 
     slide = _blank(deck)
     _write(slide, "The numbers and where they come from", 0.6, 0.35, 12.1, 0.8, 24, bold=True)
-    heads = ("model", "samples", "Gauntlet", "protocol", "preferred %", "judge, prompts, n", "runs", "mix")
+    heads = ("model", "samples", "Gauntlet", "protocol, n", "preferred %", "judge, prompts, n", "runs", "mix")
     size = Inches(0.6), Inches(1.2), Inches(12.1), Inches(0.34 * (len(models) + 1))
     table = slide.shapes.add_table(len(models) + 1, len(heads), *size).table
     for column, (head, width) in enumerate(zip(heads, WIDTHS_IN, strict=True)):
@@ -116,7 +121,9 @@ def _cells(row: Row) -> tuple[str, ...]:
     n = f"n = {row['n_prompts']:,}" if row["n_prompts"] else ""
     asked = ", ".join(str(fact) for fact in (row["judge"], row["prompt_set"], n) if fact)
     name, asked = charts.clipped(row["label"], NAME_CHARS), charts.clipped(asked, 2 * NAME_CHARS)
-    return name, samples, shown, row["protocol"] or "", liked, asked, " ".join(row["run_ids"]), " ".join(row["mix_ids"])
+    items = items_of_all(row)
+    measured = ", ".join(fact for fact in (row["protocol"], f"n = {items:,} items" if items else None) if fact)
+    return name, samples, shown, measured, liked, asked, " ".join(row["run_ids"]), " ".join(row["mix_ids"])
 
 
 def _interval(low: float | None, high: float | None, digits: int) -> str:

@@ -13,7 +13,7 @@ import streamlit as st
 
 from limit.access import may
 from limit.claims import ledger
-from limit.claims.evidence import AS_PUBLISHED, Evidence, State, before, evaluate, model_index, state
+from limit.claims.evidence import AS_PUBLISHED, Evidence, State, before, evaluate, model_index, state, state_words
 from limit.claims.suggest import suggestions
 from limit.core import Json
 from limit.export.report import claim_figure
@@ -24,13 +24,7 @@ from limit.ui.overview import palette_for, study_names
 from limit.ui.present_exports import show_exports
 from limit.ui.shell import chart, errors_in_words, open_store, open_workspace, page_head, plain
 
-CHIPS: dict[State, str] = {
-    "green": ":green-badge[the data support it]",
-    "amber": ":orange-badge[the numbers moved or cannot tell]",
-    "red": ":red-badge[the data deny it]",
-    "grey": ":gray-badge[no data here]",
-    "published": ":gray-badge[as published]",
-}
+COLOURS: dict[State, str] = {"green": "green", "amber": "orange", "red": "red", "grey": "gray", "published": "gray"}
 SLIDE_SCALE = 1.6  # of a chart in the room against one on a page
 SLIDE_STYLE = """
 <style>
@@ -92,10 +86,15 @@ def _ledger(store: Store, claims: Sequence[Json], models: Mapping[str, Row]) -> 
             evidence = _evidence(store, claim, models)
             found = state(evidence, claim["bound"])
             reason = AS_PUBLISHED if found == "published" else None
-            st.markdown(f"{CHIPS[found]} **{plain(claim['sentence'])}**", help=reason)
+            st.markdown(f"{_chip(evidence, claim)} **{plain(claim['sentence'])}**", help=reason)
             st.caption(plain(evidence.caption + before(evidence, claim["bound"])))
             if may("analyst"):
                 _buttons(claim, evidence, found)
+
+
+def _chip(evidence: Evidence, claim: Json) -> str:
+    """A claim's state as a coloured word or two."""
+    return f":{COLOURS[state(evidence, claim['bound'])]}-badge[{state_words(evidence, claim['bound'])}]"
 
 
 def _buttons(claim: Json, evidence: Evidence, found: State) -> None:
@@ -206,7 +205,7 @@ def _slides(store: Store) -> None:
     _figure(store, claim, models, key=f"slide_{number}", scale=SLIDE_SCALE)
     st.html(f'<p class="limit-caption">{html.escape(evidence.caption + before(evidence, claim["bound"]))}</p>')
     found = state(evidence, claim["bound"])
-    st.markdown(CHIPS[found], help=AS_PUBLISHED if found == "published" else None)
+    st.markdown(_chip(evidence, claim), help=AS_PUBLISHED if found == "published" else None)
     _turn(number, len(claims))
 
 

@@ -460,6 +460,17 @@ def test_writers_at_the_same_time_lose_nothing(ws: Workspace) -> None:
     assert len(ledger.read_claims(ws)) == 12
 
 
+def test_entries_that_are_no_claim_are_left_out(ws: Workspace, store: Store) -> None:
+    row = own_rows(store)[1]
+    test = {"kind": "model", "a": row["key"], "measure": "preference", "relation": "above"}
+    claim = {"claim_id": "one", "sentence": "words", "test": test, "bound": {}}
+    wrong = [{**claim, "claim_id": f"{name}", "test": {**test, name: [1]}} for name in ("b", "baseline", "a")]
+    write_json(ws.claims / "claims.json", {"claims": [claim, *wrong, {**claim, "sentence": "again"}, "text", None]})
+    assert ledger.read_claims(ws) == [claim]
+    with pytest.raises(LimitError, match="key of a model"):
+        check_test({**test, "b": ["x"]})
+
+
 @pytest.mark.parametrize("damage", ["{", "[]", "\x00"])
 def test_a_damaged_ledger_is_reported_and_never_overwritten(ws: Workspace, damage: str) -> None:
     ws.claims.mkdir()

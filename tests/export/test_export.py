@@ -18,6 +18,7 @@ import pytest
 from pptx import Presentation
 
 from limit.claims import ledger
+from limit.claims.evidence import Evidence, evaluate, state_words
 from limit.claims.suggest import suggestions
 from limit.cli import main
 from limit.core import LimitError, write_json
@@ -73,6 +74,56 @@ def test_a_report_holds_claims_figures_and_every_number(report: Report) -> None:
     bar = next(row for row in report.sections[3].rows if row["label"].startswith("lima 300 + instruct"))
     assert bar["ties"] == both["ties"] == 2, "ties are drawn in exports as on the Preferences page"
     assert both["run_ids"] and both["mix_id"] and both["exported"] == "2026-01-09 12:00 UTC"
+
+
+def test_an_amber_claim_says_which_of_its_reasons_there_is(store: Store, ws: Workspace) -> None:
+    rows = {row["label"]: row for row in own_rows(store)}
+    a, b = rows["lima 300 + instruct 1000"], rows["instruct 1000"]
+    test = {"kind": "model", "a": a["key"], "measure": "world_knowledge", "relation": "above", "b": b["key"]}
+    bound = {"outcome": "unclear", "value": 0.02, "low": -0.01, "high": 0.05}
+    evidence = Evidence("unclear", 0.02, -0.01, 0.05, "", ())
+    assert state_words(evidence, bound) == "cannot tell"
+    assert state_words(evidence, {**bound, "value": 0.04}) == "cannot tell, and the numbers moved"
+    told = Evidence("supported", 0.02, 0.01, 0.05, "", ())
+    assert state_words(told, {**bound, "value": 0.04}) == "the numbers moved"
+    assert state_words(told, told.numbers()) == "the data support it"
+    found = evaluate(store, test)
+    ledger.add_claim(ws, "One is above the other.", test, found)
+    made = build_report(store, ws, now=NOW)
+    section = next(section for section in made.sections if section.heading == "One is above the other.")
+    assert section.state == state_words(found, found.numbers())
+    assert section.state in render_html(made)
+
+
+def test_n_and_seeds_are_those_behind_each_number(store: Store, ws: Workspace, tmp_path: Path) -> None:
+    label = "lima 300 + instruct 1000"
+    row = next(row for row in own_rows(store) if row["label"] == label)
+    shutil.rmtree(ws.comparison(row["comparison_ids"][0]))
+    store.refresh()
+    made = build_report(store, ws, now=NOW)
+    numbers = {(number["model"], number["measure"]): number for number in made.numbers}
+    assert (numbers[label, "average"]["seeds"], numbers[label, "preference"]["seeds"]) == (2, 1)
+    assert "2 evaluated, 1 judged" in render_html(made)
+    write_pptx(made, tmp_path / "deck.pptx")
+    tables = [
+        s.table for slide in Presentation(str(tmp_path / "deck.pptx")).slides for s in slide.shapes if s.has_table
+    ]
+    heads = [cell.text for cell in tables[0].rows[0].cells]
+    assert "protocol, n" in heads
+
+
+def test_the_longest_claim_stays_above_its_chart(store: Store, ws: Workspace, tmp_path: Path) -> None:
+    claim = suggestions(store, own_rows(store))[0]
+    ledger.add_claim(ws, ("A claim of many words. " * 20)[:300], claim["test"], claim["evidence"])
+    write_pptx(build_report(store, ws, now=NOW), tmp_path / "deck.pptx")
+    slide = Presentation(str(tmp_path / "deck.pptx")).slides[1]
+    heading = next(shape for shape in slide.shapes if shape.has_text_frame)
+    chart = next(shape for shape in slide.shapes if shape.has_chart)
+    (run,) = heading.text_frame.paragraphs[0].runs
+    assert len(run.text) >= 290
+    per_line = heading.width // (0.55 * run.font.size)  # bold letters are about half as wide as high
+    lines = -(-len(run.text) // int(per_line))
+    assert heading.top + lines * 1.2 * run.font.size <= chart.top + 0.1 * chart.height
 
 
 def test_the_html_file_works_offline_and_fetches_nothing(report: Report) -> None:
