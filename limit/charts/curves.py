@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from limit.charts.figure import Drawing
@@ -52,7 +52,7 @@ def limit_curve(
     palette: Palette,
     *,
     y_title: str,
-    sufficient: int | None = None,
+    sufficient: Mapping[str, int] | None = None,
     height: int = 380,
 ) -> Drawing:
     """Score by number of samples on a log axis, with a band over seeds.
@@ -61,7 +61,7 @@ def limit_curve(
     as the base model), `score` or None, `low`, `high` (band, may be None), and optionally `n_seeds`, `point_series`
     (colour of the mark where it differs from its line's) , `name` (of the point), and
     `key` and `measure` (returned by a click as customdata).
-    `sufficient` marks the smallest size that cannot be told from the full set.
+    `sufficient` marks the smallest size that cannot be told from the full set, by the label of its line.
     """
     drawn = [row for row in rows if row.get("score") is not None]
     if not drawn:
@@ -76,13 +76,16 @@ def limit_curve(
         if key is not None:
             traces += _band(line, palette, key, place)
         traces.append(_line(line, palette, key, label, place))
+    colours = {row["label"]: palette.colour(row["series"]) for row in drawn}
     shapes, notes = [], []
-    if sufficient is not None:
-        x = place.get(sufficient, sufficient)
-        shapes.append({"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "y domain",
-                       "line": {"color": palette.ink, "width": 1.5, "dash": "dash"}})  # fmt: skip
-        notes.append({"text": f"{sufficient:,} samples suffice", "x": math.log10(x), "xanchor": "left",
-                      "y": 0, "yref": "y domain", "yanchor": "bottom", "showarrow": False})  # fmt: skip
+    for number, (label, size) in enumerate(sorted((sufficient or {}).items(), key=lambda pair: pair[1])):
+        alone = len(sufficient or {}) == 1
+        words = f"{size:,} samples suffice" if alone else f"{size:,} suffice: {literal(label, 24)}"
+        colour = palette.ink if alone else colours.get(label, palette.ink)
+        shapes.append({"type": "line", "x0": size, "x1": size, "y0": 0, "y1": 1, "yref": "y domain",
+                       "line": {"color": colour, "width": 1.5, "dash": "dash"}})  # fmt: skip
+        notes.append({"text": words, "x": math.log10(size), "xanchor": "left", "y": 0.06 * number,
+                      "yref": "y domain", "yanchor": "bottom", "showarrow": False})  # fmt: skip
     sizes = _apart(sorted({row["size"] for row in drawn}))
     across = {
         **axis_look(palette, "samples in the mix"),

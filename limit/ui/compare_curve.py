@@ -28,18 +28,16 @@ def show_curve(store: Store, rows: Sequence[Row]) -> None:
     drawn = [{**row, "measure": measure} for row in curve_rows(rows, measure)]
     groups = _families(rows)
     answers = {name: _answer(store, members, measure) for name, members in groups.items()}
-    known = [answer for answer in answers.values() if answer is not None]
     if len({row["size"] for row in drawn if row["score"] is not None}) < 2:
         words = "A curve needs at least two sizes of one kind of mix."
         next_step(words, "pages/launch.py", "Launch a size curve", {"what": "a study", "plan": "size-curve"})
         return
     title = PERCENT_TITLE if measure == "preference" else f"{_measure_label(measure)} (score above chance)"
-    sufficient = known[0].at_least if len(known) == 1 else None
     figure = charts.limit_curve(
         drawn,
         palette_for(store).with_mixes(row["series"] for row in drawn if row["series"]),
         y_title=title,
-        sufficient=sufficient,
+        sufficient={name: found.at_least for name, found in answers.items() if found and found.at_least},
     )
     chart(figure, charts.curve_alt(drawn, title), key="compare_curve", **opening("compare_curve", rows))
     note_line(

@@ -91,7 +91,7 @@ def one_of_each(palette: Palette) -> dict[str, go.Figure]:
         "pairs": charts.preference_bars(pairs, palette),
         "pairs for a room": charts.preference_bars(pairs, palette, scale=2),
         "plane": charts.plane(points, palette),
-        "curve": charts.limit_curve(sizes, palette, y_title="average", sufficient=500),
+        "curve": charts.limit_curve(sizes, palette, y_title="average", sufficient={"lima": 500}),
         "losses": charts.loss_curves(losses, palette),
         "tasks": charts.task_dots(dots, palette),
         "shares": charts.share_bars({"a": share}, palette, colours={"a": "#123456"}, x_title="%", height=200),
@@ -199,13 +199,18 @@ def test_the_limit_curve_has_a_log_axis_a_band_and_the_base_at_its_left() -> Non
     rows = [{"series": "subset", "label": "instruct", "size": size, "score": size / 1e4, "low": 0.0, "high": 1.0}
             for size in (200, 1000, 4000)]  # fmt: skip
     rows.append({"series": "base", "label": "base", "size": 0, "score": 0.1, "low": None, "high": None})
-    figure = charts.limit_curve(rows, LIGHT, y_title="average", sufficient=1000)
+    figure = charts.limit_curve(rows, LIGHT, y_title="average", sufficient={"x": 1000})
     assert figure.layout.xaxis.type == "log"
     assert "base" in figure.layout.xaxis.ticktext
     assert any(trace.fill == "toself" for trace in figure.data)
     base = next(trace for trace in figure.data if trace.name == "base")
     assert 0 < base.x[0] < 200
     assert any("1,000 samples suffice" in note.text for note in figure.layout.annotations)
+    rows.append({"series": "lima", "label": "lima", "size": 300, "score": 0.3, "low": None, "high": None})
+    both = charts.limit_curve(rows, LIGHT, y_title="average", sufficient={"instruct": 1000, "lima": 300})
+    marks = {(line.x0, line.line.color) for line in both.layout.shapes}
+    assert marks == {(1000, LIGHT.colour("subset")), (300, LIGHT.colour("lima"))}
+    assert [note.text for note in both.layout.annotations] == ["300 suffice: lima", "1,000 suffice: instruct"]
 
 
 def test_loss_curves_tell_held_out_sources_apart() -> None:
