@@ -217,10 +217,12 @@ def _item_scores(store: Store, evals: dict[str, list[str]]) -> dict[str, ItemSco
     for (key, part), each in packed.items():
         out[key].parts[part] = _mean_scores(each)
     for row in queries_gauntlet.task_questions(store, list(models)):
-        task = (row["task"], row["num_fewshot"])
         for key in models[row["eval_id"]]:
-            out[key].baselines.setdefault(task, row["baseline"] or 0.0)
-            out[key].questions.setdefault(task, set()).update([row["questions"]] if row["questions"] else [])
+            for shots in (row["num_fewshot"], None):  # items may not say with how many examples they were asked
+                out[key].baselines.setdefault((row["task"], shots), row["baseline"] or 0.0)
+                out[key].questions.setdefault((row["task"], shots), set()).update(
+                    [row["questions"]] if row["questions"] else []
+                )
     return out
 
 

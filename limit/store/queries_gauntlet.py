@@ -146,20 +146,27 @@ def paired_items(store: Store, eval_a: str, eval_b: str, category: str | None = 
     """Items that both evaluations scored: category, task, num_fewshot, subcategory, idx, a and b (0 or 1).
 
     A task whose file or settings were changed in between holds other questions under the same numbers: it is left out.
+    An item that stands in an evaluation twice is one, right where it was right once.
     """
     return store.rows(
         """with changed as (
              select a.task, a.num_fewshot from gauntlet_tasks a join gauntlet_tasks b using (task, num_fewshot)
-             where a.eval_id = ? and b.eval_id = ? and a.questions <> b.questions)
+             where a.eval_id = $a and b.eval_id = $b and a.questions <> b.questions),
+           items as (
+             select eval_id, category, task, num_fewshot, subcategory, idx, max(correct) as correct
+             from gauntlet_items
+             where eval_id in ($a, $b) and ($category is null or category = $category)
+               and correct is not null and idx is not null
+             group by all)
            select a.category, a.task, a.num_fewshot, a.subcategory, a.idx, a.correct as a, b.correct as b
-           from gauntlet_items a join gauntlet_items b
-             on a.task = b.task and a.num_fewshot = b.num_fewshot and a.idx = b.idx
+           from items a join items b
+             on a.task = b.task and a.num_fewshot is not distinct from b.num_fewshot and a.idx = b.idx
                 and a.subcategory is not distinct from b.subcategory
-           where a.eval_id = ? and b.eval_id = ? and (? is null or a.category = ?)
-             and a.correct is not null and b.correct is not null
-             and (a.task, a.num_fewshot) not in (select (task, num_fewshot) from changed)
+           where a.eval_id = $a and b.eval_id = $b
+             and not exists (
+               select 1 from changed c where c.task = a.task and c.num_fewshot is not distinct from a.num_fewshot)
            order by a.category, a.task, a.subcategory, a.idx""",
-        [eval_a, eval_b, eval_a, eval_b, category, category],
+        {"a": eval_a, "b": eval_b, "category": category},
     )
 
 

@@ -165,6 +165,27 @@ def test_subcategories_weigh_alike_whatever_their_size(ws: Workspace, tmp_path: 
     assert first.mean() == pytest.approx(0.5)
 
 
+def test_items_that_leave_out_their_shots_or_stand_twice_are_compared_all_the_same(
+    ws: Workspace, tmp_path: Path
+) -> None:
+    ids = []
+    for seed in (1, 2):
+        run = write_run(ws, "aaaaaaaaaaa1", seed)
+        ids.append(write_eval(ws, run, "aaaaaaaaaaa1", items=20, seed=seed))
+        folder = ws.run(run) / "gauntlet" / ids[-1]
+        record = read_json(folder / "eval.json")
+        write_json(folder / "eval.json", {**record, "tasks": [{**task, "baseline": 0.25} for task in record["tasks"]]})
+        rows = pq.read_table(folder / "items.parquet").to_pylist()
+        rows = [{name: value for name, value in row.items() if name != "num_fewshot"} for row in (*rows, *rows[:7])]
+        pq.write_table(pa.Table.from_pylist(rows), folder / "items.parquet")
+    with Store.open(ws, shipped=nothing(tmp_path)) as store:
+        first, second = paired_scores(store, [ids[0]], [ids[1]])["world_knowledge"]
+        pairs = paired_items(store, *ids, "world_knowledge")
+        expected = sum(pair["a"] - pair["b"] for pair in pairs) / 20 / 0.75
+        assert len(pairs) == len(first) == 20
+        assert first.mean() - second.mean() == pytest.approx(expected)
+
+
 def test_seeds_are_averaged_item_by_item_whichever_items_they_have(ws: Workspace, tmp_path: Path) -> None:
     ids = []
     for seed, kept in enumerate((range(10), range(10), range(0, 10, 2))):
