@@ -141,10 +141,41 @@ def launch_judge(
     Raises LimitError when a run, the prompts or the judge cannot be used, or money is at stake without a budget.
     """
     require("operator", "run a judge")
+    job = judge_job(
+        ws,
+        baseline_run,
+        candidate_run,
+        prompts,
+        judge,
+        budget_usd=budget_usd,
+        budget_tokens=budget_tokens,
+        baseline_set=baseline_set,
+        candidate_set=candidate_set,
+        after=after,
+    )
+    job_id = jobs.start(ws, job)
+    comparison = job.subject["comparison_id"]
+    return {"job_id": job_id, "comparison": comparison, "state": jobs.status(ws, job_id)["state"]}
+
+
+def judge_job(
+    ws: Workspace,
+    baseline_run: str,
+    candidate_run: str,
+    prompts: str,
+    judge: JudgeSpec,
+    *,
+    budget_usd: float | None = None,
+    budget_tokens: int | None = None,
+    baseline_set: str | None = None,
+    candidate_set: str | None = None,
+    after: Sequence[str] = (),
+) -> jobs.JobRequest:
+    """The job that `launch_judge` enqueues; its subject names the comparison. Raises LimitError as that does."""
     request = build_request(ws, baseline_run, candidate_run, prompts, judge, baseline_set, candidate_set)
     comparison = request_comparison(ws, request)
     check_budget(ws, judge, budget_usd, budget_tokens)
-    job = jobs.JobRequest(
+    return jobs.JobRequest(
         kind="judge",
         title=f"Judge {comparison.candidate} against {comparison.baseline}",
         arguments=_arguments(request, budget_usd, budget_tokens),
@@ -153,8 +184,6 @@ def launch_judge(
         after=tuple(after),
         request_id=f"judge-{comparison.comparison_id}-{budget_usd}-{budget_tokens}",
     )
-    job_id = jobs.start(ws, job)
-    return {"job_id": job_id, "comparison": comparison.comparison_id, "state": jobs.status(ws, job_id)["state"]}
 
 
 def _arguments(request: JudgeRequest, usd: float | None, tokens: int | None) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from limit import jobs
 from limit.core import Json, LimitError, read_json, utc_now, write_json
 from limit.settings import Workspace, workspace
-from limit.studies.launch import load_record
+from limit.studies.launch import job_status, load_record
 from limit.studies.spec import SHIPPED_RESULTS
 
 RUN_FILES = (
@@ -63,7 +63,10 @@ def job_seconds(ws: Workspace, record: Json) -> float:
     """Seconds that the finetunes, evaluations and answers of a study took, added up; they share one place to run."""
     seconds = 0.0
     for job_id in {job for run in record["runs"] for what, job in run["jobs"].items() if not what.startswith("judge ")}:
-        status = jobs.status(ws, job_id)
+        try:
+            status = jobs.status(ws, job_id)
+        except LimitError:  # cleared from the history
+            continue
         if status["started"] and status["ended"]:
             times = (datetime.fromisoformat(status[key]) for key in ("ended", "started"))
             seconds += (next(times) - next(times)).total_seconds()
@@ -74,11 +77,11 @@ def finished_part(ws: Workspace, record: Json) -> Json:
     """The record with the finished runs and comparisons only."""
     kept = []
     for run in record["runs"]:
-        done = {what: job for what, job in run["jobs"].items() if jobs.status(ws, job)["state"] == "finished"}
+        done = {what: job for what, job in run["jobs"].items() if job_status(ws, run, what)["state"] == "finished"}
         judged = {key: name for key, name in run["comparisons"].items() if f"judge {key}" in done}
         if all(what in done for what in run["jobs"] if not what.startswith("judge ")):
             kept.append({**run, "jobs": done, "comparisons": judged})
-    return {**record, "runs": kept}
+    return {**record, "runs": kept, "earlier": [], "earlier_jobs": []}
 
 
 def _files(ws: Workspace, record: Json) -> set[str]:

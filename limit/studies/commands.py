@@ -33,7 +33,7 @@ def add_parser(verbs: Verbs) -> None:
     plan.add_argument("name", help="a preset, a clone or a YAML file")
     _add_clone(commands)
     command(commands, "list", run_list, "studies that were started, and the built-in ones")
-    stop = command(commands, "stop", run_stop, "stop what waits or runs; finished runs stay")
+    stop = command(commands, "stop", run_stop, "stop what waits or runs; finished runs stay", text=_stop_text)
     stop.add_argument("name", help="a study that was started")
 
 
@@ -205,3 +205,9 @@ def run_stop(options: argparse.Namespace) -> Json:
     from limit.studies.launch import stop_study
 
     return stop_study(workspace(), options.name)
+
+
+def _stop_text(value: Json) -> str:
+    from limit.studies.launch import stop_words
+
+    return stop_words(value)

@@ -7,31 +7,32 @@ again resumes what failed or was stopped, adds the seeds that are new, and leave
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from limit import __version__, jobs
 from limit.access import require
-from limit.core import Json, LimitError, read_json, utc_now, write_json
+from limit.core import Json, LimitError, canonical_json, read_json, utc_now, write_json
 from limit.finetune.launch import launch_finetune
 from limit.gauntlet.evaluate import make_plan, read_groups
 from limit.gauntlet.launch import launch_gauntlet
 from limit.gauntlet.tasks import data_folder
+from limit.judge.judgments import read_judgments
 from limit.judge.prices import check_budget
-from limit.judge.requests import launch_judge, parse_judge
+from limit.judge.requests import judge_job, parse_judge
 from limit.mixes.build import build_mix, plan_mix
+from limit.models import require_at_hand, resolve_model
 from limit.responses.launch import launch_respond
-from limit.responses.prompt_sets import ensure_prompt_set
+from limit.responses.prompt_sets import ensure_prompt_set, prompt_set_facts
 from limit.runs import ensure_run
 from limit.settings import Workspace
 from limit.specs.gauntlet import GauntletSpec
 from limit.specs.judge import RespondSpec
 from limit.specs.mix import MixPart, MixSpec
 from limit.specs.run import RunSpec
-from limit.studies.spec import StudyMix, StudySpec, load_study
-
-BASE = "base"
+from limit.studies.spec import BASE, StudyMix, StudySpec, load_study
 
 
 def run_study(
@@ -44,26 +45,33 @@ def run_study(
 ) -> Json:
     """Start or go on with a study; `seeds` are added to those it has, `model` takes the place of a preset's models.
 
+    A study that was started keeps its seeds, also where its file names fewer. Runs of a mix or a recipe that the plan
+    has changed since leave the study for `earlier` in its record; their results stay.
+
     Returns {study, title, path, runs, jobs, state}. Raises LimitError when a source, a model, a recipe or the prompts
     are missing, before any job is started.
     """
     require("operator", "run a study")
     study, spec = load_study(ws, name)
-    if seeds:
-        started = (ws.studies / study / "study.json").is_file()
-        spec = spec.replace(seeds=sorted({*spec.seeds, *seeds}) if started else list(dict.fromkeys(seeds)))
+    before = _started(ws, study)
+    if before:
+        known = [int(seed) for seed in before["spec"].get("seeds", ())]
+        if not {*spec.seeds, *seeds} <= {*known} or not {*known} <= {*spec.seeds}:
+            spec = spec.replace(seeds=sorted({*known, *spec.seeds, *seeds}))
+    elif seeds:
+        spec = spec.replace(seeds=list(dict.fromkeys(seeds)))
     if model is not None:
         spec = spec.replace(models=[model])
     prepare(ws, spec)
     check(ws, spec, budget_usd)
     planned = plan_runs(ws, spec)
-    record = _record(ws, study, spec)
+    record = _record(study, spec, before, model, budget_usd)
+    _set_aside(ws, record, planned)
+    start = _Start(ws, spec, record, budget_usd)
     for run in planned:
-        _measure(ws, spec, run)
-        record["runs"] = _merged(record["runs"], run)
-        _save(ws, study, record)
-    _judge(ws, spec, record, budget_usd)
-    _save(ws, study, record)
+        start.measure(run)
+    start.judge([run["run_id"] for run in planned])
+    start.finish([run["run_id"] for run in planned])
     ids = job_ids(record)
     return {
         "study": study,
@@ -71,7 +79,7 @@ def run_study(
         "path": str(ws.studies / study / "study.json"),
         "runs": len(record["runs"]),
         "jobs": ids,
-        "state": "running" if any(jobs.status(ws, j)["state"] not in jobs.ENDED for j in ids) else "finished",
+        "state": "running" if any(_state(ws, j) not in (*jobs.ENDED, None) for j in ids) else "finished",
     }
 
 
@@ -84,7 +92,9 @@ def prepare(ws: Workspace, spec: StudySpec) -> None:
 
 
 def check(ws: Workspace, spec: StudySpec, budget_usd: float | None) -> None:
-    """Raise LimitError for a mix, a prompt set, task files or a judge that cannot be had, while nothing is written."""
+    """Raise LimitError for a model, mix, prompt set, task file or judge that cannot be had, before a job is made."""
+    for model in spec.models:
+        require_at_hand(resolve_model(ws, model))
     for mix in spec.mixes:
         seed = next(iter(mix.seeds or spec.seeds))
         plan_mix(ws, MixSpec(parts=tuple(MixPart.parse(part) for part in mix.parts), seed=seed))
@@ -136,8 +146,48 @@ def grid(spec: StudySpec) -> list[tuple[int, StudyMix]]:
 
 
 def job_ids(record: Json) -> list[str]:
-    """Every job of a study, once, in the order in which they were started."""
-    return list(dict.fromkeys(job for run in record["runs"] for job in run["jobs"].values()))
+    """Every job of a study, once, in the order in which they were started; then those that it started before."""
+    named = [job for run in record["runs"] for job in run["jobs"].values()]
+    return list(dict.fromkeys([*named, *record.get("earlier_jobs", ())]))
+
+
+def job_status(ws: Workspace, run: Json, what: str) -> Json:
+    """Status of one job of a run, `what` as its record names it.
+
+    One that was cleared from the history is finished if its result is there, else it counts as stopped. Shipped
+    results bring no jobs.
+    """
+    try:
+        return jobs.status(ws, run["jobs"][what])
+    except LimitError:
+        if _is_made(ws, run, what):
+            return {"state": "finished", "reason": None}
+        return {"state": "stopped", "reason": "it was cleared from the history and its result is not there"}
+
+
+def _is_made(ws: Workspace, run: Json, what: str) -> bool:
+    """Whether the result of a job is on disk."""
+    kind, _, key = what.partition(" ")
+    folder = ws.run(run["run_id"])
+    if kind == "finetune":
+        return (folder / "model").is_dir() or (folder / "train" / "summary.json").is_file()
+    if kind == "gauntlet":
+        return (folder / "gauntlet" / str(run.get("eval_id")) / "eval.json").is_file()
+    if kind == "respond":
+        return (folder / "responses" / key / f"{run['sets'].get(key)}.json").is_file()
+    return key in run["comparisons"] and _is_judged(ws, run["comparisons"][key])
+
+
+def _is_judged(ws: Workspace, comparison: str) -> bool:
+    """Whether every prompt of a comparison has a verdict or was refused one."""
+    try:
+        prompts = read_json(ws.comparison(comparison) / "comparison.json").get("prompt_set")
+        wanted = prompt_set_facts(ws, str(prompts))["distinct"]
+        rows = read_judgments(ws, comparison)
+    except (LimitError, KeyError):
+        return False
+    asked = {row["prompt_id"] for row in rows if row.get("status") not in ("error", "skipped_budget", "skipped")}
+    return len(asked) >= int(wanted)
 
 
 def load_record(ws: Workspace, study: str) -> Json:
@@ -165,30 +215,76 @@ def _is_run(run: Any) -> bool:
 
 
 def stop_study(ws: Workspace, name: str) -> Json:
-    """Stop every job of a study that waits or runs; what is done stays. Returns {study, stopped}."""
+    """Stop every job of a study that waits or runs; what is done stays.
+
+    Jobs that another study needs too go on, unless that study was itself stopped. Returns {study, stopped, kept,
+    shared_with}: jobs, and the studies that need those that were kept.
+    """
     require("operator", "stop a study")
     record = load_record(ws, name)
-    stopped = []
-    for job_id in reversed(job_ids(record)):
-        if jobs.status(ws, job_id)["state"] not in jobs.ENDED:
-            with contextlib.suppress(LimitError):  # it has just ended
+    shared = _needed_elsewhere(ws, name)
+    stopped, kept = [], []
+    ids = job_ids(record)[::-1]
+    for job_id in sorted(
+        ids, key=lambda job_id: not job_id.startswith("judge-")
+    ):  # last first, so that none is skipped
+        with contextlib.suppress(LimitError):  # it has just ended, or was cleared from the history
+            if jobs.status(ws, job_id)["state"] in jobs.ENDED:
+                continue
+            if job_id in shared:
+                kept.append(job_id)
+            else:
                 jobs.stop(ws, job_id)
                 stopped.append(job_id)
-    return {"study": record["study"], "stopped": stopped}
+    names = list(dict.fromkeys(study for job_id in kept for study in shared[job_id]))
+    _save(ws, name, {**record, "stopped": True, "kept_for": names})
+    return {"study": record["study"], "stopped": stopped, "kept": kept, "shared_with": names}
 
 
-def _record(ws: Workspace, study: str, spec: StudySpec) -> Json:
+def stop_words(stopped: Json) -> str:
+    """What `stop_study` did, in a sentence."""
+    words = f"{len(stopped['stopped'])} jobs of {stopped['study']} stopped"
+    if not stopped["kept"]:
+        return f"{words}."
+    return f"{words}; {len(stopped['kept'])} go on, because {', '.join(stopped['shared_with'])} needs them too."
+
+
+def _needed_elsewhere(ws: Workspace, name: str) -> dict[str, list[str]]:
+    """The jobs of all other studies that were not stopped, each with the names of those studies."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(ws.studies.glob("*/study.json")):
+        if path.parent.name != name:
+            with contextlib.suppress(LimitError):  # a damaged record needs nothing
+                other = read_record(path)
+                for job_id in () if other.get("stopped") else job_ids(other):
+                    found.setdefault(job_id, []).append(path.parent.name)
+    return found
+
+
+def _started(ws: Workspace, study: str) -> Json:
+    """The record of a study, empty before its first start."""
     path = ws.studies / study / "study.json"
-    before = read_record(path) if path.is_file() else {}
+    return read_record(path) if path.is_file() else {}
+
+
+def _record(study: str, spec: StudySpec, before: Json, model: str | None, budget_usd: float | None) -> Json:
+    model = model or before.get("model")
+    words = ["python", "-m", "limit", "study", "run", study, "--seeds", ",".join(map(str, spec.seeds))]
+    words += ["--model", model] if model and spec.models == (model,) else []
+    words += ["--budget", f"{budget_usd:g}"] if budget_usd is not None else []
     return {
         "study": study,
         "title": spec.title,
         "created": before.get("created", utc_now()),
         "changed": utc_now(),
-        "command": f"python -m limit study run {study} --seeds {','.join(map(str, spec.seeds))}",
+        "command": shlex.join(words),
+        "model": model,
+        "budget_usd": budget_usd,
         "version": __version__,
         "spec": spec.to_dict(),
         "runs": before.get("runs", []),
+        "earlier": before.get("earlier", []),
+        "earlier_jobs": before.get("earlier_jobs", []),
     }
 
 
@@ -199,55 +295,155 @@ def _save(ws: Workspace, study: str, record: Json) -> None:
 def _merged(runs: list[Json], run: Json) -> list[Json]:
     """The list with this run in its place, or at the end."""
     kept = {known["run_id"]: known for known in runs}
-    kept[run["run_id"]] = {**kept.get(run["run_id"], {}), **run}
+    kept[run["run_id"]] = run
     return list(kept.values())
 
 
-def _measure(ws: Workspace, spec: StudySpec, run: Json) -> None:
-    """Enqueue a run's finetune, evaluation and answers; adds `jobs`, `eval_id` and `sets` to it."""
-    request = run.pop("spec")
-    run.update(jobs={}, eval_id=None, sets={}, comparisons={})
-    after: tuple[str, ...] = ()
-    if request is not None:
-        started = launch_finetune(ws, RunSpec.from_dict(request))
-        run["jobs"]["finetune"] = started["job_id"]
-        after = (started["job_id"],)
-    if spec.gauntlet is not None:
-        wanted = GauntletSpec(version=spec.gauntlet, limit=spec.gauntlet_limit)
-        started = launch_gauntlet(ws, wanted, run_id=run["run_id"], after=after)
-        run["jobs"]["gauntlet"], run["eval_id"] = started["job_id"], started["eval_id"]
-    for prompts in spec.prompts:
-        answers = RespondSpec(prompts=prompts, max_new_tokens=spec.max_new_tokens)
-        started = launch_respond(ws, run["run_id"], answers, after=after)
-        run["jobs"][f"respond {started['prompt_set']}"] = started["job_id"]
-        run["sets"][started["prompt_set"]] = started["set_id"]
+def _set_aside(ws: Workspace, record: Json, planned: Sequence[Json]) -> None:
+    """Move runs that would be taken for seeds of a planned mix to `earlier`, and back those that are planned again."""
+    ids = {run["run_id"] for run in planned}
+    wanted: dict[tuple[str, str], set[str]] = {}
+    for run in planned:
+        wanted.setdefault((run["model"], run["label"]), set()).add(_request(ws, run))
+    known = {run["run_id"]: run for run in (*record["earlier"], *record["runs"])}
+    past = {run["run_id"] for run in record["earlier"]}
+    taken = {(run["model"], run["label"], run["seed"]) for run in planned}
+    runs: list[Json] = []
+    earlier: list[Json] = []
+    for run_id, run in known.items():
+        alike = wanted.get((run["model"], run["label"]))
+        other = alike is not None and _request(ws, run) not in alike
+        doubled = (run["model"], run["label"], run.get("seed")) in taken
+        is_past = run_id not in ids and (other or doubled or (run_id in past and alike is None))
+        (earlier if is_past else runs).append(run)
+    jobs_aside = [job for run in earlier for job in run["jobs"].values()]
+    record.update(runs=runs, earlier=earlier)
+    record["earlier_jobs"] = list(dict.fromkeys([*record["earlier_jobs"], *jobs_aside]))
 
 
-def _judge(ws: Workspace, spec: StudySpec, record: Json, budget_usd: float | None) -> None:
-    """Enqueue the comparisons with the baseline of the same model and seed; the base model meets each seed's."""
-    runs = record["runs"]
-    for base in [run for run in runs if run["label"] == spec.baseline]:
-        for run in runs:
-            same = run["model"] == base["model"] and run["seed"] in (None, base["seed"])
-            if run["run_id"] != base["run_id"] and same:
-                _compare(ws, spec, base, run, budget_usd)
+def _request(ws: Workspace, run: Json) -> str:
+    """What a run and its seeds have in common: parts, contents of the sources, and recipe; unknown ones are unlike."""
+    try:
+        recipe = read_json(ws.run(run["run_id"]) / "run.json").get("recipe")
+        mix = read_json(ws.mix(run["mix_id"]) / "mix.json") if run.get("mix_id") else {}
+        return canonical_json([recipe, {**mix.get("spec", {}), "seed": None}, mix.get("sources")])
+    except LimitError:
+        return str(run["run_id"])
 
 
-def _compare(ws: Workspace, spec: StudySpec, base: Json, run: Json, budget_usd: float | None) -> None:
-    for prompts, set_id in run["sets"].items():
-        after = (base["jobs"][f"respond {prompts}"], run["jobs"][f"respond {prompts}"])
-        for judge in spec.judges():
-            started = launch_judge(
-                ws,
-                base["run_id"],
-                run["run_id"],
-                prompts,
-                parse_judge(judge),
-                budget_usd=budget_usd,
-                baseline_set=base["sets"][prompts],
-                candidate_set=set_id,
-                after=after,
-            )
-            key = f"{judge} {prompts} {base['seed']}"
-            run["jobs"][f"judge {key}"] = started["job_id"]
-            run["comparisons"][key] = started["comparison"]
+class _Start:
+    """One start of a study: what it enqueues goes into the record, which at no moment knows less than it did before."""
+
+    def __init__(self, ws: Workspace, spec: StudySpec, record: Json, budget_usd: float | None) -> None:
+        self.ws, self.spec, self.record, self.budget_usd = ws, spec, record, budget_usd
+        self.prompts = [ensure_prompt_set(ws, prompts) for prompts in spec.prompts]
+        self.renewed: dict[str, set[str]] = {}  # by run, the jobs that this start named
+        self.shared = _needed_elsewhere(ws, record["study"])
+
+    def measure(self, planned: Json) -> None:
+        """Enqueue a run's finetune, evaluation and answers; its `jobs`, `eval_id` and `sets` are then known."""
+        ws, spec = self.ws, self.spec
+        request = planned.pop("spec")
+        known: Json = next((run for run in self.record["runs"] if run["run_id"] == planned["run_id"]), {})
+        run: Json = {"jobs": {}, "eval_id": None, "sets": {}, "comparisons": {}, **known, **planned}
+        self.record["runs"] = _merged(self.record["runs"], run)
+        after: tuple[str, ...] = ()
+        if request is not None:
+            started = launch_finetune(ws, RunSpec.from_dict(request))
+            self._name(run, "finetune", started["job_id"])
+            after = (started["job_id"],)
+        if spec.gauntlet is not None:
+            wanted = GauntletSpec(version=spec.gauntlet, limit=spec.gauntlet_limit)
+            started = launch_gauntlet(ws, wanted, run_id=run["run_id"], after=after)
+            run["eval_id"] = started["eval_id"]
+            self._name(run, "gauntlet", started["job_id"])
+        for prompts in self.prompts:
+            answers = RespondSpec(prompts=prompts, max_new_tokens=spec.max_new_tokens)
+            started = launch_respond(ws, run["run_id"], answers, after=after)
+            run["sets"][prompts] = started["set_id"]
+            self._name(run, f"respond {prompts}", started["job_id"])
+        _save(ws, self.record["study"], self.record)
+
+    def judge(self, run_ids: Sequence[str]) -> None:
+        """Enqueue the comparisons with the baseline of the same model and seed; the base model meets each seed's."""
+        runs = [run for run in self.record["runs"] if run["run_id"] in run_ids]
+        for base in [run for run in runs if run["label"] == self.spec.baseline]:
+            for run in runs:
+                same = run["model"] == base["model"] and run["seed"] in (None, base["seed"])
+                if run["run_id"] != base["run_id"] and same:
+                    self._compare(base, run)
+            _save(self.ws, self.record["study"], self.record)
+
+    def _compare(self, base: Json, run: Json) -> None:
+        for prompts in self.prompts:
+            if not all(prompts in side["sets"] and f"respond {prompts}" in side["jobs"] for side in (base, run)):
+                continue
+            after = (base["jobs"][f"respond {prompts}"], run["jobs"][f"respond {prompts}"])
+            for judge in self.spec.judges():
+                job = judge_job(
+                    self.ws,
+                    base["run_id"],
+                    run["run_id"],
+                    prompts,
+                    parse_judge(judge),
+                    budget_usd=self.budget_usd,
+                    baseline_set=base["sets"][prompts],
+                    candidate_set=run["sets"][prompts],
+                    after=after,
+                )
+                key = f"{judge} {prompts} {base['seed']}"
+                before = run["jobs"].get(f"judge {key}")
+                comparison = str(job.subject["comparison_id"])
+                same = run["comparisons"].get(key) == comparison
+                run["comparisons"][key] = comparison
+                if before and before != job.job_id():
+                    if same and self._is_in_hand(before, comparison):
+                        self.renewed.setdefault(run["run_id"], set()).add(f"judge {key}")
+                        continue
+                    self._withdraw(before)
+                self._name(run, f"judge {key}", jobs.start(self.ws, job))
+
+    def _is_in_hand(self, job_id: str, comparison: str) -> bool:
+        """Whether a job of another budget has judged a comparison, or does so now: two at once are refused."""
+        state = _state(self.ws, job_id)
+        if state == "finished":
+            return _is_judged(self.ws, comparison)
+        return state in jobs.ACTIVE or (state == jobs.QUEUED and job_id in self.shared)
+
+    def _name(self, run: Json, what: str, job_id: str) -> None:
+        """Put a job into the record; one that it takes the place of stays in sight until it has ended."""
+        before = run["jobs"].get(what)
+        if before and before != job_id:
+            self._withdraw(before)
+            self.record["earlier_jobs"].append(before)
+        run["jobs"][what] = job_id
+        self.renewed.setdefault(run["run_id"], set()).add(what)
+
+    def _withdraw(self, job_id: str) -> None:
+        """Take a replaced job out of the queue, unless another study needs it."""
+        if job_id not in self.shared and _state(self.ws, job_id) == jobs.QUEUED:
+            with contextlib.suppress(LimitError):  # it has just begun, and stays in sight
+                jobs.stop(self.ws, job_id)
+
+    def finish(self, run_ids: Sequence[str]) -> None:
+        """Forget jobs that the plan no longer asks for and that came to nothing, and earlier ones that have ended."""
+        for run in self.record["runs"]:
+            if run["run_id"] in run_ids:
+                for what in set(run["jobs"]) - self.renewed.get(run["run_id"], set()):
+                    if job_status(self.ws, run, what)["state"] in ("stopped", "failed", "lost"):
+                        del run["jobs"][what]
+                        run["comparisons"].pop(what.removeprefix("judge "), None)
+        named = {job for run in self.record["runs"] for job in run["jobs"].values()}
+        self.record["earlier_jobs"] = [
+            job for job in dict.fromkeys(self.record["earlier_jobs"])
+            if job not in named and _state(self.ws, job) not in (*jobs.ENDED, None)
+        ]  # fmt: skip
+        _save(self.ws, self.record["study"], self.record)
+
+
+def _state(ws: Workspace, job_id: str) -> str | None:
+    """A job's state, None for one that was cleared from the history."""
+    try:
+        return str(jobs.status(ws, job_id)["state"])
+    except LimitError:
+        return None

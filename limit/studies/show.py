@@ -5,6 +5,7 @@ Reads files only, so it works beside a running app and while jobs are going on.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,11 +20,10 @@ from limit.judge.summary import summarise
 from limit.runs import load_run
 from limit.settings import SHIPPED, Workspace
 from limit.studies.cost import StudyCost, cost_lines, study_cost
-from limit.studies.launch import BASE, grid, job_ids, load_record, read_record
-from limit.studies.spec import SHIPPED_RESULTS, StudySpec, load_study
+from limit.studies.launch import grid, job_status, load_record, read_record
+from limit.studies.spec import BASE, PAPER, SHIPPED_RESULTS, StudySpec, load_study
 
 PUBLISHED = SHIPPED / "published"
-PAPER = "paper"
 
 
 def list_studies(ws: Workspace) -> list[Json]:
@@ -100,8 +100,7 @@ def progress(ws: Workspace, record: Json) -> Json:
     """{done, total, running, failed, reasons}: jobs of a study, and why some did not finish."""
     states: Counter[str] = Counter()
     reasons = []
-    for job_id in job_ids(record):
-        status = _status(ws, job_id)
+    for job_id, status in _statuses(ws, record).items():
         states[status["state"]] += 1
         if status["state"] in ("failed", "lost"):
             reasons.append({"job_id": job_id, "reason": status.get("reason")})
@@ -115,12 +114,15 @@ def progress(ws: Workspace, record: Json) -> Json:
     }
 
 
-def _status(ws: Workspace, job_id: str) -> Json:
-    """A job's status; one that was cleared from the history had ended, and shipped results bring no jobs."""
-    try:
-        return jobs.status(ws, job_id)
-    except LimitError:
-        return {"state": "finished", "reason": None}
+def _statuses(ws: Workspace, record: Json) -> dict[str, Json]:
+    """The status of each job of a study; of those that its runs no longer name, of the ones that have not ended."""
+    found = {job: job_status(ws, run, what) for run in record["runs"] for what, job in run["jobs"].items()}
+    for job_id in record.get("earlier_jobs", ()):
+        with contextlib.suppress(LimitError):
+            status = jobs.status(ws, job_id)
+            if status["state"] not in jobs.ENDED:
+                found.setdefault(job_id, status)
+    return found
 
 
 def _state(done: Json) -> str:
@@ -138,8 +140,8 @@ def waiting(done: Json) -> int:
 
 
 def _run_row(ws: Workspace, run: Json, spec: Json, known: dict[str, Any]) -> Json:
-    states = [_status(ws, job_id)["state"] for job_id in run["jobs"].values()]
-    unfinished = [state for state in states if state != "finished"]
+    states = {what: job_status(ws, run, what)["state"] for what in run["jobs"]}
+    unfinished = [state for state in states.values() if state != "finished"]
     head = {key: run[key] for key in ("label", "model", "seed", "mix_id", "run_id")}
     return {
         **head,
@@ -150,7 +152,7 @@ def _run_row(ws: Workspace, run: Json, spec: Json, known: dict[str, Any]) -> Jso
         "preference": [
             {"judge_and_prompts": key, **summarise(known[comparison], read_judgments(ws, comparison))}
             for key, comparison in run["comparisons"].items()
-            if comparison in known and _status(ws, run["jobs"][f"judge {key}"])["state"] == "finished"
+            if comparison in known and states.get(f"judge {key}") == "finished"
         ],
     }
 

@@ -28,6 +28,7 @@ PRESETS = SHIPPED / "studies"
 SHIPPED_RESULTS = SHIPPED / "tiny" / "results"
 MAX_SEED = 2**31 - 1  # what a run's seed may be
 PAPER = "paper"  # names the published results
+BASE = "base"  # label of the base model's row
 PLAN = "plan.json"  # beside study.json: what is to be run, before it is started
 
 

@@ -13,7 +13,7 @@ from limit.formats import count, duration, money
 from limit.settings import Workspace
 from limit.studies.clone import change_words, clone_study, mix_words, parse_mix, planned_studies, remove_plan
 from limit.studies.cost import StudyCost, study_cost
-from limit.studies.launch import load_record, run_study, stop_study
+from limit.studies.launch import load_record, run_study, stop_study, stop_words
 from limit.studies.show import list_studies, progress, waiting
 from limit.studies.spec import StudyMix, StudySpec, load_study, preset_names, preset_titles
 from limit.ui.clicks import clicked
@@ -265,6 +265,9 @@ def _bar(ws: Workspace, name: str) -> None:
         for reason in done["reasons"][:3]:
             st.caption(plain(f"{reason['job_id']}: {reason['reason'] or 'no reason was recorded'}"))
         left = done["running"] + waiting(done)
+        kept_for = ", ".join(load_record(ws, name).get("kept_for", ()))
+        if left and kept_for:
+            st.caption(plain(f"It was stopped; what {kept_for} needs too goes on."))
         row = st.container(horizontal=True)
         if left and may("operator"):
             row.button("Stop it", key="study-stop", on_click=_stop, args=(ws, name), icon=":material/stop:")
@@ -292,4 +295,6 @@ def _another_seed(ws: Workspace, name: str) -> None:
 
 def _stop(ws: Workspace, name: str) -> None:
     with errors_in_words():
-        stop_study(ws, name)
+        stopped = stop_study(ws, name)
+        if stopped["kept"]:
+            st.toast(plain(stop_words(stopped)))
