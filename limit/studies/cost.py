@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import glob
 import os
+import re
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +25,7 @@ from limit.judge.prices import price_of
 from limit.judge.requests import parse_judge
 from limit.mixes.build import plan_mix
 from limit.models import canonical_name
-from limit.responses.prompt_sets import load_prompts
+from limit.responses.prompt_sets import PAPER_STEMS, distinct, load_prompts, read_prompts
 from limit.settings import Workspace
 from limit.specs.mix import MixPart, MixSpec
 from limit.specs.run import RunSpec
@@ -92,6 +93,14 @@ def study_cost(ws: Workspace, spec: StudySpec) -> StudyCost:
     )
 
 
+def seed_plan(spec: StudySpec, seed: int) -> StudySpec | None:
+    """What one more seed makes of a study, as a study of its own; None where every mix has seeds of its own."""
+    mixes = tuple(mix for mix in spec.mixes if not mix.seeds)
+    judged = spec.baseline in [mix.label for mix in mixes]
+    unjudged: Json = {} if judged else {"judge": None, "other_judges": (), "baseline": None}
+    return spec.replace(seeds=(seed,), mixes=mixes, **unjudged) if mixes else None
+
+
 def comparisons_of(spec: StudySpec) -> int:
     """Pairs of runs that are judged, for one prompt set and one judge: each with the baseline of its seed."""
     if not spec.judges():
@@ -142,7 +151,10 @@ def _largest(ws: Workspace, spec: StudySpec, finished: Finished, unknown: list[s
 
 
 def _after_seconds(ws: Workspace, spec: StudySpec, finetuned: Sequence[str], unknown: list[str]) -> float:
-    """Seconds of the evaluations and answers that are not there, by those of the same model made here or shipped."""
+    """Seconds of the evaluations and answers that are not there, by those of the same model made here or shipped.
+
+    Both must be of the study's own protocol: so many records of each task, answers of so many tokens.
+    """
     total = 0.0
     many = len(grid(spec)) + spec.include_base
     bases = {RunSpec(model=canonical_name(ws, model)).id() for model in spec.models if spec.include_base}
@@ -150,34 +162,50 @@ def _after_seconds(ws: Workspace, spec: StudySpec, finetuned: Sequence[str], unk
     for model in spec.models:
         for what, pattern, wanted in _measures(spec):
             there = sum(_is_there(folder, pattern, model, wanted) for folder in runs)
-            past = _past(ws, f"*/{pattern}", model, **wanted)
+            past = _past(ws, f"*/{pattern}", model, wanted)
             total += max(0, many - there) * _median(past, what.replace("{}", model), unknown)
     return total
 
 
-def _measures(spec: StudySpec) -> list[tuple[str, str, dict[str, str]]]:
+def _measures(spec: StudySpec) -> list[tuple[str, str, Json]]:
     """What is done with each finished model: in words, its files below a run's folder, and what they must say."""
-    found: list[tuple[str, str, dict[str, str]]] = []
+    found: list[tuple[str, str, Json]] = []
     if spec.gauntlet is not None:
-        what = f"evaluations of {{}} on {spec.gauntlet}"
-        found.append((what, "gauntlet/*/eval.json", {"version": spec.gauntlet}))
-    return found + [(f"answers of {{}} to {_stem(p)}", f"responses/{_stem(p)}/*.json", {}) for p in spec.prompts]
+        limit = spec.gauntlet_limit
+        what = f"evaluations of {{}} on {spec.gauntlet}" + (f", {limit:,} records a task" if limit else "")
+        found.append((what, "gauntlet/*/eval.json", {"version": spec.gauntlet, "limit": limit}))
+    wanted = {"max_new_tokens": spec.max_new_tokens, "limit": None}
+    for name in map(_set_name, spec.prompts):
+        what = f"answers of {{}} to {name} of at most {spec.max_new_tokens:,} tokens"
+        found.append((what, f"responses/{glob.escape(name)}/*.json", wanted))
+    return found
 
 
-def _is_there(folder: Path, pattern: str, model: str, wanted: dict[str, str]) -> bool:
+def _is_there(folder: Path, pattern: str, model: str, wanted: Json) -> bool:
     try:
         if read_json(folder / "run.json").get("model") != model:
             return False
-        return any(wanted.items() <= read_json(path).items() for path in folder.glob(pattern))
+        return any(wanted.items() <= _told(str(path)).items() for path in folder.glob(pattern))
     except LimitError:
         return False
 
 
-def _stem(prompts: str) -> str:
-    return Path(prompts).stem.replace("*", "").replace("[", "")
+def _set_name(prompts: str) -> str:
+    """The name that a set of prompts, or a file of them, has in the workspace."""
+    path = Path(prompts).expanduser()
+    if not path.is_file():
+        return prompts
+    return PAPER_STEMS.get(path.stem, re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-.") or "prompts")
 
 
-def _past(ws: Workspace, pattern: str, model: str, **wanted: str) -> Iterator[float]:
+def _prompt_chars(ws: Workspace, prompts: str) -> list[int]:
+    """Characters of each distinct prompt of a set or of a file that is no set yet. Raises LimitError."""
+    path = Path(prompts).expanduser()
+    known = distinct(read_prompts(path)) if path.is_file() else load_prompts(ws, prompts)
+    return [len(prompt.text) for prompt in known]
+
+
+def _past(ws: Workspace, pattern: str, model: str, wanted: Json) -> Iterator[float]:
     """Seconds of whole results of one model, of this workspace first, then of what ships."""
     for root in (ws.runs, Workspace(SHIPPED_RESULTS).runs):
         found = False
@@ -208,13 +236,15 @@ def _told(path: str) -> Json:
 def _read_told(path: str, changed_ns: int, size: int) -> Json:
     del changed_ns, size  # part of the cache key only
     value = read_json(Path(path))
-    return {name: value[name] for name in ("seconds", "version") if name in value}
+    made = {**(value.get("protocol") or {}), **(value.get("config") or {})}  # of an evaluation, of answers
+    told = {name: made[name] for name in ("limit", "max_new_tokens") if name in made}
+    return told | {name: value[name] for name in ("seconds", "version") if name in value}
 
 
 def _median(seconds: Iterator[float], what: str, unknown: list[str]) -> float:
     known = list(seconds)
     if not known:
-        unknown.append(f"the time of {what}: none has finished here yet")
+        unknown.append(f"the time of {what}: none like it has finished here yet")
     return statistics.median(known) if known else 0.0
 
 
@@ -224,7 +254,7 @@ def _judging(ws: Workspace, spec: StudySpec, pairs: int, unknown: list[str]) -> 
     questions = 0
     for prompts in spec.prompts if pairs else ():
         try:
-            chars = [len(prompt.text) for prompt in load_prompts(ws, _stem(prompts))]
+            chars = _prompt_chars(ws, prompts)
         except LimitError as error:
             unknown.append(f"what judging costs: {error}")
             return None, None

@@ -30,10 +30,10 @@ def study_report(ws: Workspace, name: str) -> Json:
     `settings`: each judge on each prompt set as {judge, prompt_set}, the study's own order; rates of two settings are
     two scales and are never drawn together. `models`: {label, is_baseline, seeds, gauntlet, categories, preference,
     preferences}, scores as {mean, low, high, values}, one preference for each setting and the first one again; the
-    interval is None with one seed. `pairs`: {one, other, gauntlet, preference}, each {above, seeds}: in how many of the
-    seeds that both have `one` is above `other`, preference in the first setting; pairs without a common seed are left
-    out. `readings`: {label, variant, won, tied, lost} in per cent of all pairs against the baseline, for the rubric
-    only. Raises LimitError when there is no such study.
+    interval is None with one seed. `pairs`: {one, other, gauntlet, preference}, each {above, tied, seeds}: in how many
+    of the seeds that both have `one` is above `other`, and level with it, preference in the first setting; pairs
+    without a common seed are left out. `readings`: {label, variant, won, tied, lost} in per cent of all pairs against
+    the baseline, for the rubric only. Raises LimitError when there is no such study.
     """
     shown = show_study(ws, name)
     place = Workspace(SHIPPED_RESULTS) if shown["origin"] == "shipped" else ws
@@ -128,7 +128,8 @@ def _rate(run: Json, settings: Sequence[Setting]) -> float | None:
 
 def _above(pairs: Sequence[tuple[float | None, float | None]]) -> Json:
     known = [(a, b) for a, b in pairs if a is not None and b is not None]
-    return {"above": sum(a > b for a, b in known), "seeds": len(known)}
+    tied = sum(a == b for a, b in known)
+    return {"above": sum(a > b for a, b in known), "tied": tied, "seeds": len(known)}
 
 
 def _readings(ws: Workspace, label: str, runs: Sequence[Json]) -> list[Json]:
@@ -155,26 +156,36 @@ def report_text(report: Json) -> str:
     heads = ["model", "seeds", "Gauntlet", *(name.replace("_", " ") for name in names), *(heads or ["preferred"])]
     lines = _table(heads)
     for model in report["models"]:
-        cells = [model["label"], str(len(model["seeds"]) or "one model"), _score(model["gauntlet"])]
+        cells = [_cell(model["label"]), str(len(model["seeds"]) or "one model"), _score(model["gauntlet"])]
         cells += [_score(model["categories"][name]) if name in model["categories"] else "n/a" for name in names]
         lines.append(f"| {' | '.join([*cells, *_preferred(model)])} |")
     if report["pairs"]:
         lines += ["", *_table(["in how many seeds", "on the Gauntlet", "on preference"])]
     for pair in report["pairs"]:
-        counts = [f"{pair[key]['above']} of {pair[key]['seeds']}" for key in ("gauntlet", "preference")]
-        lines.append(f"| {pair['one']} above {pair['other']} | {' | '.join(counts)} |")
+        counts = [_seeds_above(pair[key]) for key in ("gauntlet", "preference")]
+        lines.append(f"| {_cell(pair['one'])} above {_cell(pair['other'])} | {' | '.join(counts)} |")
     if report["readings"]:
         lines += ["", *_table(["won / tied / lost, %", *VARIANTS])]
         for label in dict.fromkeys(row["label"] for row in report["readings"]):
             cells = [
                 f"{r['won']:.0f} / {r['tied']:.0f} / {r['lost']:.0f}" for r in report["readings"] if r["label"] == label
             ]
-            lines.append(f"| {label} | {' | '.join(cells)} |")
+            lines.append(f"| {_cell(label)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def _table(heads: Sequence[str]) -> list[str]:
-    return [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
+    return [f"| {' | '.join(map(_cell, heads))} |", "| --- " * len(heads) + "|"]
+
+
+def _cell(text: str) -> str:
+    """Text that stays in one cell of a Markdown table."""
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
+
+
+def _seeds_above(counts: Json) -> str:
+    tied = f", {counts['tied']} tied" if counts["tied"] else ""
+    return f"{counts['above']} of {counts['seeds']}{tied}"
 
 
 def _score(spread: Json) -> str:

@@ -12,10 +12,10 @@ from limit.core import Json, LimitError, read_each
 from limit.formats import count, duration, money
 from limit.settings import Workspace
 from limit.studies.clone import change_words, clone_study, mix_words, parse_mix, planned_studies, remove_plan
-from limit.studies.cost import StudyCost, study_cost
+from limit.studies.cost import StudyCost, judge_words, seed_plan, study_cost
 from limit.studies.launch import load_record, run_study, stop_study, stop_words
 from limit.studies.show import list_studies, progress, waiting
-from limit.studies.spec import StudyMix, StudySpec, load_study, preset_names, preset_titles
+from limit.studies.spec import MAX_SEED, StudyMix, StudySpec, load_study, preset_names, preset_titles
 from limit.ui.clicks import clicked
 from limit.ui.launch_cost import show_memory, sized
 from limit.ui.overview import study_label
@@ -143,6 +143,14 @@ def _fingerprint(ws: Workspace) -> str:
 
 @st.cache_data(show_spinner="Counting what it takes", max_entries=32, ttl=COST_TTL_S)
 def _cost(root: str, spec: Json, fingerprint: str) -> StudyCost:
+    from pathlib import Path
+
+    return study_cost(Workspace(Path(root)), StudySpec.from_dict(spec))
+
+
+@st.cache_data(show_spinner=False, max_entries=32, ttl=COST_TTL_S)
+def _seed_cost(root: str, spec: Json, fingerprint: str) -> StudyCost:
+    """As `_cost`, for a fragment that is drawn again every few seconds."""
     from pathlib import Path
 
     return study_cost(Workspace(Path(root)), StudySpec.from_dict(spec))
@@ -282,15 +290,39 @@ def _bar(ws: Workspace, name: str) -> None:
 
 
 def _another_seed(ws: Workspace, name: str) -> None:
-    """One more run of every mix that all seeds share."""
-    seeds = [int(seed) for seed in load_record(ws, name)["spec"]["seeds"]]
-    seed = st.number_input("Seed", 0, 2**31 - 1, max(seeds) + 1 if seeds else 17, key=f"seed-of-{name}")
+    """One more run of every mix that all seeds share, what it takes, and what its judge may spend."""
+    spec = StudySpec.from_dict(load_record(ws, name)["spec"])
+    free = next(seed for seed in (max(spec.seeds) + 1, *range(len(spec.seeds) + 1)) if seed not in spec.seeds)
+    seed = int(st.number_input("Seed", 0, MAX_SEED, min(free, MAX_SEED), key=f"seed-of-{name}"))
+    plan = seed_plan(spec, seed)
+    if plan is None:
+        st.caption("Every mix has seeds of its own, so one more seed would make nothing.")
+        return
+    cost = _seed_cost(str(ws.root), plan.to_dict(), _fingerprint(ws))
     st.caption("Every mix is drawn and trained once more with it, scored and judged as the others are.")
-    if clicked("Add it", "study-seed", type="primary", disabled=int(seed) in seeds):
+    st.caption(plain(_seed_words(cost, cost.runs - cost.finetunes)))
+    budget = None
+    if cost.comparisons and cost.judge_usd != 0:
+        budget = st.number_input("Budget of each comparison, USD", min_value=0.0, key=f"seed-budget-{name}") or None
+    unpaid = bool(cost.comparisons and cost.judge_usd) and budget is None
+    if unpaid:
+        st.caption("Its judge costs money: set a budget above.")
+    if clicked("Add it", "study-seed", type="primary", disabled=seed in spec.seeds or unpaid):
         with errors_in_words():
-            run_study(ws, name, seeds=[int(seed)])
+            run_study(ws, name, seeds=[seed], budget_usd=budget)
             jobs.schedule(ws)
             st.rerun()
+
+
+def _seed_words(cost: StudyCost, bases: int) -> str:
+    """What one more seed takes, in a line; the base models are there already."""
+    words = [f"{cost.finetunes} finetunes"]
+    words += [f"{cost.evaluations - bases} evaluations"] if cost.evaluations else []
+    words += [f"{cost.answer_sets * cost.finetunes // cost.runs} sets of answers"] if cost.answer_sets else []
+    words += [f"{cost.comparisons} comparisons"] if cost.comparisons else []
+    time = "time not known" if cost.seconds is None else f"about {duration(cost.seconds / cost.slots)}"
+    judge = f"; judge {judge_words(cost)}" if cost.comparisons else ""
+    return f"{', '.join(words)}: {time}{judge}."
 
 
 def _stop(ws: Workspace, name: str) -> None:

@@ -180,11 +180,39 @@ def test_what_is_there_already_takes_no_time(ws: Workspace, study_file: str) -> 
     started = run_study(ws, study_file)
     run = load_record(ws, "small")["runs"][1]
     folder = ws.run(run["run_id"]) / "gauntlet" / "e1"
-    write_json(folder / "eval.json", {"version": spec.gauntlet, "seconds": 1000.0})
+    told = {"version": spec.gauntlet, "seconds": 1000.0, "protocol": {"limit": spec.gauntlet_limit}}
+    write_json(folder / "eval.json", told)
     one = study_cost(ws, spec).seconds
     for other in load_record(ws, "small")["runs"]:
         path = ws.run(other["run_id"]) / "gauntlet" / "e1" / "eval.json"
-        write_json(path, {"version": spec.gauntlet, "seconds": 1000.0})
+        write_json(path, told)
     every = study_cost(ws, spec).seconds
     assert started["jobs"] and one is not None and every is not None
     assert one - every == pytest.approx(1000.0 * (len(load_record(ws, "small")["runs"]) - 1))
+
+
+def test_what_is_of_another_protocol_is_not_there_and_tells_no_time(ws: Workspace, study_file: str) -> None:
+    spec = spec_of(ws, study_file)
+    run_study(ws, study_file)
+    for run in load_record(ws, "small")["runs"]:
+        folder = ws.run(run["run_id"])
+        told = {"version": spec.gauntlet, "seconds": 1000.0, "protocol": {"limit": None}}
+        write_json(folder / "gauntlet" / "e1" / "eval.json", told)
+        made = {"max_new_tokens": 512, "limit": None}
+        write_json(folder / "responses" / "tiny-open" / "s1.json", {"seconds": 500.0, "config": made})
+    cost = study_cost(ws, spec)
+    assert cost.seconds is not None and cost.seconds < 500.0
+    words = " ".join(cost.unknown)
+    assert "1 records a task: none like it" in words and "at most 8 tokens: none like it" in words
+    whole = study_cost(ws, spec.replace(gauntlet_limit=None, max_new_tokens=512))
+    assert not any("none like it" in reason for reason in whole.unknown)
+
+
+def test_a_file_of_prompts_is_priced_before_the_first_start(ws: Workspace, tmp_path: Path) -> None:
+    prompts = tmp_path / "my questions.txt"
+    prompts.write_text("Who are you?\nWhat is this?\nWho are you?\n")
+    spec = spec_of(ws, "mini").replace(prompts=[str(prompts)], judge="openai:gpt-4-0613")
+    cost = study_cost(ws, spec)
+    assert cost.judge_usd is not None and cost.judge_usd > 0
+    assert cost.judge_questions == 2 * 2 * comparisons_of(spec)
+    assert not list(ws.prompts.glob("my*"))

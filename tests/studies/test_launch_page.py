@@ -9,8 +9,8 @@ import pytest
 from limit import access, jobs
 from limit.core import LimitError, write_json
 from limit.settings import Workspace
-from limit.studies import load_record, load_study
-from limit.studies.clone import planned_studies
+from limit.studies import load_record, load_study, run_study
+from limit.studies.clone import clone_study, parse_mix, planned_studies
 from limit.studies.launch import job_ids
 from limit.studies.show import _state
 from tests.pages import open_page
@@ -112,6 +112,36 @@ def test_a_started_study_is_stopped_gone_on_with_and_given_another_seed(ws: Work
     app.button(key="study-seed").click().run()
     assert [error.value for error in app.exception] == []
     assert {run["seed"] for run in load_record(ws, "mine")["runs"]} == {None, 3, 4}
+
+
+def test_a_seed_of_a_paid_study_is_added_within_a_budget_and_told_what_it_costs(ws: Workspace) -> None:
+    jobs.pause(ws)
+    mixes = [parse_mix(line) for line in SMALL.splitlines()]
+    clone_study(ws, "mini", "mine", {"seeds": [3], "mixes": mixes, "judge": "openai:gpt-4-0613"})
+    run_study(ws, "mine", budget_usd=1.0)
+    app = study_page(plan="mine")
+    assert app.button(key="study-seed").disabled
+    told = " ".join(caption.value for caption in app.caption)
+    assert "2 finetunes, 2 evaluations, 2 sets of answers, 2 comparisons" in told and "judge at most about USD" in told
+    app.number_input(key="seed-budget-mine").set_value(2.0).run()
+    app.button(key="study-seed").click().run()
+    assert [error.value for error in (*app.exception, *app.error)] == []
+    record = load_record(ws, "mine")
+    assert record["spec"]["seeds"] == [3, 4] and record["command"].endswith("--budget 2")
+    added = [run["jobs"] for run in record["runs"] if run["seed"] == 4]
+    assert any("--budget" in jobs.show(ws, job)["arguments"] for named in added for job in named.values())
+
+
+def test_what_another_study_needs_too_goes_on_and_is_said(ws: Workspace) -> None:
+    jobs.pause(ws)
+    mixes = [parse_mix(line) for line in SMALL.splitlines()]
+    for name in ("mine", "theirs"):
+        clone_study(ws, "mini", name, {"seeds": [3], "mixes": mixes})
+        run_study(ws, name)
+    app = study_page(plan="mine")
+    app.button(key="study-stop").click().run()
+    assert any("what theirs needs too goes on" in caption.value for caption in app.caption)
+    assert {jobs.status(ws, job)["state"] for job in job_ids(load_record(ws, "theirs"))} == {"queued"}
 
 
 @pytest.mark.parametrize(

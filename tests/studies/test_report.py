@@ -54,9 +54,9 @@ def test_means_and_intervals_are_over_seeds(value: Json) -> None:
 
 def test_a_pair_counts_the_seeds_that_both_have_and_a_base_meets_every_seed(value: Json) -> None:
     pairs = {(pair["one"], pair["other"]): pair for pair in value["pairs"]}
-    assert pairs["long", "terse"]["gauntlet"] == {"above": 1, "seeds": 2}
-    assert pairs["long", "terse"]["preference"] == {"above": 1, "seeds": 2}
-    assert pairs["base", "long"]["gauntlet"] == {"above": 1, "seeds": 2}
+    assert pairs["long", "terse"]["gauntlet"] == {"above": 1, "tied": 0, "seeds": 2}
+    assert pairs["long", "terse"]["preference"] == {"above": 1, "tied": 0, "seeds": 2}
+    assert pairs["base", "long"]["gauntlet"] == {"above": 1, "tied": 1, "seeds": 2}
     assert ("terse", "late") not in pairs
 
 
@@ -74,7 +74,11 @@ def test_rates_of_two_judges_or_prompt_sets_are_columns_of_their_own(
     terse = value["models"][1]
     assert [spread["values"] for spread in terse["preferences"]] == [[20.0], [90.0], [60.0]]
     assert terse["preference"]["values"] == [20.0]
-    assert value["pairs"][0]["preference"] == {"above": 1, "seeds": 1}  # 50 against 20, not against the mean of three
+    assert value["pairs"][0]["preference"] == {
+        "above": 1,
+        "tied": 0,
+        "seeds": 1,
+    }  # 50 against 20, not against the mean of three
     assert "preferred by another on open" in report_text(value)
 
 
@@ -94,8 +98,17 @@ def test_mixes_of_two_base_models_are_not_seeds_of_one(ws: Workspace, monkeypatc
 def test_the_text_is_a_markdown_table_with_what_is_missing_said(value: Json) -> None:
     text = report_text(value)
     assert "| long above terse | 1 of 2 | 1 of 2 |" in text
+    assert "| base above long | 1 of 2, 1 tied | 0 of 2 |" in text
     assert next(line for line in text.splitlines() if line.startswith("| late")).count("n/a") == 3
     assert "won / tied" not in text  # no rubric among the judges
+
+
+def test_a_bar_in_a_label_or_a_judge_stays_in_its_cell(value: Json) -> None:
+    for model in value["models"]:
+        model["label"] = "a | b"
+    settings = [{"judge": "one|two", "prompt_set": "open"}] * 2
+    lines = report_text({**value, "settings": settings, "pairs": []}).splitlines()
+    assert r"| a \| b |" in lines[2] and r"one\|two" in lines[0]
 
 
 def test_the_shipped_study_is_reported_with_all_readings_of_its_judge(ws: Workspace) -> None:
