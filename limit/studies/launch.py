@@ -237,7 +237,7 @@ def stop_study(ws: Workspace, name: str) -> Json:
                 jobs.stop(ws, job_id)
                 stopped.append(job_id)
     names = list(dict.fromkeys(study for job_id in kept for study in shared[job_id]))
-    _save(ws, name, {**record, "stopped": True, "kept_for": names})
+    _save(ws, name, {**load_record(ws, name), "stopped": True, "kept_for": names})
     return {"study": record["study"], "stopped": stopped, "kept": kept, "shared_with": names}
 
 

@@ -80,6 +80,8 @@ class StudySpec(Spec):
         doubled = sorted({label for label in labels if labels.count(label) > 1})
         if doubled:
             raise LimitError(f"two mixes of the study are called {doubled[0]!r}; give each its own label")
+        if self.include_base and BASE in labels:
+            raise LimitError(f"a mix is called {BASE!r}, which is the base model's label; give it another")
         if not self.models or not self.seeds or not (self.mixes or self.include_base):
             raise LimitError("a study needs at least one model, one seed, and mixes or the base model")
         for what, values in (

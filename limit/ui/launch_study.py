@@ -24,6 +24,7 @@ from limit.ui.shell import errors_in_words, plain, show_error
 CONFIRM_RUNS = 6
 REFRESH_S = 3.0
 COST_TTL_S = 30
+NO_BUDGET = "Its judge costs money: set a budget above."
 
 
 def show_studies(ws: Workspace) -> None:
@@ -193,6 +194,7 @@ def _buttons(ws: Workspace, name: str, new: str, spec: StudySpec, changes: list[
     budget = None
     if cost.comparisons and cost.judge_usd != 0:
         budget = st.number_input("Budget of each comparison, USD", min_value=0.0, value=0.0, key="study-budget") or None
+    unpaid = bool(cost.comparisons and cost.judge_usd) and budget is None
     target = new if changes else name
     if changes and may("analyst"):
         st.button("Keep as a plan", key="study-plan", width="stretch", on_click=_plan, args=(ws, name, new, spec))
@@ -200,7 +202,9 @@ def _buttons(ws: Workspace, name: str, new: str, spec: StudySpec, changes: list[
     if not may("operator"):
         st.caption("Starting a study is for operators.")
     elif verb is not None:
-        look: dict[str, Any] = {"type": "primary", "width": "stretch"}
+        look: dict[str, Any] = {"type": "primary", "width": "stretch", "disabled": unpaid}
+        if unpaid:
+            st.caption(NO_BUDGET)
         if verb != "Start" or (cost.runs <= CONFIRM_RUNS and not budget):
             arguments = (ws, name, target, spec, budget)
             st.button(f"{verb} {target}", key="study-start", on_click=_start, args=arguments, **look)
@@ -306,7 +310,7 @@ def _another_seed(ws: Workspace, name: str) -> None:
         budget = st.number_input("Budget of each comparison, USD", min_value=0.0, key=f"seed-budget-{name}") or None
     unpaid = bool(cost.comparisons and cost.judge_usd) and budget is None
     if unpaid:
-        st.caption("Its judge costs money: set a budget above.")
+        st.caption(NO_BUDGET)
     if clicked("Add it", "study-seed", type="primary", disabled=seed in spec.seeds or unpaid):
         with errors_in_words():
             run_study(ws, name, seeds=[seed], budget_usd=budget)

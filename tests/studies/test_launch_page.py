@@ -132,6 +132,14 @@ def test_a_seed_of_a_paid_study_is_added_within_a_budget_and_told_what_it_costs(
     assert any("--budget" in jobs.show(ws, job)["arguments"] for named in added for job in named.values())
 
 
+def test_a_paid_study_is_not_started_without_a_budget(ws: Workspace) -> None:
+    clone_study(ws, "mini", "mine", {"judge": "openai:gpt-4-0613"})
+    app = study_page(plan="mine")
+    assert app.button(key="study-start").disabled
+    app.number_input(key="study-budget").set_value(2.0).run()
+    assert not app.button(key="study-start").disabled
+
+
 def test_what_another_study_needs_too_goes_on_and_is_said(ws: Workspace) -> None:
     jobs.pause(ws)
     mixes = [parse_mix(line) for line in SMALL.splitlines()]

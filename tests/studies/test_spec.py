@@ -74,6 +74,7 @@ def spec_with(**changes: object) -> StudySpec:
         ({"mixes": [{"label": "a", "parts": ["x:1"]}, {"label": "b", "parts": ["x:1"]}]}, "'a' and 'b' have the same"),
         ({"mixes": [{"label": "a", "parts": ["x:1"]}, {"label": "b", "parts": ["x: 1"], "seeds": [17]}]}, "seed 17"),
         ({"mixes": [{"label": "a", "parts": ["x:1"], "seeds": [3, 3]}]}, "seed of mix 'a' 3 is named twice"),
+        ({"mixes": [{"label": "base", "parts": ["x:1"]}], "baseline": "base"}, "the base model's label"),
         ({"seeds": [17, 17]}, "seed 17 is named twice"),
         ({"models": ["tiny", "tiny"]}, "model tiny is named twice"),
         ({"other_judges": ["rubric"]}, "judge rubric is named twice"),
