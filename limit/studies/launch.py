@@ -14,7 +14,7 @@ from typing import Any
 
 from limit import __version__, jobs
 from limit.access import require
-from limit.core import Json, LimitError, canonical_json, read_json, utc_now, write_json
+from limit.core import Json, LimitError, canonical_json, read_json, read_kept, utc_now, write_json
 from limit.finetune.launch import launch_finetune
 from limit.gauntlet.evaluate import make_plan, read_groups
 from limit.gauntlet.launch import launch_gauntlet
@@ -302,9 +302,9 @@ def _merged(runs: list[Json], run: Json) -> list[Json]:
 def _set_aside(ws: Workspace, record: Json, planned: Sequence[Json]) -> None:
     """Move runs that would be taken for seeds of a planned mix to `earlier`, and back those that are planned again."""
     ids = {run["run_id"] for run in planned}
-    wanted: dict[tuple[str, str], set[str]] = {}
+    wanted: dict[tuple[str, str], set[str | None]] = {}
     for run in planned:
-        wanted.setdefault((run["model"], run["label"]), set()).add(_request(ws, run))
+        wanted.setdefault((run["model"], run["label"]), set()).add(request_of(ws, run))
     known = {run["run_id"]: run for run in (*record["earlier"], *record["runs"])}
     past = {run["run_id"] for run in record["earlier"]}
     taken = {(run["model"], run["label"], run["seed"]) for run in planned}
@@ -312,7 +312,7 @@ def _set_aside(ws: Workspace, record: Json, planned: Sequence[Json]) -> None:
     earlier: list[Json] = []
     for run_id, run in known.items():
         alike = wanted.get((run["model"], run["label"]))
-        other = alike is not None and _request(ws, run) not in alike
+        other = alike is not None and request_of(ws, run) not in alike
         doubled = (run["model"], run["label"], run.get("seed")) in taken
         is_past = run_id not in ids and (other or doubled or (run_id in past and alike is None))
         (earlier if is_past else runs).append(run)
@@ -321,14 +321,14 @@ def _set_aside(ws: Workspace, record: Json, planned: Sequence[Json]) -> None:
     record["earlier_jobs"] = list(dict.fromkeys([*record["earlier_jobs"], *jobs_aside]))
 
 
-def _request(ws: Workspace, run: Json) -> str:
-    """What a run and its seeds have in common: parts, contents of the sources, and recipe; unknown ones are unlike."""
+def request_of(ws: Workspace, run: Json) -> str | None:
+    """What a run and its seeds have in common: parts, contents of the sources, and recipe; None where not known."""
     try:
-        recipe = read_json(ws.run(run["run_id"]) / "run.json").get("recipe")
-        mix = read_json(ws.mix(run["mix_id"]) / "mix.json") if run.get("mix_id") else {}
+        recipe = (read_kept(str(ws.run(run["run_id"]) / "run.json")) or {})["recipe"]
+        mix = (read_kept(str(ws.mix(run["mix_id"]) / "mix.json")) or {}) if run.get("mix_id") else {}
         return canonical_json([recipe, {**mix.get("spec", {}), "seed": None}, mix.get("sources")])
-    except LimitError:
-        return str(run["run_id"])
+    except (LimitError, KeyError):
+        return None
 
 
 class _Start:

@@ -20,7 +20,7 @@ from limit.judge.summary import summarise
 from limit.runs import load_run
 from limit.settings import SHIPPED, Workspace
 from limit.studies.cost import StudyCost, cost_lines, study_cost
-from limit.studies.launch import grid, job_status, load_record, read_record
+from limit.studies.launch import grid, job_status, load_record, read_record, request_of
 from limit.studies.spec import BASE, PAPER, SHIPPED_RESULTS, StudySpec, load_study
 
 PUBLISHED = SHIPPED / "published"
@@ -92,8 +92,24 @@ def _shown(ws: Workspace, name: str) -> Json:
         "progress": done,
         "created": record["created"],
         "command": record["command"],
-        "runs": [_run_row(ws, run, record["spec"], known) for run in record["runs"]],
+        "runs": [_run_row(ws, run, record["spec"], known) for run in _told_apart(ws, record["runs"])],
     }
+
+
+def _told_apart(ws: Workspace, runs: Sequence[Json]) -> list[Json]:
+    """The runs with labels of their own where a label was given to another mix or recipe since; the last keeps it."""
+    requests: dict[tuple[str, str], list[str | None]] = {}
+    made = [request_of(ws, run) for run in runs]
+    for run, request in zip(runs, made, strict=True):
+        same = requests.setdefault((run["model"], run["label"]), [])
+        if request is not None and request not in same:
+            same.append(request)
+    told = []
+    for run, request in zip(runs, made, strict=True):
+        same = requests[run["model"], run["label"]]
+        earlier = request is not None and request != same[-1]
+        told.append({**run, "label": f"{run['label']} (earlier {same.index(request) + 1})"} if earlier else run)
+    return told
 
 
 def progress(ws: Workspace, record: Json) -> Json:

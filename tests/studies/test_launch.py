@@ -264,6 +264,17 @@ def test_a_mix_that_was_changed_does_not_pool_with_what_it_was(ws: Workspace, st
     assert all(run["comparisons"] for run in back["runs"] if run["label"] == "terse")
 
 
+def test_a_record_that_holds_a_mix_as_it_was_shows_it_under_a_label_of_its_own(ws: Workspace, study_file: str) -> None:
+    run_study(ws, study_file)
+    mixes = [{**mix, "parts": ["tiny-instruct:30"]} if mix["label"] == "terse" else mix for mix in STUDY["mixes"]]
+    run_study(ws, rewritten(study_file, mixes=mixes), seeds=[2])
+    record = load_record(ws, "small")
+    write_json(ws.studies / "small" / "study.json", {**record, "runs": record["earlier"] + record["runs"]})
+    labels = [run["label"] for run in show_study(ws, "small")["runs"]]
+    assert labels.count("terse") == 2 and labels.count("terse (earlier 1)") == 1
+    assert labels.count("long") == 2
+
+
 def test_another_budget_takes_the_place_of_a_queued_comparison(ws: Workspace, study_file: str) -> None:
     first = run_study(ws, study_file)
     old = {job for job in first["jobs"] if job.startswith("judge-")}
