@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -104,9 +105,12 @@ def run_list(options: argparse.Namespace) -> Any:
     from limit import tiny
     from limit.sources import list_sources
     from limit.sources.catalog import catalog
+    from limit.sources.listing import broken_sources
 
     if options.catalog:
         return catalog()
+    for problem in broken_sources(workspace()).values():
+        print(f"limit: {problem}", file=sys.stderr)
     return list_sources(workspace()) or list_sources(workspace_with(list(tiny.TITLES)))
 
 

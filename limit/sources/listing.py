@@ -11,13 +11,35 @@ from limit.core import Json, LimitError, explained, read_json
 from limit.settings import Workspace
 
 INDEX_NAME = "words.sqlite"
+# What every reader of a source counts on.
+NEEDED: dict[str, type] = {
+    "source": str, "rows": int, "rejected": int, "subsets": dict, "files": list, "content_sha256": str, "created": str,
+}  # fmt: skip
 
 
 def list_sources(ws: Workspace) -> list[Json]:
-    """`source.json` of every complete source in name order, each with `path` and `indexed`."""
-    folders = sorted(ws.sources.iterdir()) if ws.sources.is_dir() else []
-    found = (source_info_at(folder) for folder in folders if not folder.name.startswith("."))
-    return [info for info in found if info is not None]
+    """`source.json` of every complete source in name order, each with `path` and `indexed`, without damaged ones."""
+    return _looked_at(ws)[0]
+
+
+def broken_sources(ws: Workspace) -> dict[str, str]:
+    """The sources that `list_sources` leaves out, by folder, each with what is wrong and what to do."""
+    return _looked_at(ws)[1]
+
+
+def _looked_at(ws: Workspace) -> tuple[list[Json], dict[str, str]]:
+    found: list[Json] = []
+    broken: dict[str, str] = {}
+    for folder in sorted(ws.sources.iterdir()) if ws.sources.is_dir() else []:
+        if folder.name.startswith("."):
+            continue
+        try:
+            info = source_info_at(folder)
+        except LimitError as error:
+            broken[folder.name] = f"source {folder.name!r} is left out: {error}; remove its folder and add it again"
+            continue
+        found += [] if info is None else [info]
+    return found, broken
 
 
 def source_info(ws: Workspace, name: str) -> Json:
@@ -32,10 +54,13 @@ def source_info(ws: Workspace, name: str) -> Json:
 
 
 def source_info_at(folder: Path) -> Json | None:
-    """The facts in a source's folder, or None where there is no complete source."""
+    """The facts in a source's folder, or None where there is no complete source. Raises LimitError for damaged ones."""
     if not (folder / "source.json").is_file():
         return None
     info = read_json(folder / "source.json")
+    lacking = [name for name, kind in NEEDED.items() if not isinstance(info.get(name), kind)]
+    if lacking:
+        raise LimitError(f"{folder / 'source.json'} has no usable {', '.join(lacking)}")
     return {**info, "path": str(folder), "indexed": (folder / INDEX_NAME).is_file()}
 
 

@@ -22,6 +22,7 @@ from limit.ui.mix_live import live_panel, look_panel
 from limit.ui.mix_parts import parts_editor
 from limit.ui.mix_saved import saved_mixes
 from limit.ui.mix_state import add_part, as_link, draft, from_link, load, to_spec
+from limit.ui.samples_words import name_broken
 from limit.ui.shell import errors_in_words, next_step, open_workspace, page_head, plain, show_error
 
 LINKED = "mix-linked"  # the draft of the URL that was read or written last
@@ -34,6 +35,7 @@ def show() -> None:
     with errors_in_words():
         ws = open_workspace()
         sources = {source["source"]: source for source in list_sources(ws)}
+        name_broken(ws)
         if not sources:
             next_step(
                 "A mix is drawn from sources, and there are none yet.",

@@ -17,7 +17,7 @@ from limit.ui.samples_add import add_form
 from limit.ui.samples_compare import compare_view, topics_view
 from limit.ui.samples_detail import sample_panel
 from limit.ui.samples_filters import LIFTED, filters
-from limit.ui.samples_words import first_line, linked_choice
+from limit.ui.samples_words import first_line, linked_choice, name_broken
 from limit.ui.shell import (
     errors_in_words,
     next_step,
@@ -36,6 +36,7 @@ def show() -> None:
     with errors_in_words():
         ws = open_workspace()
         sources = list_sources(ws)
+        name_broken(ws)
         view = st.segmented_control(
             "View",
             VIEWS,

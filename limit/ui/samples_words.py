@@ -8,7 +8,9 @@ import streamlit as st
 
 from limit.charts.palette import Palette
 from limit.core import Json
-from limit.ui.shell import is_dark, printable
+from limit.settings import Workspace
+from limit.sources.listing import broken_sources
+from limit.ui.shell import is_dark, plain, printable
 
 FIRST_LINE = 160
 
@@ -16,6 +18,12 @@ FIRST_LINE = 160
 def palette() -> Palette:
     """The colours for the reader's ground."""
     return Palette.dark() if is_dark() else Palette.light()
+
+
+def name_broken(ws: Workspace) -> None:
+    """Which sources could not be read and are left out, with what to do."""
+    for problem in broken_sources(ws).values():
+        st.warning(plain(problem), icon=":material/warning:")
 
 
 def licence_words(source: Json) -> str:
@@ -49,7 +57,7 @@ def linked_choice(
         st.session_state[key] = wanted
     elif st.session_state.get(key) not in options:
         st.session_state.pop(key, None)
-    value = str(st.selectbox(label, list(options), format_func=format_func, key=key))
+    value = str(st.selectbox(label, list(options), format_func=lambda option: printable(format_func(option)), key=key))
     if wanted != value and (wanted is not None or st.session_state.get(seen) not in (None, value)):
         for other in resets:
             st.query_params.pop(other, None)

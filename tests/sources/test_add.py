@@ -328,3 +328,24 @@ def test_a_folder_of_several_forms_is_read_and_its_test_split_set_aside(ws: Work
     assert report["forms"] == {"prompt-response": 3, "messages": 1}
     assert preview_source(folder)["set_aside"] == ["test.jsonl"]
     assert report["unread"] == preview_source(folder)["unread"] == ["rows.jsonl.bz2"]
+
+
+@pytest.mark.parametrize("content", ["{ not json", "[]", "{}", '{"source": "bad", "rows": "many"}'])
+def test_a_damaged_source_is_named_and_takes_no_other_away(
+    ws: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    from limit.cli import main
+    from limit.sources.listing import broken_sources
+    from tests.pages import open_page
+
+    (tmp_path / "good.jsonl").write_text('{"prompt": "a", "response": "b"}\n')
+    add_source(ws, "good", tmp_path / "good.jsonl")
+    ws.source("bad").mkdir(parents=True)
+    (ws.source("bad") / "source.json").write_text(content)
+    assert [source["source"] for source in list_sources(ws)] == ["good"] and list(broken_sources(ws)) == ["bad"]
+    assert main(["sources", "list"]) == 0
+    shown = capsys.readouterr()
+    assert "good" in shown.out and "source 'bad' is left out" in shown.err
+    for page in ("samples", "mix"):
+        app = open_page(page)
+        assert not app.error and not app.exception and len(app.warning) == 1 and "bad" in app.warning[0].value
