@@ -24,7 +24,7 @@ from limit.ui.clicks import clicked
 from limit.ui.launch_after import choose_follow_ups
 from limit.ui.launch_cost import show_commands, show_costs
 from limit.ui.launch_recipe import edit_recipe
-from limit.ui.shell import errors_in_words, next_step, open_workspace, page_head, plain, show_error
+from limit.ui.shell import errors_in_words, next_step, open_workspace, page_head, plain, printable, show_error
 
 WHATS = ("single runs", "a study")
 CONFIRM_RUNS = 6
@@ -144,7 +144,7 @@ def _choose_mixes(mixes: dict[str, Any], clone: RunSpec | None) -> list[str]:
 
 
 def _mix_label(mix: dict[str, Any]) -> str:
-    return f"{mix['name']} · {mix['rows']:,} samples · {mix['mix_id'][:6]}"
+    return printable(f"{mix['name']} · {mix['rows']:,} samples · {mix['mix_id'][:6]}")
 
 
 def _choose_seeds(clone: RunSpec | None) -> list[int]:

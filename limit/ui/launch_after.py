@@ -12,7 +12,7 @@ from limit.settings import Workspace
 from limit.specs.gauntlet import GauntletSpec, Version
 from limit.specs.judge import RespondSpec
 from limit.studies.chain import FollowUps
-from limit.ui.shell import show_error
+from limit.ui.shell import printable, show_error
 
 
 def choose_follow_ups(ws: Workspace, tiny: bool) -> FollowUps:
@@ -72,7 +72,8 @@ def _choose_judge(ws: Workspace) -> tuple[str | None, str | None, float]:
     )
     budget = right.number_input("Budget, USD", min_value=0.0, value=0.0, key="launch-budget")
     baseline = st.selectbox(
-        "Baseline", list(runs), index=0 if runs else None, format_func=lambda run: f"{runs.get(run, run)} · {run[:6]}",
+        "Baseline", list(runs), index=0 if runs else None,
+        format_func=lambda run: printable(f"{runs.get(run, run)} · {run[:6]}"),
         key="launch-baseline", placeholder="no run yet",
     )  # fmt: skip
     if not baseline or not judge.strip():

@@ -62,7 +62,7 @@ def _one(ws: Workspace, mix: Json) -> None:
         "pages/launch.py", label="Launch", icon=":material/rocket_launch:", query_params={"mix": mix["mix_id"]}
     )
     if mix["rows"] > LARGEST_DOWNLOAD:
-        jsonl.caption(f"Large: use `python -m limit mix export {mix['mix_id']} --out FOLDER`")
+        jsonl.caption(plain(f"Large: use python -m limit mix export {mix['mix_id']} --out FOLDER"))
         return
     for column, format in ((jsonl, "jsonl"), (parquet, "parquet")):
         with column:

@@ -22,7 +22,17 @@ from limit.ui.preferences_bars import pooled_bars
 from limit.ui.preferences_detail import comparison_of, show_comparison
 from limit.ui.preferences_forms import show_forms
 from limit.ui.preferences_ranking import show_ranking
-from limit.ui.shell import chart, errors_in_words, folded, note_line, open_store, open_workspace, page_head, plain
+from limit.ui.shell import (
+    chart,
+    errors_in_words,
+    folded,
+    note_line,
+    open_store,
+    open_workspace,
+    page_head,
+    plain,
+    printable,
+)
 
 PAPER, OWN = "The paper", "Your comparisons"
 ORDERS = {
@@ -145,7 +155,9 @@ def _own(store: Store, rows: Sequence[Row]) -> None:
         st.info("No comparisons yet: import verdicts or run a judge below.", icon=":material/arrow_downward:")
         return
     sets = sorted({row["prompt_set"] or "unnamed" for row in rows})
-    chosen = st.selectbox("Prompts", ["all", *sets], key="set", bind="query-params") if len(sets) > 1 else "all"
+    chosen = "all"
+    if len(sets) > 1:
+        chosen = st.selectbox("Prompts", ["all", *sets], format_func=printable, key="set", bind="query-params")
     rows = [row for row in rows if chosen in ("all", row["prompt_set"] or "unnamed")]
     bars = _few(pooled_bars(rows, own_rows(store)))
     chart(charts.preference_bars(bars, palette_for(store)), charts.preference_alt(bars), key="own-bars")
@@ -205,7 +217,7 @@ def _choose(names: dict[str, str]) -> str:
     ids = list(names)
     linked = st.query_params.get("comparison")
     start = ids.index(linked) if linked in ids else 0
-    chosen = st.selectbox("Look into", ids, index=start, format_func=lambda id_: names[id_]) or ids[start]
+    chosen = st.selectbox("Look into", ids, index=start, format_func=lambda id_: printable(names[id_])) or ids[start]
     if chosen != ids[start]:
         st.query_params.pop("pair", None)
         st.query_params["comparison"] = chosen

@@ -22,7 +22,7 @@ from limit.store import Store
 from limit.store.queries_preferences import comparisons
 from limit.store.queries_runs import answered_runs, runs
 from limit.ui.clicks import clicked, keep_started, keep_words, show_started, show_words
-from limit.ui.shell import errors_in_words, open_workspace, plain
+from limit.ui.shell import errors_in_words, open_workspace, plain, printable
 
 
 class Limits(TypedDict):
@@ -97,12 +97,12 @@ def _judge_form(store: Store) -> None:
         )
         return
     names = {run["run_id"]: run["name"] for run in runs(store)}
-    prompts = st.selectbox("Prompts", ready)
+    prompts = st.selectbox("Prompts", ready, format_func=printable)
     able = sorted(answered[prompts], key=lambda run_id: names.get(run_id) or run_id)
     left, right = st.columns(2)
-    baseline = left.selectbox("Baseline", able, format_func=lambda run_id: names.get(run_id) or run_id)
+    baseline = left.selectbox("Baseline", able, format_func=lambda run_id: printable(names.get(run_id) or run_id))
     others = [run_id for run_id in able if run_id != baseline]
-    candidate = right.selectbox("Candidate", others, format_func=lambda run_id: names.get(run_id) or run_id)
+    candidate = right.selectbox("Candidate", others, format_func=lambda run_id: printable(names.get(run_id) or run_id))
     judge, limits = _choose_judge("run")
     if judge["model"] or judge["backend"] == "rubric":
         request = build_request(ws, baseline, candidate, prompts, _judge_of(judge))
@@ -121,7 +121,7 @@ def _check_form(store: Store) -> None:
     if not known:
         st.info("Import verdicts or vote first; a judge is checked against those.", icon=":material/info:")
         return
-    source = st.selectbox("Verdicts to compare with", list(known), format_func=lambda id_: known[id_])
+    source = st.selectbox("Verdicts to compare with", list(known), format_func=lambda id_: printable(known[id_]))
     many = st.number_input("Pairs, drawn by hash", 10, 2000, 100, step=10)
     judge, limits = _choose_judge("check")
     if judge["model"] or judge["backend"] == "rubric":

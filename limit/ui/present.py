@@ -22,7 +22,7 @@ from limit.store.queries_models import paper_rows
 from limit.store.schema import Row
 from limit.ui.overview import palette_for, study_names
 from limit.ui.present_exports import show_exports
-from limit.ui.shell import chart, errors_in_words, open_store, open_workspace, page_head, plain
+from limit.ui.shell import chart, errors_in_words, open_store, open_workspace, page_head, plain, printable
 
 COLOURS: dict[State, str] = {"green": "green", "amber": "orange", "red": "red", "grey": "gray", "published": "gray"}
 SLIDE_SCALE = 1.6  # of a chart in the room against one on a page
@@ -201,9 +201,11 @@ def _slides(store: Store) -> None:
     number = _slide_number(len(claims))
     claim, models = claims[number - 1], _models(store, claims)
     evidence = _evidence(store, claim, models)
-    st.html(f'<h1 class="limit-claim">{html.escape(claim["sentence"])}</h1>')
+    st.html(f'<h1 class="limit-claim">{html.escape(printable(claim["sentence"]))}</h1>')
     _figure(store, claim, models, key=f"slide_{number}", scale=SLIDE_SCALE)
-    st.html(f'<p class="limit-caption">{html.escape(evidence.caption + before(evidence, claim["bound"]))}</p>')
+    st.html(
+        f'<p class="limit-caption">{html.escape(printable(evidence.caption + before(evidence, claim["bound"])))}</p>'
+    )
     found = state(evidence, claim["bound"])
     st.markdown(_chip(evidence, claim), help=AS_PUBLISHED if found == "published" else None)
     _turn(number, len(claims))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -150,9 +151,9 @@ _JOINER = "\u2060"  # has no width; Markdown makes links of bare addresses, whet
 
 
 def plain(text: str) -> str:
-    """Text with everything that Markdown, LaTeX or an icon code could act on made literal."""
-    text = _LINKED.sub(lambda found: found[0] + _JOINER, text)
-    for sign in "\\`*_{}[]()#+-.!|<>~$:^=":
+    """Text with everything that Markdown, LaTeX or an icon code could act on made literal, and printable."""
+    text = _LINKED.sub(lambda found: found[0] + _JOINER, printable(text.replace("\r\n", "\n")))
+    for sign in "\\`*_{}[]()#+-.!|<>~$:^=&":
         text = text.replace(sign, f"\\{sign}")
     return text.replace("\n", "  \n")
 
@@ -171,12 +172,13 @@ def printable(text: str) -> str:
     if text.replace("\n", "").replace("\t", "").isprintable():
         return text
     return "".join(
-        sign if sign in "\n\t" or (sign.isprintable() and sign not in _DIRECTION) else f"\\u{ord(sign):04x}"
+        sign if sign in _KEPT or sign.isprintable() or unicodedata.category(sign) == "Zs" else f"\\u{ord(sign):04x}"
         for sign in text
     )
 
 
-_DIRECTION = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+# The joiners of scripts and emoji move nothing; Python calls them unprintable, as it does wide spaces.
+_KEPT = "\n\t\u200c\u200d"
 
 
 def chart(figure: Any, alt: str, key: str, **options: Any) -> Any:

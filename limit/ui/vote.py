@@ -41,6 +41,7 @@ from limit.ui.shell import (
     open_workspace,
     page_head,
     plain,
+    printable,
     show_error,
 )
 
@@ -91,8 +92,8 @@ def _ballot(store: Store, voter: str, chosen: str, source: Row | None) -> None:
         st.page_link("pages/preferences.py", label="See what readers prefer", icon=":material/arrow_forward:")
     elif own is not None and " ".join(voter.split()) != own:
         st.info(plain(f"This is the ballot of {voter[:80]}; you are signed in as {own}."), icon=":material/info:")
-        query = {"voter": own, "on": chosen, "n": str(_how_many())}
-        st.page_link("pages/vote.py", label="Vote on it as yourself", query_params=query)
+        if st.button("Vote on it as yourself"):
+            _begin(own, chosen, _how_many())
     else:
         try:
             _vote_on_comparison(store, source) if source else _vote_on_runs(*chosen.split("/"))
@@ -138,7 +139,7 @@ def _choose_comparison(sources: dict[str, Row]) -> None:
     }
     with st.form("ballot"):
         voter = _ask_name(VOTER)
-        chosen = st.selectbox("Vote on", list(names), format_func=lambda id_: names[id_])
+        chosen = st.selectbox("Vote on", list(names), format_func=lambda id_: printable(names[id_]))
         many = st.segmented_control("Pairs", HOW_MANY, default=20, required=True)
         if submitted("Start", "vote-start", type="primary"):
             _begin(voter, chosen or "", many)
@@ -154,8 +155,8 @@ def _ask_name(key: str) -> str:
 
 def _choose_runs(store: Store, answered: dict[str, list[str]]) -> None:
     """Whoever sets up a ballot sees the names once; on which side they stand stays hidden."""
-    names = {run["run_id"]: run["name"] or run["run_id"] for run in runs(store)}
-    prompts = st.selectbox("Prompts", list(answered), key="ballot-prompts")
+    names = {run["run_id"]: printable(run["name"] or run["run_id"]) for run in runs(store)}
+    prompts = st.selectbox("Prompts", list(answered), format_func=printable, key="ballot-prompts")
     left, right = st.columns(2)
     baseline = left.selectbox(
         "One run", answered[prompts], format_func=lambda id_: names.get(id_, id_), key="ballot-one"
