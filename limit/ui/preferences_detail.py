@@ -25,7 +25,7 @@ from limit.ui.preferences_pairs import show_pairs
 from limit.ui.preferences_rubric import show_readings
 from limit.ui.preferences_style import show_length, show_style, show_topics
 from limit.ui.preferences_trust import show_trust, warn_of_judge
-from limit.ui.shell import note_line, open_workspace, plain
+from limit.ui.shell import note_line, open_workspace, plain, printable
 
 VERDICTS = {
     "better": "The candidate's answers are preferred.",
@@ -64,7 +64,8 @@ def show_comparison(store: Store, row: Row, rows: list[Row], palette: charts.Pal
     _answer(row, facts, topic, trusted)
     _figures(facts)
     more = [RUBRICS] if is_rubric(comparison.judge) else []  # a program's verdicts can be read in other ways
-    tabs = st.tabs(["Read the pairs", "Length and style", "Can this judge be trusted?", "Download", *more])
+    names = ["Read the pairs", "Length and style", "Can this judge be trusted?", "Download", *more]
+    tabs = st.tabs(names, key="part", bind="query-params")
     with tabs[0]:
         show_pairs(row, rows)
     with tabs[1]:
@@ -99,7 +100,7 @@ def _choose_topic(topics: Mapping[str, str]) -> str | None:
     if not topics:
         return None
     names = ["all topics", *sorted(set(topics.values()))]
-    chosen = st.selectbox("Topic of prompts", names, key="topic", bind="query-params")
+    chosen = st.selectbox("Topic of prompts", names, format_func=printable, key="topic", bind="query-params")
     return chosen if chosen in names[1:] else None
 
 

@@ -6,23 +6,22 @@ from typing import Any
 
 import streamlit as st
 
-from limit import jobs
 from limit.charts.curves import loss_curves
 from limit.charts.palette import Palette
 from limit.core import Json, LimitError, read_json
 from limit.settings import Workspace
-from limit.ui.runs_detail import loss_rows, metric_rows
+from limit.ui.runs_detail import back_to_list, find_job, loss_rows, metric_rows
 from limit.ui.shell import chart, is_dark, note_line, plain
 
 IGNORED = ("run_id", "created", "job_id", "request_id", "created_by", "subject", "status", "arguments")
 
 
 def show_comparison(ws: Workspace, ids: list[str]) -> None:
-    """Overlaid losses and a table of differences. Raises LimitError when a job does not exist."""
-    if st.button("All jobs", icon=":material/arrow_back:", type="tertiary", key="all-jobs"):
-        st.query_params.clear()
-        st.rerun()
-    found = [jobs.show(ws, job_id) for job_id in dict.fromkeys(ids)]
+    """Overlaid losses and a table of differences; jobs that are gone are named and left out."""
+    back_to_list()
+    found = [job for job_id in dict.fromkeys(ids) if (job := find_job(ws, job_id)) is not None]
+    if not found:
+        return
     labels = _labels(found)
     _show_curves(ws, found, labels)
     st.subheader("Where they differ", anchor=False)

@@ -28,17 +28,34 @@ BADGES = {"finished": "green", "failed": "red", "lost": "orange", "stopped": "gr
 
 
 def show_job(ws: Workspace, job_id: str) -> None:
-    """The whole view of one job. Raises LimitError when there is none."""
-    if st.button("All jobs", icon=":material/arrow_back:", type="tertiary", key="all-jobs"):
-        st.query_params.clear()
-        st.rerun()
-    job = jobs.show(ws, job_id)
+    """The whole view of one job, or that there is none."""
+    back_to_list()
+    job = find_job(ws, job_id)
+    if job is None:
+        return
     st.subheader(plain(job["title"]), anchor=False)
     show_mix_bar(ws, job)
     st.session_state[f"state-{job_id}"] = job["status"]["state"]
     live = job["status"]["state"] not in jobs.ENDED
     st.fragment(run_every=TICK_S if live else None)(draw_head)(ws, job_id)
     _show_tabs(ws, job, live)
+
+
+def back_to_list() -> None:
+    """The way from one job, or from several side by side, to all of them."""
+    if st.button("All jobs", icon=":material/arrow_back:", type="tertiary", key="all-jobs"):
+        st.query_params.from_dict({})  # `clear` refuses while a tab stands in the address
+        st.rerun()
+
+
+def find_job(ws: Workspace, job_id: str) -> Json | None:
+    """A job of the address; where it is gone, the page says so."""
+    try:
+        return jobs.show(ws, job_id)
+    except LimitError:
+        words = f"There is no job {job_id[:40]} here; it may have been removed from the history."
+        st.info(plain(words), icon=":material/link_off:")
+        return None
 
 
 def draw_head(ws: Workspace, job_id: str) -> None:
@@ -148,7 +165,7 @@ def _discard(ws: Workspace, job_id: str, attempt: int) -> None:
 def _show_tabs(ws: Workspace, job: Json, live: bool) -> None:
     train = train_folder(ws, job)
     names = (["Curves"] if train else []) + ["Log", "Configuration", "Chain"]
-    tabs = dict(zip(names, st.tabs(names), strict=True))
+    tabs = dict(zip(names, st.tabs(names, key="tab", bind="query-params"), strict=True))
     every = TICK_S if live else None
     if train is not None:
         with tabs["Curves"]:
@@ -205,7 +222,7 @@ def _show_generations(rows: list[Json]) -> None:
     """What the model last wrote to each of its sample prompts."""
     if not rows:
         return
-    st.caption(f"What it writes at step {rows[-1].get('step')}")
+    st.caption(plain(f"What it writes at step {rows[-1].get('step')}"))
     for row in [row for row in rows if row.get("step") == rows[-1].get("step")]:
         st.caption(plain(str(row.get("prompt"))[:200]))
         show_text(str(row.get("text") or "(no text)"), 2000)

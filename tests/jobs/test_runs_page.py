@@ -183,10 +183,10 @@ def test_hostile_texts_do_no_harm(ws: Workspace, ask: Ask, page: Any) -> None:
     page(compare=ids)
 
 
-def test_unknown_jobs_and_path_tricks_are_an_error_box(page: Any) -> None:
+def test_unknown_jobs_and_path_tricks_are_said(page: Any) -> None:
     for job_id in ("nothing", "../../etc", ""):
-        assert page(job=job_id).error
-    assert page(compare=["nothing"]).error
+        assert "There is no job" in page(job=job_id).info[0].value
+    assert "There is no job" in page(compare=["nothing"]).info[0].value
 
 
 def test_several_jobs_show_only_where_they_differ(ws: Workspace, ask: Ask, page: Any) -> None:
@@ -303,3 +303,33 @@ def test_a_viewer_sees_where_jobs_run_and_cannot_choose(page: Any) -> None:
         assert "ray-use" not in [button.key for button in page().button]
     finally:
         access.set_role_provider(None)
+
+
+def test_jobs_of_a_link_that_are_gone_are_said_in_words_of_the_page(ws: Workspace, ask: Ask, page: Any) -> None:
+    job_id = jobs.start(ws, ask("a"))
+    jobs.wait(ws, job_id)
+    for query in ({"job": "nope"}, {"job": "../x"}, {"compare": ["zz"]}, {"compare": [job_id, "zz"]}):
+        app = page(**query)
+        assert [box.value for box in app.info if "There is no job" in box.value] and not app.error, query
+        assert "jobs list" not in " ".join(box.value for box in app.info) and labels(app)[0] == "All jobs"
+
+
+def test_a_tab_stands_in_the_address_and_leaves_it_with_the_job(ws: Workspace, ask: Ask, page: Any) -> None:
+    job_id = jobs.start(ws, ask("a"))
+    jobs.wait(ws, job_id)
+    app = page(job=job_id, tab="Configuration")
+    assert app.session_state["tab"] == "Configuration" and app.query_params["tab"] == "Configuration"
+    press(app, "all-jobs")
+    assert not app.exception and "job" not in app.query_params and "tab" not in app.query_params
+
+
+def test_a_step_that_is_markdown_is_no_markdown(ws: Workspace, ask: Ask, page: Any) -> None:
+    run_id = "0123456789ab"
+    write_json(ws.run(run_id) / "run.json", {"run_id": run_id, "name": "a", "recipe": {"epochs": 1.0}})
+    row = {"kind": "generation", "step": "**1** ![x](http://a.b/c)", "prompt": "p", "text": "t"}
+    append_jsonl(ws.run(run_id) / "train" / "metrics.jsonl", [row])
+    job_id = jobs.start(ws, ask("a", subject={"run_id": run_id}))
+    jobs.wait(ws, job_id)
+    assert any(
+        block.value.startswith(r"What it writes at step \*\*1\*\* \!\[x\]") for block in page(job=job_id).caption
+    )

@@ -178,3 +178,9 @@ def test_verdicts_in_words() -> None:
     row = {"verdict": "2", "first_response": 1, "seed": 3, "score": 0.81, "reason": "it is right"}
     assert verdict_words(row) == "seed 3, baseline shown first: candidate won, candidate's share 0.81. it is right"
     assert verdict_words({"status": "refused"}) == "order not recorded: no verdict (refused)"
+
+
+def test_a_tab_of_a_comparison_is_opened_by_its_link(imported: str) -> None:
+    app = open_page("preferences", comparison=imported, part="Length and style")
+    assert app.session_state["part"] == "Length and style" and words_of(app)
+    assert open_page("preferences", comparison=imported, part="none").session_state["part"] == "Read the pairs"
