@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -21,7 +22,7 @@ from limit.ui.gauntlet_launch import show_launch
 from limit.ui.gauntlet_tables import bars_table, tasks_table
 from limit.ui.overview import palette_for
 from limit.ui.panels import show_panels
-from limit.ui.shell import chart, errors_in_words, folded, next_step, note_line, open_store, page_head, plain
+from limit.ui.shell import chart, errors_in_words, folded, next_step, note_line, open_store, page_head, plain, printable
 
 PAPER = "the paper"
 PAPER_VERSION = "v0"
@@ -41,7 +42,7 @@ def show() -> None:
     page_head("Gauntlet", "What did it learn? Accuracy above chance on tasks with one right answer.", results=True)
     with errors_in_words():
         store = open_store()
-        heads = {row["eval_id"]: row for row in evals(store)}
+        heads = _known(store)
         version, rule, with_paper = _choices(heads)
         chosen = _evaluations(store, {key: row for key, row in heads.items() if row["version"] == version})
         rows = bar_rows(store, chosen, RULES[rule], with_paper)
@@ -60,7 +61,13 @@ def _choices(heads: dict[str, Row]) -> tuple[str, str, bool]:
     left, middle, right = st.columns([3, 3, 2], vertical_alignment="bottom")
     with left:
         version = st.segmented_control(
-            "Version", versions, default=newest, required=True, key="version", bind="query-params"
+            "Version",
+            versions,
+            default=newest,
+            required=True,
+            format_func=_in_label,
+            key="version",
+            bind="query-params",
         )
     with middle:
         rule = st.segmented_control(
@@ -80,6 +87,31 @@ def _choices(heads: dict[str, Row]) -> tuple[str, str, bool]:
     return PAPER_VERSION, "Gauntlet", bool(paper)
 
 
+def _in_label(version: str) -> str:
+    """A version as a button shows it and a link holds it: a file may call itself anything."""
+    return version if re.fullmatch(r"[A-Za-z0-9.-]+", version) else plain(version)
+
+
+def _known(store: Store) -> dict[str, Row]:
+    """All evaluations by id, looked up once more when a link names one that came after the last look at the files.
+
+    Those of the link that do not exist are said once and leave the address.
+    """
+    heads = {row["eval_id"]: row for row in evals(store)}
+    linked = st.query_params.get_all("eval")
+    if all(key in heads for key in linked):
+        return heads
+    store.refresh()
+    heads = {row["eval_id"]: row for row in evals(store)}
+    if gone := [key for key in linked if key not in heads]:
+        words = (
+            f"There is no evaluation {', '.join(key[:40] for key in gone[:5])} here; these are those that there are."
+        )
+        st.info(plain(words), icon=":material/link_off:")
+        st.query_params["eval"] = [key for key in linked if key in heads]
+    return heads
+
+
 def _evaluations(store: Store, heads: dict[str, Row]) -> list[str]:
     """Ids of the evaluations to show; one of each run unless others are picked."""
     if not heads:
@@ -91,7 +123,7 @@ def _evaluations(store: Store, heads: dict[str, Row]) -> list[str]:
         "Evaluations",
         list(heads),
         default=linked or start,
-        format_func=lambda key: f"{names.get(heads[key]['run_id']) or heads[key]['model']} · {key}",
+        format_func=lambda key: printable(f"{names.get(heads[key]['run_id']) or heads[key]['model']} · {key}"),
     )
     if set(picked) != set(start) or linked:
         st.query_params["eval"] = picked
@@ -181,7 +213,7 @@ def _warn_of_differences(store: Store, heads: Sequence[Row], with_paper: bool) -
     found = {name for other in read[1:] for name in protocol_differences(read[0], other)}
     if found:
         words = ", ".join(sorted(name.replace("_", " ") for name in found))
-        st.warning(f"These evaluations differ in {words}: read differences between their bars with care.")
+        st.warning(f"These evaluations differ in {plain(words)}: read differences between their bars with care.")
     if len({value["protocol"].get("tokenizer") for value in read} - {None}) > 1:
         st.warning(
             "These models have different tokenizers: the same text is cut into other tokens, so the mean loss per "

@@ -15,7 +15,7 @@ from limit.gauntlet.rows import read_choices, read_items
 from limit.store import Store
 from limit.store.schema import Row
 from limit.ui.gauntlet_tables import items_table, pairs_table
-from limit.ui.shell import errors_in_words, note_line, plain, show_error, show_text
+from limit.ui.shell import errors_in_words, note_line, plain, printable, show_error, show_text
 
 FILTERS = ("all", "wrong", "right", "near ties", "NaN", "the two disagree")
 VERDICTS = {"better": ":blue-badge[better]", "worse": ":orange-badge[worse]", "cannot tell": ":gray-badge[cannot tell]"}
@@ -39,12 +39,12 @@ def eval_records(store: Store, eval_ids: Sequence[str]) -> list[Row]:
 def show_items(store: Store, rows: Sequence[Row], heads: dict[str, Row]) -> None:
     """Choose a task and one or two evaluations, then read its items."""
     with errors_in_words():
-        labels = {row["eval_id"]: f"{row['label']} · {row['eval_id']}" for row in rows}
+        labels = {row["eval_id"]: printable(f"{row['label']} · {row['eval_id']}") for row in rows}
         tasks = list(dict.fromkeys((row["task"], row["num_fewshot"]) for row in rows))
         left, middle, right = st.columns(3)
         titles = [f"{name} ({shots}-shot)" for name, shots in tasks]
         _keep_only("task", titles)
-        title = left.selectbox("Task", titles, key="task", bind="query-params")
+        title = left.selectbox("Task", titles, format_func=printable, key="task", bind="query-params")
         task, shots = tasks[titles.index(title)]
         ids = [row["eval_id"] for row in rows if (row["task"], row["num_fewshot"]) == (task, shots)]
         _keep_only("first", ids)

@@ -6,12 +6,13 @@ import shlex
 
 import streamlit as st
 
+from limit.access import may
 from limit.gauntlet.launch import launch_gauntlet
 from limit.specs.gauntlet import GauntletSpec
 from limit.store import Store
 from limit.store.queries_runs import runs
 from limit.ui.clicks import keep_started, show_started, submitted
-from limit.ui.shell import errors_in_words, open_workspace
+from limit.ui.shell import errors_in_words, open_workspace, printable
 
 
 def show_launch(store: Store) -> None:
@@ -19,7 +20,9 @@ def show_launch(store: Store) -> None:
     with st.expander("Score a run"):
         names = {run["run_id"]: run["name"] for run in runs(store) if run.get("origin") != "shipped"}
         with st.form("score", border=False):
-            run_id = st.selectbox("Run", list(names), format_func=lambda key: f"{names[key]} · {key}", index=None)
+            run_id = st.selectbox(
+                "Run", list(names), format_func=lambda key: printable(f"{names[key]} · {key}"), index=None
+            )
             model = st.text_input("or a model", placeholder="folder, hub id, or tiny")
             left, middle, right = st.columns(3)
             version = left.selectbox("Version", _choices("version"), help=_help("version"))
@@ -27,7 +30,7 @@ def show_launch(store: Store) -> None:
             limit = right.number_input("First N records", 1, value=None, placeholder="all", help=_help("limit"))
             tasks = st.text_input("Tasks", placeholder="all of the version; or names with commas", help=_help("tasks"))
             data = st.text_input("Folder of task files", placeholder="what ships or was fetched", help=_help("data"))
-            sent = submitted("Score", "score-go", type="primary")
+            sent = submitted("Score", "score-go", type="primary", disabled=not may("operator"))
         if sent:
             with errors_in_words():
                 spec = GauntletSpec.from_dict(

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from limit import access
 from limit.charts.gauntlet import gauntlet_panels
 from limit.charts.palette import Palette
 from limit.gauntlet.evaluate import Subject, evaluate, tokenizer_name
@@ -323,3 +324,28 @@ def test_files_that_are_gone_are_an_error_box(ws: Workspace, two: tuple[str, str
     app = open_page("gauntlet")
     check(app)
     assert any("does not exist" in error.value.replace("\\", "") for error in app.error)
+
+
+def test_a_link_to_an_evaluation_that_is_gone_says_so_once(two: tuple[str, str]) -> None:
+    app = open_page("gauntlet", eval=[two[0], "deadbeef0000"])
+    assert "There is no evaluation deadbeef0000 here" in words(app)
+    assert app.multiselect[0].value == [two[0]] and app.query_params["eval"] == two[0]
+    assert "deadbeef0000" not in words(app.run())
+
+
+def test_a_version_that_is_markdown_is_no_markdown(two: tuple[str, str], ws: Workspace) -> None:
+    path = next(ws.runs.glob(f"*/gauntlet/{two[0]}/eval.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": "**x** $y$"}))
+    app = open_page("gauntlet")
+    check(app)
+    options = app.get("button_group")[0].options
+    assert r"\*\*x\*\* \$y\$" in [getattr(option, "content", option) for option in options]
+
+
+def test_a_viewer_may_not_press_score(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("limit.ui.access.current_role", lambda: "viewer")
+    try:
+        button = next(button for button in open_page("gauntlet").button if button.label == "Score")
+    finally:
+        access.set_role_provider(None)
+    assert button.disabled
