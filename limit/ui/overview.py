@@ -32,6 +32,7 @@ from limit.ui.shell import (
     open_workspace,
     page_head,
     plain,
+    printable,
     show_error,
 )
 
@@ -74,14 +75,15 @@ def show() -> None:
     with errors_in_words():
         store = open_store()
         _troubles(store)
-        rows = few_models(choose_study(store))
+        chosen = choose_study(store)
+        if not _is_new(store):
+            _next_steps()  # above the picture: below it, no screen shows them without scrolling
+        rows = few_models(chosen)
         _picture(store, rows)
         if any(row["origin"] == "workspace" for row in rows):
             show_difference(EMBEDDED, store.version)
         if all(row["origin"] == "published" for row in rows):
             _embedded(store)
-        if not _is_new(store):
-            _next_steps()
 
 
 def palette_for(store: Store) -> charts.Palette:
@@ -157,11 +159,18 @@ def _has_results(row: Row) -> bool:
 
 
 def choose_study(store: Store) -> list[Row]:
-    """The study chosen by the reader, from the URL or by hand."""
+    """The study chosen by the reader, from the URL or by hand; a link to one that is gone says so."""
     names = study_names(store)
+    linked = st.query_params.get("study")
+    if linked and linked not in map(printable, names):
+        store.refresh()  # the link may be younger than the last look at the files
+        names = study_names(store)
+        if linked not in map(printable, names):
+            words = f"There is no study {linked[:80]} here; these are those that there are."
+            st.info(plain(words), icon=":material/link_off:")
     left, right = st.columns([2, 1], vertical_alignment="bottom")
     with left:
-        name = st.selectbox("Study", list(names), key="study", bind="query-params")
+        name = st.selectbox("Study", list(names), format_func=printable, key="study", bind="query-params")
     if name != PAPER_CHOICE:
         return names[name]() if name in names else []
     with right:
@@ -183,6 +192,7 @@ def few_models(rows: list[Row]) -> list[Row]:
         list(by_name),
         first,
         max_selections=MANY,
+        format_func=printable,
         key="models",
         bind="query-params",
     )
@@ -374,7 +384,7 @@ def _table_row(row: Row, rows: Sequence[Row], palette: charts.Palette) -> str:
 
 
 def _text(value: str) -> str:
-    return html.escape(value if len(value) <= 160 else value[:159] + "…")
+    return html.escape(printable(value if len(value) <= 160 else value[:159] + "…"))
 
 
 def _is_new(store: Store) -> bool:
@@ -431,9 +441,9 @@ def _run_embedded() -> None:
 
 
 def _next_steps() -> None:
-    for column, (page, label) in zip(st.columns(len(NEXT)), NEXT, strict=True):
-        with column:
-            _link(page, label)
+    with st.container(horizontal=True):
+        for page, label in NEXT:
+            st.page_link(page, label=label, icon=":material/arrow_forward:", width="content")
 
 
 def _link(page: str, label: str) -> None:

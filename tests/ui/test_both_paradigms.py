@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -232,3 +233,28 @@ def test_a_study_without_results_can_be_looked_at_and_is_nobodys_first_sight(ws:
     with Store.open(ws) as store:
         store.refresh()
         assert next(iter(study_names(store))) == name
+
+
+def test_the_next_clicks_stand_above_the_picture(study: Workspace) -> None:
+    app = open_page("overview")
+    links = [link.proto.label for link in app.get("page_link")]
+    assert links.index("Is it real?") < 6
+    drawn = [block.type for block in walk(app.main)]
+    assert drawn.index("plotly_chart") > [n for n, kind in enumerate(drawn) if kind == "page_link"][4]
+
+
+def walk(block: Any) -> Iterator[Any]:
+    """A block's elements in the order of the page."""
+    for child in block.children.values():
+        if hasattr(child, "children"):
+            yield from walk(child)
+        else:
+            yield child
+
+
+@pytest.mark.parametrize("page", ["overview", "compare"])
+def test_a_link_to_a_study_that_is_gone_says_so(study: Workspace, page: str) -> None:
+    app = open_page(page, study="study removed")
+    assert [box.value for box in app.info if "There is no study study removed here" in box.value]
+    app = open_page(page, study="tiny · your runs")
+    assert not [box.value for box in app.info if "There is no study" in box.value]
