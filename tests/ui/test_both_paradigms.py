@@ -180,6 +180,13 @@ def test_slides_are_read_only_and_stay_within_the_claims(claims: Workspace) -> N
     assert "1 / 3" in check(app)
 
 
+def test_a_sign_that_turns_a_line_is_shown_as_a_code_on_a_slide(claims: Workspace) -> None:
+    first = ledger.read_claims(claims)[0]["claim_id"]
+    ledger.edit_claim(claims, first, "This \u202eis so")
+    bodies = " ".join(block.proto.body for block in open_page("present", present="1").get("html"))
+    assert r"This \u202eis so" in bodies and "\u202e" not in bodies
+
+
 def test_slides_without_claims_name_the_way_back(ws: Workspace) -> None:
     assert "no claims to present" in check(open_page("present", present="1"))
 
