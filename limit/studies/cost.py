@@ -6,8 +6,10 @@ Nothing is written but the shipped sources and prompts that the study draws on. 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import glob
+import itertools
 import os
 import re
 import statistics
@@ -15,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from limit.core import Json, LimitError, read_json, read_kept
+from limit.core import Json, LimitError, read_each, read_json
 from limit.finetune.calibration import Finished, finished_runs
 from limit.finetune.estimate import Estimate, estimate_finetune
 from limit.formats import count, duration, money
@@ -31,6 +33,8 @@ from limit.specs.mix import MixPart, MixSpec
 from limit.specs.run import RunSpec
 from limit.studies.launch import grid, prepare
 from limit.studies.spec import SHIPPED_RESULTS, StudyMix, StudySpec
+
+MOST_PAST = 50  # results whose time is looked at
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,7 @@ def _after_seconds(ws: Workspace, spec: StudySpec, finetuned: Sequence[str], unk
     for model in spec.models:
         for what, pattern, wanted in _measures(spec):
             there = sum(_is_there(folder, pattern, model, wanted) for folder in runs)
-            past = _past(ws, f"*/{pattern}", model, wanted)
+            past = _past(ws, pattern, model, wanted)
             total += max(0, many - there) * _median(past, what.replace("{}", model), unknown)
     return total
 
@@ -205,22 +209,28 @@ def _prompt_chars(ws: Workspace, prompts: str) -> list[int]:
     return [len(prompt.text) for prompt in known]
 
 
-def _past(ws: Workspace, pattern: str, model: str, wanted: Json) -> Iterator[float]:
-    """Seconds of whole results of one model, of this workspace first, then of what ships."""
+def _past(ws: Workspace, pattern: str, model: str, wanted: Json) -> list[float]:
+    """Seconds of the `MOST_PAST` newest whole results of one model, of this workspace first, else of what ships."""
     for root in (ws.runs, Workspace(SHIPPED_RESULTS).runs):
-        found = False
-        for path in glob.iglob(f"{glob.escape(str(root))}/{pattern}"):  # noqa: PTH207 - a third of Path.glob's time
-            try:
-                run = read_kept(f"{path.rsplit('/', 3)[0]}/run.json") or {}
-                value = _told(path) if run.get("model") == model else {}
-            except LimitError:
-                continue
-            seconds = value.get("seconds")
-            if isinstance(seconds, (int, float)) and wanted.items() <= value.items():
-                found = True
-                yield float(seconds)
+        mine = [(str(r.get("created")), i) for i, r in read_each(root, "run.json").items() if r.get("model") == model]
+        files = (path for _, run in sorted(mine, reverse=True) for path in _matching(f"{root}/{run}", pattern))
+        found = list(itertools.islice((s for path in files if (s := _seconds(path, wanted)) is not None), MOST_PAST))
         if found:
-            return
+            return found
+    return []
+
+
+def _matching(folder: str, pattern: str) -> Iterator[str]:
+    return glob.iglob(f"{glob.escape(folder)}/{pattern}")  # noqa: PTH207 - a third of Path.glob's time
+
+
+def _seconds(path: str, wanted: Json) -> float | None:
+    """Seconds that a result took; None where it is not of this protocol or does not say."""
+    with contextlib.suppress(LimitError):
+        value = _told(path)
+        if isinstance(value.get("seconds"), (int, float)) and wanted.items() <= value.items():
+            return float(value["seconds"])
+    return None
 
 
 def _told(path: str) -> Json:
@@ -236,16 +246,16 @@ def _told(path: str) -> Json:
 def _read_told(path: str, changed_ns: int, size: int) -> Json:
     del changed_ns, size  # part of the cache key only
     value = read_json(Path(path))
-    made = {**(value.get("protocol") or {}), **(value.get("config") or {})}  # of an evaluation, of answers
+    protocols = [value.get(name) for name in ("protocol", "config")]  # of an evaluation, of answers
+    made = {name: told for each in protocols if isinstance(each, dict) for name, told in each.items()}
     told = {name: made[name] for name in ("limit", "max_new_tokens") if name in made}
     return told | {name: value[name] for name in ("seconds", "version") if name in value}
 
 
-def _median(seconds: Iterator[float], what: str, unknown: list[str]) -> float:
-    known = list(seconds)
-    if not known:
+def _median(seconds: Sequence[float], what: str, unknown: list[str]) -> float:
+    if not seconds:
         unknown.append(f"the time of {what}: none like it has finished here yet")
-    return statistics.median(known) if known else 0.0
+    return statistics.median(seconds) if seconds else 0.0
 
 
 def _judging(ws: Workspace, spec: StudySpec, pairs: int, unknown: list[str]) -> tuple[float | None, int | None]:

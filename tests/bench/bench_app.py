@@ -185,6 +185,13 @@ def measure_filters(folder: Path) -> None:
     at.change("preferences: one's own", "view", "Your comparisons", "button_group")
     at.open("gauntlet")
     at.change("gauntlet: another rule", "rule", "acc", "button_group")
+    at.change("gauntlet: another category", "category", at.app.selectbox(key="category").options[2])
+    at.open("mix")
+    at.change("mix: another preset", "preset", at.app.selectbox(key="preset").options[1])
+    at.open("launch")
+    at.change("launch: another schedule", "launch-tiny-schedule", "constant")
+    at.change("launch: a study", "what", "a study", "button_group")
+    at.change("launch: another study", "plan", at.app.selectbox(key="plan").options[1])
 
 
 def main(kept: str | None) -> None:
