@@ -15,6 +15,7 @@ from limit.charts.palette import Mode
 from limit.claims.evidence import AS_PUBLISHED
 from limit.claims.suggest import chip, suggestions
 from limit.core import LimitError, read_json
+from limit.export.report import items_text
 from limit.formats import accuracy_interval, count, percent_interval
 from limit.jobs import status
 from limit.store import Store
@@ -284,8 +285,9 @@ def _plane_note(rows: Sequence[Row]) -> None:
     first = next((row for row in rows if row["judge"]), None)
     paper = any(row["origin"] == "published" for row in rows)
     n = next((row["n_prompts"] for row in rows if row["n_prompts"]), None)
+    behind = [items_text(rows).removeprefix("n = "), f"{n:,} prompts" if n else ""]
     note_line(
-        n=f"{n:,} prompts" if n else None,
+        n=", ".join(words for words in behind if words) or None,
         protocol=" / ".join(protocols(rows)),
         judge=first["judge"] if first else None,
         crosses="reading error across, 95 % over prompts up"
