@@ -34,7 +34,7 @@ from limit.specs.run import RunSpec
 from limit.studies.launch import grid, prepare
 from limit.studies.spec import SHIPPED_RESULTS, StudyMix, StudySpec
 
-MOST_PAST = 50  # results whose time is looked at
+MOST_PAST, MOST_READ = 50, 200  # results whose time is taken, and those looked at for it
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,8 @@ def _past(ws: Workspace, pattern: str, model: str, wanted: Json) -> list[float]:
     for root in (ws.runs, Workspace(SHIPPED_RESULTS).runs):
         mine = [(str(r.get("created")), i) for i, r in read_each(root, "run.json").items() if r.get("model") == model]
         files = (path for _, run in sorted(mine, reverse=True) for path in _matching(f"{root}/{run}", pattern))
-        found = list(itertools.islice((s for path in files if (s := _seconds(path, wanted)) is not None), MOST_PAST))
+        told = (_seconds(path, wanted) for path in itertools.islice(files, MOST_READ))
+        found = list(itertools.islice((seconds for seconds in told if seconds is not None), MOST_PAST))
         if found:
             return found
     return []
