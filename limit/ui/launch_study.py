@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -37,7 +38,8 @@ def show_studies(ws: Workspace) -> None:
     name, before, spec, new = chosen
     with right, st.container(key="launch-cost"), errors_in_words(), st.container(border=True):
         changes = change_words(before, spec)
-        cost = _cost(str(ws.root), spec.to_dict(), _fingerprint(ws))
+        with st.spinner("Counting what it takes"):
+            cost = _cost(ws, spec)
         _card(cost)
         _buttons(ws, name, new, spec, changes, cost)
 
@@ -142,19 +144,26 @@ def _fingerprint(ws: Workspace) -> str:
     ))  # fmt: skip
 
 
-@st.cache_data(show_spinner="Counting what it takes", max_entries=32, ttl=COST_TTL_S)
-def _cost(root: str, spec: Json, fingerprint: str) -> StudyCost:
-    from pathlib import Path
+def _cost(ws: Workspace, spec: StudySpec) -> StudyCost:
+    """The card of a study, counted anew when its request or what lies here has changed."""
+    return _counted(str(ws.root), spec.to_dict(), _fingerprint(ws))
 
+
+@st.cache_data(show_spinner=False, max_entries=64, ttl=COST_TTL_S)
+def _counted(root: str, spec: Json, fingerprint: str) -> StudyCost:
+    del fingerprint  # part of the cache key only
     return study_cost(Workspace(Path(root)), StudySpec.from_dict(spec))
 
 
-@st.cache_data(show_spinner=False, max_entries=32, ttl=COST_TTL_S)
-def _seed_cost(root: str, spec: Json, fingerprint: str) -> StudyCost:
-    """As `_cost`, for a fragment that is drawn again every few seconds."""
-    from pathlib import Path
-
-    return study_cost(Workspace(Path(root)), StudySpec.from_dict(spec))
+def _ask_budget(cost: StudyCost, key: str) -> tuple[float | None, bool]:
+    """What the judge may spend on each comparison, in US dollars, and whether a paid judge waits for an amount."""
+    if not cost.comparisons or cost.judge_usd == 0:
+        return None, False
+    budget = st.number_input("Budget of each comparison, USD", min_value=0.0, value=0.0, key=key) or None
+    unpaid = bool(cost.judge_usd) and budget is None
+    if unpaid:
+        st.caption(NO_BUDGET)
+    return budget, unpaid
 
 
 def _card(cost: StudyCost) -> None:
@@ -191,10 +200,7 @@ def _buttons(ws: Workspace, name: str, new: str, spec: StudySpec, changes: list[
     """Plan a changed study, or start one; each says by whom it may be done."""
     if changes:
         st.caption(plain(f"Changed: {'; '.join(changes)}."))
-    budget = None
-    if cost.comparisons and cost.judge_usd != 0:
-        budget = st.number_input("Budget of each comparison, USD", min_value=0.0, value=0.0, key="study-budget") or None
-    unpaid = bool(cost.comparisons and cost.judge_usd) and budget is None
+    budget, unpaid = _ask_budget(cost, "study-budget")
     target = new if changes else name
     if changes and may("analyst"):
         st.button("Keep as a plan", key="study-plan", width="stretch", on_click=_plan, args=(ws, name, new, spec))
@@ -203,8 +209,6 @@ def _buttons(ws: Workspace, name: str, new: str, spec: StudySpec, changes: list[
         st.caption("Starting a study is for operators.")
     elif verb is not None:
         look: dict[str, Any] = {"type": "primary", "width": "stretch", "disabled": unpaid}
-        if unpaid:
-            st.caption(NO_BUDGET)
         if verb != "Start" or (cost.runs <= CONFIRM_RUNS and not budget):
             arguments = (ws, name, target, spec, budget)
             st.button(f"{verb} {target}", key="study-start", on_click=_start, args=arguments, **look)
@@ -302,15 +306,10 @@ def _another_seed(ws: Workspace, name: str) -> None:
     if plan is None:
         st.caption("Every mix has seeds of its own, so one more seed would make nothing.")
         return
-    cost = _seed_cost(str(ws.root), plan.to_dict(), _fingerprint(ws))
+    cost = _cost(ws, plan)
     st.caption("Every mix is drawn and trained once more with it, scored and judged as the others are.")
     st.caption(plain(_seed_words(cost, cost.runs - cost.finetunes)))
-    budget = None
-    if cost.comparisons and cost.judge_usd != 0:
-        budget = st.number_input("Budget of each comparison, USD", min_value=0.0, key=f"seed-budget-{name}") or None
-    unpaid = bool(cost.comparisons and cost.judge_usd) and budget is None
-    if unpaid:
-        st.caption(NO_BUDGET)
+    budget, unpaid = _ask_budget(cost, f"seed-budget-{name}")
     if clicked("Add it", "study-seed", type="primary", disabled=seed in spec.seeds or unpaid):
         with errors_in_words():
             run_study(ws, name, seeds=[seed], budget_usd=budget)
